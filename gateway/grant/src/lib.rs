@@ -1,0 +1,23 @@
+//! The words of the core: *connections, credentials, identities, grants*.
+//!
+//! Every room that admits, refuses or checks speaks in these types; none of them knows a scheme. The policy host fills
+//! them from what a WebAssembly policy answered; the session asks a [`Grant`] before it publishes or subscribes.
+//!
+//! This room knows nothing of WebAssembly, of sockets, or of where an answer came from.
+
+pub mod connection;
+pub mod denial;
+pub mod gatekeeper;
+pub mod grant;
+pub mod identity;
+pub mod rules;
+
+pub use connection::{Certificate, ConnectionFacts, Credentials, HttpHead, PeerDetails, TlsSession};
+pub use denial::{Denial, DenyReason, HttpAnswer};
+pub use gatekeeper::{
+    Action, Authorization, BoxFuture, Challenge, Gatekeeper, HttpCall, HttpEndpoint, Login, Outcome, PolicyStamp, Publication, Refusal,
+    Renewal, Reply, SubscriptionRequest,
+};
+pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits};
+pub use identity::Identity;
+pub use rules::{Actions, Effect, Permission, Rule, RuleSet, SubscribePermission};

@@ -1,0 +1,1 @@
+//! HTTP: the schemes' endpoints, health, the admin interface, metrics.

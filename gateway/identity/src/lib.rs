@@ -1,0 +1,1 @@
+//! The directory: apps, consumers, users, devices, keys, roles, signing keys.

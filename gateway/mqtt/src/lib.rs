@@ -1,0 +1,1 @@
+//! The MQTT wire: frames, packets, properties, topics. No tokio, no policy.

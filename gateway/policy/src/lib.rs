@@ -1,0 +1,1 @@
+//! The policy host: wasmtime engine, instance pool, host interfaces, chains, generations, grants.

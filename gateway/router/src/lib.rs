@@ -1,0 +1,1 @@
+//! Subscriptions, retained messages, mailboxes and fan-out.

@@ -1,0 +1,1 @@
+//! The MQTT state machine of one session, without I/O.
