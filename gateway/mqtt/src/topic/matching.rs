@@ -55,10 +55,12 @@ pub fn covers(outer: &str, inner: &str) -> bool {
     if is_dollar(inner) && matches!(split(outer), (b"+", _) | (b"#", None)) {
         return false;
     }
-    // Every name has a first level, so `+/#` is as wide as `#`. Further down it is not: `a/#` matches `a`.
-    if inner == b"#" && outer == b"+/#" {
-        return true;
-    }
+    // `a/#` matches `a`, but every name has a first level, and the empty string is no name: these two have no parent.
+    inner = match inner {
+        b"#" => b"+/#",
+        b"/#" => b"/+/#",
+        other => other,
+    };
     loop {
         let (wide, outer_rest) = split(outer);
         if wide == b"#" && outer_rest.is_none() {
@@ -85,6 +87,10 @@ pub fn overlaps(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     let wild = |filter| matches!(split(filter), (b"+", _) | (b"#", None));
     if (is_dollar(a) && wild(b)) || (is_dollar(b) && wild(a)) {
+        return false;
+    }
+    // They would meet in the empty string, which is no name.
+    if matches!((a, b), (b"+", b"/#") | (b"/#", b"+")) {
         return false;
     }
     loop {
