@@ -1,1 +1,42 @@
-//! Subscriptions, retained messages, mailboxes and fan-out.
+//! Where messages go: subscriptions, shared groups, retained messages, mailboxes and the fan-out between them.
+//!
+//! The hot path of the gateway is here. A publisher's task hands over a [`Run`] (consecutive PUBLISH packets to one
+//! topic, still as the bytes that arrived); [`Router::publish`] looks its [`Route`] up once and appends the encoded bytes
+//! to each subscriber's [`Mailbox`], which *is* that connection's output buffer. Nothing is queued twice, and what need
+//! not be re-encoded is copied once.
+//!
+//! This room knows no socket (a mailbox is given a [`DirectWriter`] or wakes its owner), no task system and no policy
+//! (a subscription is given a predicate that says which topics may not be delivered).
+
+mod batch;
+mod buffers;
+mod encode;
+mod inflight;
+mod mailbox;
+mod message;
+mod retained;
+mod route;
+mod router;
+mod run;
+mod trie;
+
+pub use batch::{Batch, Counts};
+pub use encode::Wire;
+pub use inflight::AckError;
+pub use mailbox::{Backlog, DirectWriter, Flush, Link, Mailbox, MailboxLimits, Output, Wake};
+pub use message::Message;
+pub use retained::{Retained, RetainedError, RetainedLimits};
+pub use route::{Route, RouteVersion, Target};
+pub use router::{Published, Router};
+pub use run::{FrameMark, Run};
+pub use trie::{DeliveryCheck, Subscription};
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// Milliseconds of a monotonic clock that begins with the process. Message expiry in memory is counted in it.
+#[must_use]
+pub fn now_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}

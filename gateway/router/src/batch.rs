@@ -1,0 +1,130 @@
+//! What one worker gathers while it works through one read: mailboxes to flush, encodings to share, counters.
+
+use std::sync::Arc;
+
+use portcullis_mqtt::QoS;
+
+use crate::encode::{Parts, Wire};
+use crate::mailbox::{Flush, Mailbox};
+use crate::message::Message;
+use crate::run::{FrameMark, Run};
+
+/// Messages and octets, added to the gateway's totals once a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// PUBLISH packets taken from clients.
+    pub received: u64,
+    /// Octets of them.
+    pub received_bytes: u64,
+    /// PUBLISH packets put into mailboxes or queues.
+    pub delivered: u64,
+    /// QoS 0 messages not delivered, because their receiver was too slow.
+    pub dropped: u64,
+    /// QoS 1 or 2 messages refused, because their receiver's queue was full.
+    pub refused: u64,
+    /// Messages that were larger than their receiver takes (MQTT 5 §3.1.2.11.4).
+    pub oversized: u64,
+    /// Publications that the grant does not permit.
+    pub unauthorized: u64,
+}
+
+/// One worker's scratch. Kept between batches for its buffers.
+#[derive(Default)]
+pub struct Batch {
+    /// Mailboxes with something new to write.
+    pub(crate) dirty: Vec<Arc<Mailbox>>,
+    /// Mailboxes that hold more than they should: whoever filled them ought to wait.
+    pub over: Vec<Arc<Mailbox>>,
+    pub(crate) encodings: Encodings,
+    pub(crate) owned: Vec<Arc<Message>>,
+    /// Of this batch.
+    pub counts: Counts,
+}
+
+impl Batch {
+    /// Writes, or has their owners write, what was put into mailboxes. Call it when the batch ends.
+    pub fn flush(&mut self) {
+        for mailbox in self.dirty.drain(..) {
+            // What is blocked or not ours to write wakes its owner.
+            let _: Flush = mailbox.flush();
+        }
+    }
+
+    /// Forgets the encodings of the run before. Called at the begin of each run.
+    pub(crate) fn begin_run(&mut self) {
+        self.encodings.clear();
+        self.owned.clear();
+    }
+
+    /// The messages of the run as owned values, made when the first mailbox needs to keep them.
+    pub(crate) fn owned(owned: &mut Vec<Arc<Message>>, run: &Run<'_>) {
+        if owned.is_empty() {
+            owned.extend((0..run.frames.len()).map(|i| Arc::new(Message::of_run(run, i))));
+        }
+    }
+}
+
+/// A run in one of the forms that subscribers get.
+#[derive(Clone, Copy)]
+pub(crate) struct Encoded<'a> {
+    pub bytes: &'a [u8],
+    /// `start`, `id` and `end` count; `payload` may be stale.
+    pub frames: &'a [FrameMark],
+}
+
+#[derive(Default)]
+struct Form {
+    made: bool,
+    bytes: Vec<u8>,
+    frames: Vec<FrameMark>,
+}
+
+/// The run in each form that a subscriber asked for, encoded once: wire × quality of service × RETAIN.
+#[derive(Default)]
+pub(crate) struct Encodings {
+    forms: [Form; 12],
+    any: bool,
+}
+
+impl Encodings {
+    fn clear(&mut self) {
+        if self.any {
+            for form in &mut self.forms {
+                form.made = false;
+            }
+            self.any = false;
+        }
+    }
+
+    pub(crate) fn get<'a>(&'a mut self, run: &Run<'a>, wire: Wire, qos: QoS, retain: bool) -> Encoded<'a> {
+        if run.verbatim && run.wire == wire && run.qos == qos && !retain {
+            return Encoded { bytes: run.bytes, frames: run.frames };
+        }
+        let index = usize::from(wire == Wire::V5) * 6 + qos as usize * 2 + usize::from(retain);
+        // In range by construction: 2 forms of wire, 3 of QoS, 2 of RETAIN.
+        let form = &mut self.forms[index];
+        if !form.made {
+            form.made = true;
+            self.any = true;
+            form.bytes.clear();
+            form.frames.clear();
+            for i in 0..run.frames.len() {
+                let start = form.bytes.len() as u32;
+                let parts = Parts {
+                    wire,
+                    qos,
+                    retain,
+                    dup: false,
+                    topic: run.topic,
+                    forward: run.forward,
+                    expiry: run.expiry,
+                    subscription_ids: &[],
+                    payload: run.payload(i),
+                };
+                let id = parts.write(&mut form.bytes) as u32;
+                form.frames.push(FrameMark { start, id, payload: 0, end: form.bytes.len() as u32 });
+            }
+        }
+        Encoded { bytes: &form.bytes, frames: &form.frames }
+    }
+}

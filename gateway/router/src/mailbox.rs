@@ -1,0 +1,760 @@
+//! A session's mailbox: the output buffer of its connection, its window, and the queue behind it.
+//!
+//! Publishers append encoded bytes under a short lock and mark the mailbox dirty once a batch; whoever marked it flushes
+//! it. On plain TCP the flush writes to the socket from the publisher's task. The `writing` flag keeps that to one
+//! writer at a time, and whoever appends meanwhile leaves it to that writer; nobody holds the lock during the call. TLS
+//! and WebSocket cannot be written from elsewhere: their owner is woken.
+//!
+//! What a client may make us hold is bounded: unsent bytes by making publishers wait ([`Mailbox::wait_for_room`]) and
+//! then by dropping QoS 0, queued messages by [`MailboxLimits`].
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use portcullis_mqtt::QoS;
+use smallvec::SmallVec;
+
+use crate::batch::Batch;
+use crate::buffers;
+use crate::encode::{Parts, Wire};
+use crate::inflight::{AckError, InFlight, Resend};
+use crate::message::Message;
+use crate::now_ms;
+use crate::route::Target;
+use crate::run::Run;
+
+/// How often one call of [`Mailbox::flush`] goes back to the socket for what was appended meanwhile.
+const WRITES_PER_FLUSH: u32 = 8;
+
+/// A socket that may be written from any thread.
+pub trait DirectWriter: Send + Sync {
+    /// Writes what the socket takes now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing; anything else ends the connection.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// The owner of a connection.
+pub trait Wake: Send + Sync {
+    /// There is something to do: output, or the end.
+    fn wake(&self);
+    /// A mailbox that this publisher waited for has room again.
+    fn resume(&self);
+}
+
+/// A live connection, as its mailbox sees it.
+pub struct Link {
+    /// Its owner.
+    pub owner: Arc<dyn Wake>,
+    /// Plain TCP; none where the owner has to write.
+    pub writer: Option<Arc<dyn DirectWriter>>,
+    /// The form of PUBLISH that it gets.
+    pub wire: Wire,
+    /// Octets of the largest packet that the client takes (MQTT 5 §3.1.2.11.4); `u32::MAX`: any.
+    pub max_packet: u32,
+    /// The client's receive maximum (MQTT 5 §3.1.2.11.3), already lowered to our own bound.
+    pub window: u16,
+}
+
+/// Bounds on what a mailbox holds.
+#[derive(Clone, Copy, Debug)]
+pub struct MailboxLimits {
+    /// Octets of unsent output and queue above which publishers wait.
+    pub high_water: usize,
+    /// QoS 1 and 2 messages that wait beyond the window.
+    pub queued_messages: usize,
+    /// Octets of them.
+    pub queued_bytes: usize,
+}
+
+impl Default for MailboxLimits {
+    fn default() -> Self {
+        Self { high_water: 512 * 1024, queued_messages: 10_000, queued_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+/// What became of a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Everything is written, or another writer is at it.
+    Done,
+    /// The socket takes no more; its owner waits for it.
+    Blocked,
+    /// The owner was woken to write.
+    Owner,
+    /// The connection is broken; its owner was woken.
+    Dead,
+}
+
+/// A message for one receiver.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    pub message: Arc<Message>,
+    pub qos: QoS,
+    pub retain: bool,
+    pub ids: SmallVec<[u32; 1]>,
+}
+
+#[derive(Default)]
+struct Inner {
+    link: Option<Link>,
+    /// Appended, not yet taken by a writer.
+    buf: Vec<u8>,
+    /// Being written, from `cur_at` on.
+    cur: Vec<u8>,
+    cur_at: u32,
+    dirty: bool,
+    writing: bool,
+    /// The socket was full; the owner waits for it to become writable.
+    blocked: bool,
+    /// The socket failed; the owner ends the connection.
+    broken: bool,
+    /// The session is over.
+    closed: bool,
+    /// Too slow for too long: publishers no longer wait for it, QoS 0 is dropped.
+    stalled: bool,
+    /// Whether the session outlives its connection.
+    persistent: bool,
+    inflight: Option<Box<InFlight>>,
+    queue: Option<Box<VecDeque<Queued>>>,
+    queued_bytes: u32,
+    waiters: Option<Box<Vec<Arc<dyn Wake>>>>,
+}
+
+impl Inner {
+    /// Octets that wait for this client.
+    fn backlog(&self) -> usize {
+        self.buf.len() + self.cur.len().saturating_sub(self.cur_at as usize) + self.queued_bytes as usize
+    }
+
+    fn room(&self) -> usize {
+        let Some(link) = &self.link else { return 0 };
+        match &self.inflight {
+            Some(f) => f.room(link.window),
+            None => usize::from(link.window),
+        }
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.buf.capacity() == 0 {
+            self.buf = buffers::take();
+        }
+        &mut self.buf
+    }
+
+    fn send_queued(&mut self, queued: Queued, now: u64) -> bool {
+        let Some(link) = &self.link else { return false };
+        let Ok(expiry) = queued.message.remaining(now) else { return false };
+        let parts = parts(&queued, link.wire, expiry, false);
+        if link.max_packet != u32::MAX && parts.len() > link.max_packet as usize {
+            return false;
+        }
+        if self.buf.capacity() == 0 {
+            self.buf = buffers::take();
+        }
+        let at = parts.write(&mut self.buf);
+        if queued.qos != QoS::AtMostOnce {
+            let qos = queued.qos;
+            let kept = self.persistent.then(|| Box::new(queued));
+            let id = self.inflight.get_or_insert_default().send(qos, kept);
+            self.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
+        }
+        true
+    }
+
+    /// Moves what the window allows from the queue to the buffer. True if anything was.
+    fn drain_queue(&mut self) -> bool {
+        if self.link.is_none() || self.queue.is_none() {
+            return false;
+        }
+        let now = now_ms();
+        let mut any = false;
+        while self.room() > 0 {
+            let Some(queue) = &mut self.queue else { break };
+            let Some(queued) = queue.pop_front() else {
+                self.queue = None;
+                break;
+            };
+            self.queued_bytes -= queued.message.size() as u32;
+            any |= self.send_queued(queued, now);
+        }
+        any
+    }
+
+    fn take_waiters(&mut self, limits: &MailboxLimits) -> Option<Box<Vec<Arc<dyn Wake>>>> {
+        if self.waiters.is_none() && !self.stalled {
+            return None;
+        }
+        if self.backlog() > limits.high_water / 2 {
+            return None;
+        }
+        self.stalled = false;
+        self.waiters.take()
+    }
+}
+
+fn parts<'a>(queued: &'a Queued, wire: Wire, expiry: Option<u32>, dup: bool) -> Parts<'a> {
+    Parts {
+        wire,
+        qos: queued.qos,
+        retain: queued.retain,
+        dup,
+        topic: queued.message.topic(),
+        forward: queued.message.forward(),
+        expiry,
+        subscription_ids: &queued.ids,
+        payload: queued.message.payload(),
+    }
+}
+
+fn resume_all(waiters: Option<Box<Vec<Arc<dyn Wake>>>>) {
+    for waiter in waiters.into_iter().flat_map(|w| *w) {
+        waiter.resume();
+    }
+}
+
+/// Output that the owner of a TLS or WebSocket connection took to write itself.
+pub struct Output {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// How many of them are written.
+    pub at: usize,
+}
+
+/// How much waits for a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Octets not yet written, and of queued messages.
+    pub bytes: usize,
+    /// Messages queued behind the window.
+    pub queued: usize,
+    /// Messages in flight.
+    pub in_flight: usize,
+}
+
+/// See the module's description.
+pub struct Mailbox {
+    /// Unique while the process lives; never 0.
+    pub number: u64,
+    limits: MailboxLimits,
+    inner: Mutex<Inner>,
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Mailbox {
+    /// A mailbox without a connection. `persistent`: its session outlives connections, so messages in flight are kept.
+    #[must_use]
+    pub fn new(number: u64, limits: MailboxLimits, persistent: bool) -> Arc<Self> {
+        Arc::new(Self { number, limits, inner: Mutex::new(Inner { persistent, ..Inner::default() }) })
+    }
+
+    /// Marks it dirty for this batch, and its publisher as one who should wait if it holds too much.
+    fn mark(self: &Arc<Self>, g: &mut MutexGuard<'_, Inner>, batch: &mut Batch) {
+        if !g.dirty && !g.writing && !g.blocked {
+            g.dirty = true;
+            batch.dirty.push(Arc::clone(self));
+        }
+        if g.backlog() > self.limits.high_water && !g.stalled {
+            batch.over.push(Arc::clone(self));
+        }
+    }
+
+    /// Gives it a connection: `greeting` (the CONNACK) goes first, then what was in flight is sent again in its order
+    /// with DUP set, then what waited.
+    pub fn attach(self: &Arc<Self>, link: Link, greeting: &[u8], batch: &mut Batch) {
+        let mut guard = self.inner.lock();
+        let g = &mut *guard;
+        g.blocked = false;
+        g.broken = false;
+        g.stalled = false;
+        g.buf.clear();
+        let now = now_ms();
+        let wire = link.wire;
+        let max_packet = link.max_packet as usize;
+        g.link = Some(link);
+        g.buffer().extend_from_slice(greeting);
+        if let Some(inflight) = &g.inflight {
+            for again in inflight.resend() {
+                match again {
+                    Resend::Publish(id, queued) => {
+                        // One that expired meanwhile is resent all the same: its delivery had begun (§3.3.2.3.3).
+                        let expiry = queued.message.remaining(now).unwrap_or(Some(1));
+                        let parts = parts(queued, wire, expiry, true);
+                        if parts.len() > max_packet {
+                            continue;
+                        }
+                        let at = parts.write(&mut g.buf);
+                        g.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
+                    }
+                    Resend::PubRel(id) => {
+                        let [high, low] = id.to_be_bytes();
+                        g.buf.extend_from_slice(&[0x62, 2, high, low]);
+                    }
+                }
+            }
+        }
+        g.drain_queue();
+        self.mark(&mut guard, batch);
+    }
+
+    /// Takes the connection away. `None`: someone is writing to it at this moment; try again shortly. `keep`: the session
+    /// lives on, with what is in flight and queued; else everything is dropped.
+    pub fn detach(&self, keep: bool) -> Option<()> {
+        let mut g = self.inner.lock();
+        if g.writing {
+            return None;
+        }
+        g.link = None;
+        g.blocked = false;
+        buffers::give(std::mem::take(&mut g.buf));
+        buffers::give(std::mem::take(&mut g.cur));
+        g.cur_at = 0;
+        g.stalled = false;
+        if !keep {
+            g.closed = true;
+            g.inflight = None;
+            g.queue = None;
+            g.queued_bytes = 0;
+        }
+        let waiters = g.waiters.take();
+        drop(g);
+        resume_all(waiters);
+        Some(())
+    }
+
+    /// Ends a session that has no connection.
+    pub fn close(&self) {
+        let mut g = self.inner.lock();
+        g.closed = true;
+        g.inflight = None;
+        g.queue = None;
+        g.queued_bytes = 0;
+    }
+
+    /// Whether the session outlives its connection from now on.
+    pub fn set_persistent(&self, persistent: bool) {
+        self.inner.lock().persistent = persistent;
+    }
+
+    /// Whether it has a connection.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.inner.lock().link.is_some()
+    }
+
+    /// Appends the session's own replies.
+    pub fn push(self: &Arc<Self>, bytes: &[u8], batch: &mut Batch) {
+        let mut g = self.inner.lock();
+        if g.link.is_none() {
+            return;
+        }
+        g.buffer().extend_from_slice(bytes);
+        self.mark(&mut g, batch);
+    }
+
+    /// Puts a run into the mailbox, or queues it. Returns how many of its messages could not be taken because the queue
+    /// is full.
+    pub(crate) fn deliver(self: &Arc<Self>, run: &Run<'_>, target: &Target, batch: &mut Batch) -> usize {
+        let qos = run.qos.min(target.qos);
+        let retain = run.retain && target.retain_as_published;
+        let n = run.frames.len();
+        let mut guard = self.inner.lock();
+        let g = &mut *guard;
+        if g.closed {
+            return 0;
+        }
+        let Some(link) = &g.link else {
+            if qos == QoS::AtMostOnce {
+                return 0;
+            }
+            return self.enqueue(g, run, target, qos, retain, batch);
+        };
+        if qos == QoS::AtMostOnce && g.stalled {
+            batch.counts.dropped += n as u64;
+            return 0;
+        }
+        let shared = target.ids.is_empty() || link.wire == Wire::V3;
+        let straight = qos == QoS::AtMostOnce || (g.queue.is_none() && g.room() >= n);
+        let Some(link) = &g.link else { return 0 };
+        if shared && straight {
+            let encoded = batch.encodings.get(run, link.wire, qos, retain);
+            let fits = link.max_packet == u32::MAX || encoded.frames.iter().all(|f| f.end - f.start <= link.max_packet);
+            if fits {
+                let base = {
+                    let buffer = g.buffer();
+                    let base = buffer.len();
+                    buffer.extend_from_slice(encoded.bytes);
+                    base
+                };
+                if qos != QoS::AtMostOnce {
+                    if g.persistent {
+                        Batch::owned(&mut batch.owned, run);
+                    }
+                    let inflight = g.inflight.get_or_insert_default();
+                    for (i, f) in encoded.frames.iter().enumerate() {
+                        let kept = if g.persistent {
+                            batch.owned.get(i).map(|m| Box::new(queued(m, target, qos, retain)))
+                        } else {
+                            None
+                        };
+                        let id = inflight.send(qos, kept);
+                        let at = base + f.id as usize;
+                        g.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
+                    }
+                }
+                batch.counts.delivered += n as u64;
+                self.mark(&mut guard, batch);
+                return 0;
+            }
+        }
+        if qos == QoS::AtMostOnce {
+            self.write_each(g, run, target, retain, batch);
+            self.mark(&mut guard, batch);
+            return 0;
+        }
+        let refused = self.enqueue(g, run, target, qos, retain, batch);
+        // A run may be longer than the window while nothing is in flight to bring an acknowledgement.
+        g.drain_queue();
+        self.mark(&mut guard, batch);
+        refused
+    }
+
+    /// QoS 0 with subscription identifiers, or with messages too large for this client.
+    fn write_each(&self, g: &mut Inner, run: &Run<'_>, target: &Target, retain: bool, batch: &mut Batch) {
+        let Some(link) = &g.link else { return };
+        if g.buf.capacity() == 0 {
+            g.buf = buffers::take();
+        }
+        for i in 0..run.frames.len() {
+            let parts = Parts {
+                wire: link.wire,
+                qos: QoS::AtMostOnce,
+                retain,
+                dup: false,
+                topic: run.topic,
+                forward: run.forward,
+                expiry: run.expiry,
+                subscription_ids: &target.ids,
+                payload: run.payload(i),
+            };
+            if parts.len() > link.max_packet as usize {
+                batch.counts.oversized += 1;
+                continue;
+            }
+            parts.write(&mut g.buf);
+            batch.counts.delivered += 1;
+        }
+    }
+
+    fn enqueue(
+        &self,
+        g: &mut Inner,
+        run: &Run<'_>,
+        target: &Target,
+        qos: QoS,
+        retain: bool,
+        batch: &mut Batch,
+    ) -> usize {
+        Batch::owned(&mut batch.owned, run);
+        let mut refused = 0;
+        for message in &batch.owned {
+            let oversized = g.link.as_ref().is_some_and(|l| {
+                l.max_packet != u32::MAX
+                    && parts(&queued(message, target, qos, retain), l.wire, None, false).len() > l.max_packet as usize
+            });
+            if oversized {
+                batch.counts.oversized += 1;
+            } else if self.try_enqueue(g, queued(message, target, qos, retain)) {
+                batch.counts.delivered += 1;
+            } else {
+                refused += 1;
+            }
+        }
+        batch.counts.refused += refused as u64;
+        refused
+    }
+
+    fn try_enqueue(&self, g: &mut Inner, queued: Queued) -> bool {
+        let size = queued.message.size();
+        let queue = g.queue.get_or_insert_default();
+        if queue.len() >= self.limits.queued_messages || g.queued_bytes as usize + size > self.limits.queued_bytes {
+            return false;
+        }
+        g.queued_bytes += size as u32;
+        queue.push_back(queued);
+        true
+    }
+
+    /// Puts one owned message into the mailbox: retained messages for a new subscription, mostly. False: the queue is
+    /// full.
+    pub fn send(
+        self: &Arc<Self>,
+        message: &Arc<Message>,
+        qos: QoS,
+        retain: bool,
+        ids: &[u32],
+        batch: &mut Batch,
+    ) -> bool {
+        let mut g = self.inner.lock();
+        if g.closed {
+            return true;
+        }
+        let queued = Queued { message: Arc::clone(message), qos, retain, ids: SmallVec::from_slice(ids) };
+        let taken = if qos == QoS::AtMostOnce {
+            if g.stalled { false } else { g.send_queued(queued, now_ms()) || g.link.is_none() }
+        } else {
+            let taken = self.try_enqueue(&mut g, queued);
+            g.drain_queue();
+            taken
+        };
+        self.mark(&mut g, batch);
+        taken
+    }
+
+    /// PUBACK from the client.
+    ///
+    /// # Errors
+    /// When nothing in flight awaits it.
+    pub fn puback(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
+        self.acknowledge(batch, |f| f.puback(id).map(drop))
+    }
+
+    /// Several PUBACKs at once, under one lock: the frames of one read.
+    ///
+    /// # Errors
+    /// As [`Self::puback`]; those before the bad one are done.
+    pub fn puback_run(self: &Arc<Self>, ids: &[u16], batch: &mut Batch) -> Result<(), AckError> {
+        self.acknowledge(batch, |f| ids.iter().try_for_each(|id| f.puback(*id).map(drop)))
+    }
+
+    /// PUBREC: answers with PUBREL.
+    ///
+    /// # Errors
+    /// When nothing in flight awaits it; then nothing is answered.
+    pub fn pubrec(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
+        let mut guard = self.inner.lock();
+        let g = &mut *guard;
+        g.inflight.as_mut().ok_or(AckError::NotFound)?.pubrec(id)?;
+        let [high, low] = id.to_be_bytes();
+        g.buffer().extend_from_slice(&[0x62, 2, high, low]);
+        self.mark(&mut guard, batch);
+        Ok(())
+    }
+
+    /// PUBREC with a reason of 0x80 or more: the message is not sent again.
+    ///
+    /// # Errors
+    /// When nothing in flight awaits it.
+    pub fn pubrec_refused(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
+        self.acknowledge(batch, |f| f.pubrec_refused(id).map(drop))
+    }
+
+    /// PUBCOMP.
+    ///
+    /// # Errors
+    /// When nothing in flight awaits it.
+    pub fn pubcomp(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
+        self.acknowledge(batch, |f| f.pubcomp(id))
+    }
+
+    fn acknowledge(
+        self: &Arc<Self>,
+        batch: &mut Batch,
+        step: impl FnOnce(&mut InFlight) -> Result<(), AckError>,
+    ) -> Result<(), AckError> {
+        let mut g = self.inner.lock();
+        let done = step(g.inflight.as_mut().ok_or(AckError::NotFound)?);
+        if g.drain_queue() {
+            self.mark(&mut g, batch);
+        }
+        let waiters = g.take_waiters(&self.limits);
+        drop(g);
+        resume_all(waiters);
+        done
+    }
+
+    /// Writes what waits, or has its owner do it.
+    pub fn flush(&self) -> Flush {
+        let mut g = self.inner.lock();
+        g.dirty = false;
+        if g.writing {
+            return Flush::Done;
+        }
+        if g.blocked {
+            return Flush::Blocked;
+        }
+        let Some(link) = &g.link else { return Flush::Done };
+        let Some(writer) = link.writer.clone() else {
+            let owner = Arc::clone(&link.owner);
+            drop(g);
+            owner.wake();
+            return Flush::Owner;
+        };
+        let mut writes = 0;
+        loop {
+            if g.cur.is_empty() {
+                if g.buf.is_empty() {
+                    let waiters = g.take_waiters(&self.limits);
+                    drop(g);
+                    resume_all(waiters);
+                    return Flush::Done;
+                }
+                if writes == WRITES_PER_FLUSH {
+                    // Others keep appending: their bytes are the owner's to write, not this publisher's.
+                    return self.leave_to_owner(g, Flush::Owner);
+                }
+                g.cur = std::mem::take(&mut g.buf);
+                g.cur_at = 0;
+            }
+            writes += 1;
+            let bytes = std::mem::take(&mut g.cur);
+            let at = g.cur_at as usize;
+            g.writing = true;
+            drop(g);
+            let result = writer.try_write(&bytes[at..]);
+            g = self.inner.lock();
+            g.writing = false;
+            match result {
+                Ok(n) if at + n == bytes.len() => {
+                    g.cur_at = 0;
+                    buffers::give(bytes);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => g.cur = bytes,
+                Ok(n) => {
+                    g.cur = bytes;
+                    g.cur_at = (at + n) as u32;
+                    g.blocked = true;
+                    return self.leave_to_owner(g, Flush::Blocked);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    g.cur = bytes;
+                    g.blocked = true;
+                    return self.leave_to_owner(g, Flush::Blocked);
+                }
+                Err(_) => {
+                    g.broken = true;
+                    g.cur_at = 0;
+                    let waiters = g.waiters.take();
+                    let left = self.leave_to_owner(g, Flush::Dead);
+                    resume_all(waiters);
+                    return left;
+                }
+            }
+        }
+    }
+
+    fn leave_to_owner(&self, g: MutexGuard<'_, Inner>, outcome: Flush) -> Flush {
+        let owner = g.link.as_ref().map(|l| Arc::clone(&l.owner));
+        drop(g);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+        outcome
+    }
+
+    /// For the owner: whether the socket was full and a retry is due once it is writable.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.inner.lock().blocked
+    }
+
+    /// For the owner, when the socket became writable: the next [`Self::flush`] tries again.
+    pub fn unblock(&self) {
+        self.inner.lock().blocked = false;
+    }
+
+    /// For the owner: whether the socket failed under another's hands.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.inner.lock().broken
+    }
+
+    /// For the owner of a connection that nobody else may write: takes what waits. None: nothing does.
+    pub fn take_output(&self) -> Option<Output> {
+        let mut g = self.inner.lock();
+        g.dirty = false;
+        if g.cur.is_empty() {
+            if g.buf.is_empty() {
+                return None;
+            }
+            g.cur = std::mem::take(&mut g.buf);
+            g.cur_at = 0;
+        }
+        g.blocked = true;
+        Some(Output { bytes: std::mem::take(&mut g.cur), at: std::mem::take(&mut g.cur_at) as usize })
+    }
+
+    /// Gives back what [`Self::take_output`] took: written whole, or in part when the transport takes no more now.
+    pub fn return_output(&self, output: Output) {
+        let mut g = self.inner.lock();
+        if output.at == output.bytes.len() {
+            g.blocked = false;
+            buffers::give(output.bytes);
+        } else {
+            g.cur = output.bytes;
+            g.cur_at = output.at as u32;
+        }
+        let waiters = g.take_waiters(&self.limits);
+        drop(g);
+        resume_all(waiters);
+    }
+
+    /// For a publisher who filled it: true if it must wait; it is then resumed when there is room.
+    pub fn wait_for_room(&self, waiter: &Arc<dyn Wake>) -> bool {
+        let mut g = self.inner.lock();
+        if g.stalled || g.link.is_none() || g.closed || g.broken || g.backlog() <= self.limits.high_water {
+            return false;
+        }
+        g.waiters.get_or_insert_default().push(Arc::clone(waiter));
+        true
+    }
+
+    /// For a publisher who has waited long enough: nobody waits for this receiver any more until it has caught up; its
+    /// QoS 0 messages are dropped meanwhile.
+    pub fn give_up_waiting(&self) {
+        let mut g = self.inner.lock();
+        g.stalled = true;
+        let waiters = g.waiters.take();
+        drop(g);
+        resume_all(waiters);
+    }
+
+    /// How much waits.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let g = self.inner.lock();
+        Backlog {
+            bytes: g.backlog(),
+            queued: g.queue.as_ref().map_or(0, |q| q.len()),
+            in_flight: g.inflight.as_ref().map_or(0, |f| f.live() as usize),
+        }
+    }
+
+    /// Removes queued messages whose topic fails the test: after a grant was narrowed. Returns how many.
+    pub fn retain_queued(&self, mut keep: impl FnMut(&Message) -> bool) -> usize {
+        let mut guard = self.inner.lock();
+        let g = &mut *guard;
+        let Some(queue) = &mut g.queue else { return 0 };
+        let before = queue.len();
+        let mut bytes = 0;
+        queue.retain(|q| {
+            let stays = keep(&q.message);
+            bytes += if stays { q.message.size() as u32 } else { 0 };
+            stays
+        });
+        g.queued_bytes = bytes;
+        before - queue.len()
+    }
+}
+
+fn queued(message: &Arc<Message>, target: &Target, qos: QoS, retain: bool) -> Queued {
+    Queued { message: Arc::clone(message), qos, retain, ids: target.ids.clone() }
+}

@@ -1,0 +1,310 @@
+//! Subscriptions by topic level.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use hashbrown::HashMap;
+use portcullis_mqtt::QoS;
+use smallvec::SmallVec;
+
+use crate::mailbox::Mailbox;
+use crate::route::{GroupRoute, Target};
+
+/// Says whether a message may be delivered: the deny rules of a grant that a subscription reaches into. Asked once a
+/// route, not once a message.
+pub trait DeliveryCheck: Send + Sync {
+    /// Whether messages on this topic may go to the subscriber.
+    fn may_receive(&self, topic: &str) -> bool;
+}
+
+/// One subscription of one session.
+#[derive(Clone)]
+pub struct Subscription {
+    /// Where messages go.
+    pub mailbox: Arc<Mailbox>,
+    /// The quality of service that was granted.
+    pub qos: QoS,
+    /// MQTT 5 §3.8.3.1.
+    pub no_local: bool,
+    /// MQTT 5 §3.8.3.1.
+    pub retain_as_published: bool,
+    /// Subscription identifier (MQTT 5 §3.8.2.1.2).
+    pub id: Option<u32>,
+    /// None: everything that the filter matches may be delivered.
+    pub check: Option<Arc<dyn DeliveryCheck>>,
+}
+
+/// Level names come from strangers: the map's seed is random.
+type Levels = HashMap<Box<str>, Node, foldhash::quality::RandomState>;
+type Groups = HashMap<Box<str>, Group, foldhash::quality::RandomState>;
+
+#[derive(Default)]
+struct Node {
+    children: Option<Box<Levels>>,
+    subscriptions: Vec<Subscription>,
+    groups: Option<Box<Groups>>,
+}
+
+#[derive(Default)]
+struct Group {
+    members: Vec<Subscription>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.children.is_none() && self.subscriptions.is_empty() && self.groups.is_none()
+    }
+}
+
+fn put(list: &mut Vec<Subscription>, new: Subscription) -> bool {
+    if let Some(old) = list.iter_mut().find(|s| Arc::ptr_eq(&s.mailbox, &new.mailbox)) {
+        *old = new;
+        return false;
+    }
+    // Most topics have one subscriber: no spare capacity.
+    list.reserve_exact(1);
+    list.push(new);
+    true
+}
+
+fn take(list: &mut Vec<Subscription>, mailbox: u64) -> bool {
+    let before = list.len();
+    list.retain(|s| s.mailbox.number != mailbox);
+    list.len() < before
+}
+
+/// All subscriptions.
+#[derive(Default)]
+pub(crate) struct Trie {
+    root: Node,
+    count: usize,
+}
+
+impl Trie {
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True if it is new; false if it replaced one of the same session.
+    pub(crate) fn insert(&mut self, filter: &str, share: Option<&str>, subscription: Subscription) -> bool {
+        let mut node = &mut self.root;
+        for level in filter.split('/') {
+            node = node.children.get_or_insert_default().entry(level.into()).or_default();
+        }
+        let new = match share {
+            None => put(&mut node.subscriptions, subscription),
+            Some(name) => {
+                put(&mut node.groups.get_or_insert_default().entry(name.into()).or_default().members, subscription)
+            }
+        };
+        self.count += usize::from(new);
+        new
+    }
+
+    /// True if there was one.
+    pub(crate) fn remove(&mut self, filter: &str, share: Option<&str>, mailbox: u64) -> bool {
+        let there = remove(&mut self.root, Some(filter), share, mailbox);
+        self.count -= usize::from(there);
+        there
+    }
+
+    /// Everybody who gets what is published to `topic`, one target a session.
+    pub(crate) fn find(&self, topic: &str) -> (Vec<Target>, Vec<GroupRoute>) {
+        let mut found = Found { topic, subscriptions: Vec::new(), groups: Vec::new() };
+        // A leading wildcard does not match topics that begin with `$` (§4.7.2).
+        found.descend(&self.root, Some(topic), !topic.starts_with('$'));
+        let mut subscriptions = found.subscriptions;
+        subscriptions.sort_by_key(|s| s.mailbox.number);
+        let mut targets: Vec<Target> = Vec::with_capacity(subscriptions.len());
+        for s in subscriptions {
+            match targets.last_mut() {
+                Some(last) if last.mailbox.number == s.mailbox.number => {
+                    last.qos = last.qos.max(s.qos);
+                    last.no_local &= s.no_local;
+                    last.retain_as_published |= s.retain_as_published;
+                    last.ids.extend(s.id);
+                }
+                _ => targets.push(target(s)),
+            }
+        }
+        (targets, found.groups)
+    }
+}
+
+fn target(s: &Subscription) -> Target {
+    Target {
+        mailbox: Arc::clone(&s.mailbox),
+        qos: s.qos,
+        no_local: s.no_local,
+        retain_as_published: s.retain_as_published,
+        ids: s.id.into_iter().collect::<SmallVec<[u32; 1]>>(),
+    }
+}
+
+struct Found<'t> {
+    topic: &'t str,
+    subscriptions: Vec<&'t Subscription>,
+    groups: Vec<GroupRoute>,
+}
+
+fn split(path: &str) -> (&str, Option<&str>) {
+    match path.split_once('/') {
+        Some((level, rest)) => (level, Some(rest)),
+        None => (path, None),
+    }
+}
+
+impl<'t> Found<'t> {
+    fn take(&mut self, node: &'t Node) {
+        let topic = self.topic;
+        let permitted = |s: &&Subscription| s.check.as_ref().is_none_or(|c| c.may_receive(topic));
+        self.subscriptions.extend(node.subscriptions.iter().filter(permitted));
+        for group in node.groups.iter().flat_map(|g| g.values()) {
+            let members: Vec<Target> = group.members.iter().filter(permitted).map(target).collect();
+            if !members.is_empty() {
+                self.groups.push(GroupRoute { members, turn: Arc::clone(&group.turn) });
+            }
+        }
+    }
+
+    fn descend(&mut self, node: &'t Node, path: Option<&str>, wildcards: bool) {
+        let Some(path) = path else {
+            self.take(node);
+            // `a/#` matches `a` as well (§4.7.1.2).
+            if let Some(all) = node.children.as_ref().and_then(|c| c.get("#")) {
+                self.take(all);
+            }
+            return;
+        };
+        let Some(children) = &node.children else { return };
+        let (level, rest) = split(path);
+        if let Some(child) = children.get(level) {
+            self.descend(child, rest, true);
+        }
+        if wildcards {
+            if let Some(child) = children.get("+") {
+                self.descend(child, rest, true);
+            }
+            if let Some(all) = children.get("#") {
+                self.take(all);
+            }
+        }
+    }
+}
+
+fn remove(node: &mut Node, path: Option<&str>, share: Option<&str>, mailbox: u64) -> bool {
+    let Some(path) = path else {
+        let Some(name) = share else { return take(&mut node.subscriptions, mailbox) };
+        let Some(groups) = &mut node.groups else { return false };
+        let Some(group) = groups.get_mut(name) else { return false };
+        let there = take(&mut group.members, mailbox);
+        if group.members.is_empty() {
+            groups.remove(name);
+        }
+        if groups.is_empty() {
+            node.groups = None;
+        }
+        return there;
+    };
+    let (level, rest) = split(path);
+    let Some(children) = &mut node.children else { return false };
+    let Some(child) = children.get_mut(level) else { return false };
+    let there = remove(child, rest, share, mailbox);
+    if child.is_empty() {
+        children.remove(level);
+    }
+    if children.is_empty() {
+        node.children = None;
+    }
+    there
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::MailboxLimits;
+    use proptest::prelude::*;
+
+    fn mailbox(n: u64) -> Arc<Mailbox> {
+        Mailbox::new(n, MailboxLimits::default(), false)
+    }
+
+    fn subscription(mailbox: &Arc<Mailbox>, qos: QoS, id: Option<u32>) -> Subscription {
+        let mailbox = Arc::clone(mailbox);
+        Subscription { mailbox, qos, no_local: false, retain_as_published: false, id, check: None }
+    }
+
+    #[test]
+    fn a_client_with_overlapping_subscriptions_gets_one_copy_with_all_identifiers() {
+        let (mut trie, m) = (Trie::default(), mailbox(1));
+        trie.insert("a/+", None, subscription(&m, QoS::AtMostOnce, Some(7)));
+        trie.insert("a/#", None, subscription(&m, QoS::ExactlyOnce, Some(9)));
+        let (targets, _) = trie.find("a/b");
+        assert_eq!(targets.len(), 1);
+        assert_eq!(targets[0].qos, QoS::ExactlyOnce);
+        let mut ids = targets[0].ids.to_vec();
+        ids.sort_unstable();
+        assert_eq!(ids, [7, 9]);
+    }
+
+    #[test]
+    fn leading_wildcards_never_reach_dollar_topics() {
+        let (mut trie, m) = (Trie::default(), mailbox(1));
+        for filter in ["#", "+/x", "+/#"] {
+            trie.insert(filter, None, subscription(&m, QoS::AtMostOnce, None));
+        }
+        assert!(trie.find("$SYS/x").0.is_empty());
+        trie.insert("$SYS/#", None, subscription(&m, QoS::AtMostOnce, None));
+        assert_eq!(trie.find("$SYS/x").0.len(), 1);
+    }
+
+    fn level() -> impl Strategy<Value = &'static str> {
+        prop_oneof![Just("a"), Just("b"), Just(""), Just("$x")]
+    }
+
+    fn filter() -> impl Strategy<Value = String> {
+        (prop::collection::vec(prop_oneof![3 => level(), 1 => Just("+")], 1..4), any::<bool>()).prop_map(
+            |(levels, hash)| {
+                let mut f = levels.join("/");
+                if hash {
+                    f.push_str("/#");
+                }
+                if f.is_empty() { "#".to_owned() } else { f }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn finds_exactly_what_the_filters_match(
+            filters in prop::collection::vec(filter(), 1..20),
+            removed in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            topic in prop::collection::vec(level(), 1..4),
+        ) {
+            let topic = topic.join("/");
+            prop_assume!(!topic.is_empty());
+            let mut trie = Trie::default();
+            let mut there = std::collections::BTreeMap::new();
+            for (i, f) in filters.iter().enumerate() {
+                let number = i as u64 + 1;
+                trie.insert(f, None, subscription(&mailbox(number), QoS::AtMostOnce, None));
+                there.insert(number, f.clone());
+            }
+            for index in removed {
+                let number = index.index(filters.len()) as u64 + 1;
+                let was = there.remove(&number);
+                prop_assert_eq!(trie.remove(&filters[number as usize - 1], None, number), was.is_some());
+            }
+            prop_assert_eq!(trie.len(), there.len());
+            let found: Vec<u64> = trie.find(&topic).0.iter().map(|t| t.mailbox.number).collect();
+            let expected: Vec<u64> =
+                there.iter().filter(|(_, f)| portcullis_mqtt::topic::matches(f, &topic)).map(|(n, _)| *n).collect();
+            prop_assert_eq!(found, expected);
+            for (n, f) in there {
+                trie.remove(&f, None, n);
+            }
+            prop_assert!(trie.root.is_empty(), "removing the last subscription frees every node");
+        }
+    }
+}
