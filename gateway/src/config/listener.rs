@@ -1,0 +1,248 @@
+//! `[[listener]]`: where clients come in, and which policies stand in front of it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::problem::Problem;
+use super::reader::{Located, OneOrMany, Section, words};
+use super::units::{Size, Time};
+use super::{is_url_path, relative};
+
+words! {
+    /// What is spoken.
+    Protocol {
+        /// MQTT 3.1, 3.1.1 and 5.
+        Mqtt = "mqtt",
+        /// HTTP/1.1 and HTTP/2.
+        Http = "http",
+    }
+}
+
+words! {
+    /// What carries it.
+    Transport {
+        /// Plain TCP.
+        Tcp = "tcp",
+        /// TLS.
+        Tls = "tls",
+        /// WebSocket.
+        Ws = "ws",
+        /// WebSocket within TLS.
+        Wss = "wss",
+    }
+}
+
+impl Transport {
+    /// Whether it needs a certificate.
+    pub(crate) fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether it is a WebSocket.
+    pub(crate) fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+}
+
+words! {
+    /// What is asked of a client's certificate.
+    ClientAuth {
+        /// Nothing: none is asked for.
+        None = "none",
+        /// Verified if the client has one.
+        Optional = "optional",
+        /// No certificate, no connection.
+        Required = "required",
+    }
+}
+
+/// One `[[listener]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Listener {
+    /// Its name: unique, and what policies see.
+    pub(crate) name: Located<String>,
+    /// Addresses, at least one.
+    pub(crate) bind: Vec<Located<SocketAddr>>,
+    /// What is spoken.
+    pub(crate) protocol: Protocol,
+    /// What carries it.
+    pub(crate) transport: Transport,
+    /// Present exactly when the transport is secure.
+    pub(crate) tls: Option<TlsFiles>,
+    /// The path of the WebSocket.
+    pub(crate) path: String,
+    /// The chain, asked in this order.
+    pub(crate) policies: Vec<Located<String>>,
+    /// Bounds of each connection and of all.
+    pub(crate) limits: ListenerLimits,
+}
+
+/// `tls = { … }`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TlsFiles {
+    /// PEM: the certificate, then the chain to the root.
+    pub(crate) cert: Located<PathBuf>,
+    /// PEM: the private key.
+    pub(crate) key: Located<PathBuf>,
+    /// PEM: the authorities that issue clients' certificates.
+    pub(crate) client_ca: Option<Located<PathBuf>>,
+    /// What is asked of clients.
+    pub(crate) client_auth: ClientAuth,
+}
+
+/// `limits = { … }` of a listener. None: the gateway's own bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ListenerLimits {
+    /// Connections at one time.
+    pub(crate) connections: Option<u32>,
+    /// Connections at one time from one address.
+    pub(crate) connections_per_address: Option<u32>,
+    /// From accepting to the first CONNECT or request, TLS and WebSocket included.
+    pub(crate) handshake: Option<Time>,
+    /// Octets of one packet.
+    pub(crate) packet_size: Option<Size>,
+    /// Seconds that a client may ask to be silent for.
+    pub(crate) keep_alive: Option<u16>,
+    /// QoS 1 and 2 messages in flight from one client.
+    pub(crate) receive_maximum: Option<u16>,
+    /// Subscriptions of one session.
+    pub(crate) subscriptions: Option<u32>,
+    /// Messages that wait for one session.
+    pub(crate) queued_messages: Option<u32>,
+    /// Octets of them.
+    pub(crate) queued_bytes: Option<Size>,
+    /// How long a session outlives its connection at most.
+    pub(crate) session_expiry: Option<Time>,
+    /// Octets of one HTTP request's body.
+    pub(crate) body: Option<Size>,
+}
+
+impl Listener {
+    pub(super) fn read_all(sections: Vec<Section<'_>>, base: &Path) -> Vec<Self> {
+        sections.into_iter().filter_map(|section| Self::read(section, base)).collect()
+    }
+
+    fn read(mut section: Section<'_>, base: &Path) -> Option<Self> {
+        let name = section.required("name", "a name that is its own");
+        let bind = section.required::<OneOrMany<_>>("bind", "an address and a port, or a list of them");
+        let protocol = section.optional("protocol").unwrap_or(Protocol::Mqtt);
+        let transport = section.optional("transport").unwrap_or(Transport::Tcp);
+        let tls = section.section("tls", "tls").map(|tls| TlsFiles::read(tls, base));
+        let path = section.optional("path");
+        let policies: Vec<_> = section.optional("policies").unwrap_or_default();
+        let limits =
+            section.section("limits", "limits of a listener").map(|limits| ListenerLimits::read(limits, protocol));
+        if policies.is_empty() && protocol == Protocol::Mqtt && !section.is_wrong("policies") {
+            let place = section.key_span("policies").unwrap_or(section.span());
+            section.problems().add(Problem::new(place, "a listener without policies lets nobody in").help(
+                "name the policies that decide, such as `policies = [\"device\", \"jwt\", \"api-key\"]`, \
+                 or open it to everyone with `policies = [\"anonymous\"]`",
+            ));
+        }
+        // What was meant by an unknown transport is not known: nothing is made of the keys that depend on it.
+        if !section.is_wrong("transport") {
+            Self::check_transport(&section, protocol, transport, path.as_ref());
+        }
+        section.finish();
+        Some(Self {
+            name: name?,
+            // An address that is missing was said; the rest of the listener is still looked at.
+            bind: bind.map(|OneOrMany(list)| list).unwrap_or_default(),
+            protocol,
+            transport,
+            tls: tls.flatten(),
+            path: path.map_or_else(|| "/mqtt".to_owned(), |path| path.value),
+            policies,
+            limits: limits.unwrap_or_default(),
+        })
+    }
+
+    /// Keys that a transport needs, and keys that do nothing on it.
+    fn check_transport(
+        section: &Section<'_>,
+        protocol: Protocol,
+        transport: Transport,
+        path: Option<&Located<String>>,
+    ) {
+        let word = transport.as_str();
+        let place = || section.key_span("transport").unwrap_or(section.span());
+        let add = |problem| section.problems().add(problem);
+        if protocol == Protocol::Http && transport.is_websocket() {
+            add(Problem::new(place(), "HTTP is carried by \"tcp\" or \"tls\"")
+                .help("MQTT over WebSocket is `protocol = \"mqtt\"` with this transport"));
+        }
+        match (transport.is_secure(), section.key_span("tls")) {
+            (true, None) => add(Problem::new(place(), "this transport needs a certificate")
+                .help("add `tls = { cert = \"server.pem\", key = \"server.key\" }`")),
+            (false, Some(span)) => {
+                let meant = if transport == Transport::Ws { "wss" } else { "tls" };
+                add(Problem::new(span, format!("`tls` does nothing on the transport {word:?}"))
+                    .help(format!("write `transport = {meant:?}`")));
+            }
+            _ => {}
+        }
+        let Some(path) = path else { return };
+        if !transport.is_websocket() {
+            add(Problem::new(path.span.clone(), format!("`path` does nothing on the transport {word:?}"))
+                .help("only a WebSocket (\"ws\", \"wss\") has a path"));
+        } else if !is_url_path(path) {
+            add(Problem::new(path.span.clone(), format!("{:?} is not the path of a URL", path.value))
+                .label("expected \"/\" and no query"));
+        }
+    }
+}
+
+impl TlsFiles {
+    fn read(mut section: Section<'_>, base: &Path) -> Option<Self> {
+        let cert = section.required("cert", "the path of a PEM file with the certificate and its chain");
+        let key = section.required("key", "the path of a PEM file with the private key");
+        let client_ca = section.optional("client-ca").map(|ca| relative(ca, base));
+        let client_auth = section.optional::<Located<ClientAuth>>("client-auth");
+        match (&client_ca, &client_auth) {
+            (None, Some(auth)) if auth.value != ClientAuth::None => section.problems().add(
+                Problem::new(auth.span.clone(), "clients' certificates cannot be verified without a `client-ca`")
+                    .help("add `client-ca = \"ca.pem\"`: the authorities that issue them"),
+            ),
+            (Some(ca), Some(auth)) if auth.value == ClientAuth::None => section.problems().add(
+                Problem::new(ca.span.clone(), "`client-ca` does nothing when `client-auth` is \"none\"")
+                    .help("write `client-auth = \"optional\"` or \"required\", or leave `client-ca` out"),
+            ),
+            _ => {}
+        }
+        let default = if client_ca.is_some() { ClientAuth::Required } else { ClientAuth::None };
+        let files = cert.zip(key).map(|(cert, key)| Self {
+            cert: relative(cert, base),
+            key: relative(key, base),
+            client_ca,
+            client_auth: client_auth.map_or(default, |auth| auth.value),
+        });
+        section.finish();
+        files
+    }
+}
+
+impl ListenerLimits {
+    fn read(mut section: Section<'_>, protocol: Protocol) -> Self {
+        let mut limits = Self {
+            connections: section.optional("connections"),
+            connections_per_address: section.optional("connections-per-address"),
+            handshake: section.optional("handshake"),
+            ..Self::default()
+        };
+        // What the other protocol would understand is unknown here, so that no bound is believed that does not hold.
+        match protocol {
+            Protocol::Mqtt => {
+                limits.packet_size = section.optional("packet-size");
+                limits.keep_alive = section.optional("keep-alive");
+                limits.receive_maximum = section.optional("receive-maximum");
+                limits.subscriptions = section.optional("subscriptions");
+                limits.queued_messages = section.optional("queued-messages");
+                limits.queued_bytes = section.optional("queued-bytes");
+                limits.session_expiry = section.optional("session-expiry");
+            }
+            Protocol::Http => limits.body = section.optional("body"),
+        }
+        section.finish();
+        limits
+    }
+}

@@ -1,0 +1,139 @@
+//! The configuration file: its shape (described in the README), its reading, and what makes it sound.
+//!
+//! Every file named in it is relative to the configuration file's own directory. Reading gathers all problems at once;
+//! a configuration that was read is sound in itself, and only what the machine may refuse (a port that is taken, say)
+//! is left to `assemble`.
+//!
+//! Knows nothing of how the gateway is put together.
+
+mod key;
+mod listener;
+mod policy;
+mod problem;
+mod reader;
+mod sound;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub(crate) use key::{Algorithm, KeyEntry};
+pub(crate) use listener::{ClientAuth, Listener, ListenerLimits, Protocol, TlsFiles, Transport};
+pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
+pub(crate) use problem::{Problem, Problems, Report};
+pub(crate) use reader::Located;
+use reader::{Section, words};
+pub(crate) use units::{Size, Time};
+
+/// A configuration that was read and is sound.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// The data directory.
+    pub(crate) data: Option<PathBuf>,
+    /// Threads that carry connections. None: one for each processor.
+    pub(crate) workers: Option<u16>,
+    /// Where clients come in. At least one.
+    pub(crate) listeners: Vec<Listener>,
+    /// Configured policies, in the order of the file.
+    pub(crate) policies: Vec<PolicyEntry>,
+    /// Named keys.
+    pub(crate) keys: Vec<KeyEntry>,
+    /// Where the admin API listens. None: there is none.
+    pub(crate) admin: Option<Located<SocketAddr>>,
+    /// What the gateway writes of itself.
+    pub(crate) log: Log,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// A level, or directives such as `info,portcullis_net=debug`.
+    pub(crate) level: String,
+    /// How a line looks.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+words! {
+    /// How a line of the log looks.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn load(file: &Path) -> Result<Self, Report> {
+        let source = std::fs::read_to_string(file).map_err(|error| Report::unreadable(file, crate::plain(&error)))?;
+        Self::parse(file, &source)
+    }
+
+    /// Reads text as if it stood in `file`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn parse(file: &Path, source: &str) -> Result<Self, Report> {
+        let problems = Problems::default();
+        let (document, errors) = DeTable::parse_recoverable(source);
+        for error in errors {
+            problems.add(Problem::new(error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message())));
+        }
+        // What a broken line was meant to say is anybody's guess: nothing is made of the rest.
+        if !problems.is_empty() {
+            return Err(problems.into_report(file, source));
+        }
+        let base = file.parent().unwrap_or(Path::new(""));
+        let config = Self::read(Section::new("the configuration", 0..0, document.get_ref(), &problems), base);
+        sound::check(&config, &problems);
+        if problems.is_empty() { Ok(config) } else { Err(problems.into_report(file, source)) }
+    }
+
+    fn read(mut root: Section<'_>, base: &Path) -> Self {
+        let config = Self {
+            data: root.optional::<String>("data").map(|data| base.join(data)),
+            workers: root.optional("workers"),
+            listeners: Listener::read_all(root.sections("listener", "[[listener]]"), base),
+            policies: PolicyEntry::read_all(root.sections("policy", "[[policy]]"), base),
+            keys: KeyEntry::read_all(root.sections("key", "[[key]]"), base),
+            admin: root.section("admin", "[admin]").and_then(|mut admin| {
+                let bind = admin.required("bind", "an address and a port, such as \"127.0.0.1:9090\"");
+                admin.finish();
+                bind
+            }),
+            log: root.section("log", "[log]").map_or_else(Log::default, |mut log| {
+                let default = Log::default();
+                let read = Log {
+                    level: log.optional("level").unwrap_or(default.level),
+                    format: log.optional("format").unwrap_or(default.format),
+                };
+                log.finish();
+                read
+            }),
+        };
+        root.finish();
+        config
+    }
+}
+
+/// A path in the file, made one that can be opened from anywhere.
+fn relative(path: Located<String>, base: &Path) -> Located<PathBuf> {
+    Located { value: base.join(&path.value), span: path.span }
+}
+
+/// Whether a text can stand as the path of a URL: from the root, without query, fragment or anything to be escaped.
+fn is_url_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b))
+}

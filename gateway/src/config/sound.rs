@@ -1,0 +1,183 @@
+//! What makes a configuration sound beyond its single values: names that lead somewhere and do not clash, files that
+//! can be read, and nothing that is there and unused.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Config;
+use super::listener::Protocol;
+use super::policy::{PolicyEntry, Source};
+use super::problem::{Problem, Problems};
+use super::reader::{Located, nearest};
+use crate::builtin;
+
+/// Adds every problem that the parts of a configuration have with one another.
+pub(super) fn check(config: &Config, problems: &Problems) {
+    unique("listener", config.listeners.iter().map(|listener| &listener.name), problems);
+    unique("policy", config.policies.iter().map(|policy| &policy.name), problems);
+    unique("key", config.keys.iter().map(|key| &key.name), problems);
+    addresses(config, problems);
+    sources(config, problems);
+    chains(config, problems);
+    mounts(config, problems);
+    keys(config, problems);
+    files(config, problems);
+}
+
+/// Names are what logs, policies and commands say: letters, digits and `-_.` only, and each once.
+fn unique<'c>(kind: &str, names: impl Iterator<Item = &'c Located<String>>, problems: &Problems) {
+    let mut seen = HashMap::new();
+    for name in names {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.len() > 64 || !name.chars().all(plain) {
+            let message = format!("{:?} cannot be the name of a {kind}", name.value);
+            problems.add(
+                Problem::new(name.span.clone(), message).label("letters, digits, '-', '_' and '.', at most 64 of them"),
+            );
+        }
+        if seen.insert(name.value.as_str(), ()).is_some() {
+            let message = format!("another {kind} has the name {:?} already", name.value);
+            problems.add(Problem::new(name.span.clone(), message));
+        }
+    }
+}
+
+fn addresses(config: &Config, problems: &Problems) {
+    let mut taken: HashMap<SocketAddr, String> = HashMap::new();
+    for listener in &config.listeners {
+        for address in &listener.bind {
+            if address.port() == 0 {
+                continue;
+            }
+            if let Some(other) = taken.insert(address.value, listener.name.value.clone()) {
+                let message = format!("the listener {other:?} has the address {} already", address.value);
+                problems.add(Problem::new(address.span.clone(), message));
+            }
+        }
+    }
+    if let Some(admin) = config.admin.as_ref().filter(|admin| admin.port() != 0)
+        && let Some(other) = taken.get(&admin.value)
+    {
+        let message = format!("the listener {other:?} has the address {} already", admin.value);
+        problems.add(Problem::new(admin.span.clone(), message));
+    }
+    if config.listeners.is_empty() && problems.is_empty() {
+        problems.add(
+            Problem::new(0..0, "the configuration opens no listener, so that no client could come in")
+                .help("add a [[listener]] with `name`, `bind` and `policies`"),
+        );
+    }
+}
+
+fn sources(config: &Config, problems: &Problems) {
+    for policy in &config.policies {
+        let Source::Builtin(name) = &policy.source.value else { continue };
+        if builtin::find(name).is_none() {
+            let problem = Problem::new(policy.source.span.clone(), format!("there is no built-in policy {name:?}"));
+            problems.add(match nearest(name, builtin::names()) {
+                Some(near) => problem.label(format!("did you mean \"builtin:{near}\"?")),
+                None => problem
+                    .help(format!("the built-in policies are: {}", builtin::names().collect::<Vec<_>>().join(", "))),
+            });
+        }
+    }
+}
+
+/// Every policy that a listener names is there, and every policy that is there is named or mounted.
+fn chains(config: &Config, problems: &Problems) {
+    let configured = |name: &str| config.policies.iter().any(|policy| policy.name.value == name);
+    for listener in &config.listeners {
+        for (index, name) in listener.policies.iter().enumerate() {
+            if listener.policies[..index].contains(name) {
+                let message = format!("the chain has the policy {:?} already", name.value);
+                problems.add(Problem::new(name.span.clone(), message));
+            }
+            if configured(name) || builtin::find(name).is_some() {
+                continue;
+            }
+            let builtins = builtin::names().map(|name: &str| name);
+            let known = config.policies.iter().map(|policy| policy.name.as_str()).chain(builtins);
+            let problem = Problem::new(name.span.clone(), format!("there is no policy {:?}", name.value));
+            problems.add(match nearest(name, known) {
+                Some(near) => problem.label(format!("did you mean {near:?}?")),
+                None => problem.help(format!(
+                    "add a [[policy]] with this name, or take a built-in one: {}",
+                    builtin::names().collect::<Vec<_>>().join(", ")
+                )),
+            });
+        }
+    }
+    let used = |policy: &PolicyEntry| {
+        !policy.mount.is_empty() || config.listeners.iter().any(|listener| listener.policies.contains(&policy.name))
+    };
+    for policy in config.policies.iter().filter(|policy| !used(policy)) {
+        problems.add(
+            Problem::new(policy.name.span.clone(), format!("the policy {:?} is not used", policy.name.value))
+                .help("name it in the `policies` of a listener, give it a `mount`, or take it out"),
+        );
+    }
+}
+
+/// Every mounted path is one policy's, and somebody can reach it.
+fn mounts(config: &Config, problems: &Problems) {
+    let http = config.listeners.iter().any(|listener| listener.protocol == Protocol::Http);
+    let mut taken: HashMap<&str, &str> = HashMap::new();
+    for policy in &config.policies {
+        for path in &policy.mount {
+            if !http {
+                problems.add(
+                    Problem::new(path.span.clone(), "a mount needs a listener that speaks HTTP, and there is none")
+                        .help("add a [[listener]] with `protocol = \"http\"`"),
+                );
+            }
+            if let Some(other) = taken.insert(path.trim_end_matches('/'), &policy.name.value) {
+                let message = format!("the policy {other:?} is mounted at {:?} already", path.value);
+                problems.add(Problem::new(path.span.clone(), message));
+            }
+        }
+    }
+}
+
+/// Every key that a policy names is there, and every key that is there is named.
+fn keys(config: &Config, problems: &Problems) {
+    let named = || config.policies.iter().filter_map(|policy| policy.allow.as_ref()?.keys.as_ref()).flatten();
+    for name in named() {
+        if !config.keys.iter().any(|key| key.name == *name) {
+            let problem = Problem::new(name.span.clone(), format!("there is no key {:?}", name.value));
+            problems.add(match nearest(name, config.keys.iter().map(|key| key.name.as_str())) {
+                Some(near) => problem.label(format!("did you mean {near:?}?")),
+                None => problem.help("add a [[key]] with this name, a `file` and an `algorithm`"),
+            });
+        }
+    }
+    for key in config.keys.iter().filter(|key| !named().any(|name| *name == key.name)) {
+        problems.add(
+            Problem::new(key.name.span.clone(), format!("the key {:?} is not used", key.name.value))
+                .help("name it in the `allow.keys` of a policy, or take it out"),
+        );
+    }
+}
+
+fn files(config: &Config, problems: &Problems) {
+    let readable = |file: &Located<PathBuf>| {
+        let why = match std::fs::File::open(&file.value).and_then(|file| file.metadata()) {
+            Ok(metadata) if metadata.is_file() => return,
+            Ok(_) => "it is not a file".to_owned(),
+            Err(error) => crate::plain(&error),
+        };
+        let message = format!("{} cannot be read: {why}", file.display());
+        problems.add(Problem::new(file.span.clone(), message));
+    };
+    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        readable(&tls.cert);
+        readable(&tls.key);
+        tls.client_ca.iter().for_each(readable);
+    }
+    for policy in &config.policies {
+        if let Source::File(path) = &policy.source.value {
+            readable(&Located { value: path.clone(), span: policy.source.span.clone() });
+        }
+    }
+    config.keys.iter().for_each(|key| readable(&key.file));
+}

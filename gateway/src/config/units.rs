@@ -1,0 +1,119 @@
+//! Sizes and times as people write them: `16MiB`, `50ms`, `1h`.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A number of octets. Written as `512B`, `64KiB`, `16MiB`, `1GiB`, or with the decimal units `KB`, `MB`, `GB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl Size {
+    /// What a configuration should have said.
+    pub(crate) const EXPECTED: &'static str = "a size with a unit, such as \"64KiB\" or \"16MiB\"";
+
+    /// Reads a size. None: it is not one, or more than fits into 64 bits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split(text)?;
+        let scale = match unit {
+            "B" => 1,
+            "KB" | "kB" => 1000,
+            "KiB" => 1 << 10,
+            "MB" => 1_000_000,
+            "MiB" => 1 << 20,
+            "GB" => 1_000_000_000,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        number.checked_mul(scale).map(Self)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (number, unit) = match self.0 {
+            n if n >= 1 << 30 && n.is_multiple_of(1 << 30) => (n >> 30, "GiB"),
+            n if n >= 1 << 20 && n.is_multiple_of(1 << 20) => (n >> 20, "MiB"),
+            n if n >= 1 << 10 && n.is_multiple_of(1 << 10) => (n >> 10, "KiB"),
+            n => (n, "B"),
+        };
+        write!(f, "{number}{unit}")
+    }
+}
+
+/// A length of time. Written as `500us`, `50ms`, `10s`, `5m`, `1h` or `7d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl Time {
+    /// What a configuration should have said.
+    pub(crate) const EXPECTED: &'static str = "a time with a unit, such as \"50ms\", \"10s\" or \"1h\"";
+
+    /// Reads a time. None: it is not one, or longer than 64 bits of microseconds.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split(text)?;
+        let micros = match unit {
+            "us" | "µs" => 1,
+            "ms" => 1000,
+            "s" => 1_000_000,
+            "m" => 60_000_000,
+            "h" => 3_600_000_000,
+            "d" => 86_400_000_000,
+            _ => return None,
+        };
+        number.checked_mul(micros).map(|micros| Self(Duration::from_micros(micros)))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u128, &str); 6] =
+            [(86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1000, "ms"), (1, "us")];
+        let micros = self.0.as_micros();
+        let (scale, unit) = UNITS
+            .into_iter()
+            .find(|(scale, _)| micros >= *scale && micros.is_multiple_of(*scale))
+            .unwrap_or((1_000_000, "s"));
+        write!(f, "{}{unit}", micros / scale)
+    }
+}
+
+/// `16MiB` → (16, "MiB"). A blank between the two is allowed.
+fn split(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(Size::parse("16MiB"), Some(Size(16 << 20)));
+        assert_eq!(Size::parse("5 kB"), Some(Size(5000)));
+        assert_eq!(Size::parse("0B"), Some(Size(0)));
+        for wrong in ["", "16", "MiB", "-1B", "1.5MiB", "1 MiB x", "99999999999999999999B", "18446744073709551615KiB"] {
+            assert_eq!(Size::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(Time::parse("50ms"), Some(Time(Duration::from_millis(50))));
+        assert_eq!(Time::parse("7d"), Some(Time(Duration::from_secs(604_800))));
+        for wrong in ["", "50", "ms", "1e3s", "5 minutes", "18446744073709551615d"] {
+            assert_eq!(Time::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_reads_back() {
+        for text in ["1B", "1536B", "64KiB", "16MiB", "3GiB"] {
+            assert_eq!(Size::parse(text).map(|s| s.to_string()).as_deref(), Some(text));
+        }
+        for text in ["1us", "50ms", "90s", "5m", "1h", "7d", "0s"] {
+            assert_eq!(Time::parse(text).map(|t| t.to_string()).as_deref(), Some(text));
+        }
+    }
+}
