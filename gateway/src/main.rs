@@ -6,6 +6,7 @@
 mod builtin;
 mod cli;
 mod config;
+mod logging;
 
 use std::process::ExitCode;
 

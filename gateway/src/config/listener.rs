@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
 use super::reader::{Located, OneOrMany, Section, words};
-use super::units::{Size, Time};
+use super::units::{PerSecond, Size, Time};
 use super::{is_url_path, relative};
 
 words! {
@@ -56,6 +56,16 @@ words! {
     }
 }
 
+words! {
+    /// What a publication that is not permitted gets before MQTT 5, where no acknowledgement can say no.
+    RefusedPublish {
+        /// It is acknowledged and dropped (3.1.1 §3.3.5).
+        Drop = "drop",
+        /// The connection is closed.
+        Disconnect = "disconnect",
+    }
+}
+
 /// One `[[listener]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Listener {
@@ -73,6 +83,11 @@ pub(crate) struct Listener {
     pub(crate) path: String,
     /// The chain, asked in this order.
     pub(crate) policies: Vec<Located<String>>,
+    /// MQTT: whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
+    /// topics out.
+    pub(crate) strict: bool,
+    /// MQTT before version 5: what a publication that is not permitted gets.
+    pub(crate) refused_publish: RefusedPublish,
     /// Bounds of each connection and of all.
     pub(crate) limits: ListenerLimits,
 }
@@ -94,27 +109,33 @@ pub(crate) struct TlsFiles {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListenerLimits {
     /// Connections at one time.
-    pub(crate) connections: Option<u32>,
-    /// Connections at one time from one address.
-    pub(crate) connections_per_address: Option<u32>,
-    /// From accepting to the first CONNECT or request, TLS and WebSocket included.
-    pub(crate) handshake: Option<Time>,
-    /// Octets of one packet.
-    pub(crate) packet_size: Option<Size>,
-    /// Seconds that a client may ask to be silent for.
-    pub(crate) keep_alive: Option<u16>,
-    /// QoS 1 and 2 messages in flight from one client.
+    pub(crate) max_connections: Option<u32>,
+    /// New connections a second.
+    pub(crate) connect_rate: Option<PerSecond>,
+    /// New connections a second from one address.
+    pub(crate) connect_rate_per_address: Option<PerSecond>,
+    /// For the TLS handshake and the WebSocket upgrade together.
+    pub(crate) handshake_timeout: Option<Time>,
+    /// From accepting to the decision about CONNECT.
+    pub(crate) connect_timeout: Option<Time>,
+    /// The largest packet taken.
+    pub(crate) max_packet: Option<Size>,
+    /// The longest that a client may ask to be silent for.
+    pub(crate) max_keep_alive: Option<Time>,
+    /// QoS 2 messages that a client may have unreleased.
     pub(crate) receive_maximum: Option<u16>,
+    /// QoS 1 and 2 messages in flight to a client.
+    pub(crate) max_in_flight: Option<u16>,
     /// Subscriptions of one session.
-    pub(crate) subscriptions: Option<u32>,
+    pub(crate) max_subscriptions: Option<u32>,
     /// Messages that wait for one session.
     pub(crate) queued_messages: Option<u32>,
     /// Octets of them.
     pub(crate) queued_bytes: Option<Size>,
     /// How long a session outlives its connection at most.
-    pub(crate) session_expiry: Option<Time>,
+    pub(crate) max_session_expiry: Option<Time>,
     /// Octets of one HTTP request's body.
-    pub(crate) body: Option<Size>,
+    pub(crate) max_body: Option<Size>,
 }
 
 impl Listener {
@@ -153,6 +174,8 @@ impl Listener {
             tls: tls.flatten(),
             path: path.map_or_else(|| "/mqtt".to_owned(), |path| path.value),
             policies,
+            strict: strict.unwrap_or(false),
+            refused_publish: refused_publish.unwrap_or(RefusedPublish::Drop),
             limits: limits.unwrap_or_default(),
         })
     }
@@ -224,23 +247,26 @@ impl TlsFiles {
 impl ListenerLimits {
     fn read(mut section: Section<'_>, protocol: Protocol) -> Self {
         let mut limits = Self {
-            connections: section.optional("connections"),
-            connections_per_address: section.optional("connections-per-address"),
-            handshake: section.optional("handshake"),
+            max_connections: section.optional("max-connections"),
+            connect_rate: section.optional("connect-rate"),
+            connect_rate_per_address: section.optional("connect-rate-per-address"),
+            handshake_timeout: section.optional("handshake-timeout"),
             ..Self::default()
         };
         // What the other protocol would understand is unknown here, so that no bound is believed that does not hold.
         match protocol {
             Protocol::Mqtt => {
-                limits.packet_size = section.optional("packet-size");
-                limits.keep_alive = section.optional("keep-alive");
+                limits.connect_timeout = section.optional("connect-timeout");
+                limits.max_packet = section.optional("max-packet");
+                limits.max_keep_alive = section.optional("max-keep-alive");
                 limits.receive_maximum = section.optional("receive-maximum");
-                limits.subscriptions = section.optional("subscriptions");
+                limits.max_in_flight = section.optional("max-in-flight");
+                limits.max_subscriptions = section.optional("max-subscriptions");
                 limits.queued_messages = section.optional("queued-messages");
                 limits.queued_bytes = section.optional("queued-bytes");
-                limits.session_expiry = section.optional("session-expiry");
+                limits.max_session_expiry = section.optional("max-session-expiry");
             }
-            Protocol::Http => limits.body = section.optional("body"),
+            Protocol::Http => limits.max_body = section.optional("max-body"),
         }
         section.finish();
         limits

@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub(crate) use key::{Algorithm, KeyEntry};
-pub(crate) use listener::{ClientAuth, Listener, ListenerLimits, Protocol, TlsFiles, Transport};
+pub(crate) use listener::{ClientAuth, Listener, ListenerLimits, Protocol, RefusedPublish, TlsFiles, Transport};
 pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
 pub(crate) use problem::{Problem, Problems, Report};
 pub(crate) use reader::Located;
 use reader::{Section, words};
-pub(crate) use units::{Size, Time};
+pub(crate) use units::{PerSecond, Size, Time};
 
 /// A configuration that was read and is sound.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,14 +50,14 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
     /// A level, or directives such as `info,portcullis_net=debug`.
-    pub(crate) level: String,
+    pub(crate) level: Located<String>,
     /// How a line looks.
     pub(crate) format: LogFormat,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: Located::nowhere("info".to_owned()), format: LogFormat::Text }
     }
 }
 

@@ -79,8 +79,12 @@ pub(crate) struct PolicyLimits {
     pub(crate) deadline: Option<Time>,
     /// Whether an instance serves more than one call.
     pub(crate) reuse: Option<Reuse>,
-    /// Instances at one time.
+    /// Calls at one time, each in an instance of its own.
     pub(crate) instances: Option<u16>,
+    /// Keys and values in the policy's storage.
+    pub(crate) storage: Option<Size>,
+    /// The largest response that `http-client` gives it.
+    pub(crate) http_response: Option<Size>,
 }
 
 /// How long an instance is used.
@@ -177,6 +181,8 @@ impl PolicyLimits {
             deadline: section.optional("deadline"),
             reuse: section.optional("reuse"),
             instances: section.optional("instances"),
+            storage: section.optional("storage"),
+            http_response: section.optional("http-response"),
         };
         section.finish();
         limits

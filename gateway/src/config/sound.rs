@@ -1,7 +1,7 @@
 //! What makes a configuration sound beyond its single values: names that lead somewhere and do not clash, files that
 //! can be read, and nothing that is there and unused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -23,20 +23,19 @@ pub(super) fn check(config: &Config, problems: &Problems) {
     mounts(config, problems);
     keys(config, problems);
     files(config, problems);
+    log(config, problems);
 }
 
-/// Names are what logs, policies and commands say: letters, digits and `-_.` only, and each once.
+/// Names are what logs, policies and commands say. Each is there once.
 fn unique<'c>(kind: &str, names: impl Iterator<Item = &'c Located<String>>, problems: &Problems) {
-    let mut seen = HashMap::new();
+    let mut seen = HashSet::new();
     for name in names {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.len() > 64 || !name.chars().all(plain) {
+        if name.len() > 64 || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
             let message = format!("{:?} cannot be the name of a {kind}", name.value);
-            problems.add(
-                Problem::new(name.span.clone(), message).label("letters, digits, '-', '_' and '.', at most 64 of them"),
-            );
+            problems
+                .add(Problem::new(name.span.clone(), message).label("lower-case letters, digits and '-', at most 64"));
         }
-        if seen.insert(name.value.as_str(), ()).is_some() {
+        if !seen.insert(name.value.as_str()) {
             let message = format!("another {kind} has the name {:?} already", name.value);
             problems.add(Problem::new(name.span.clone(), message));
         }
@@ -180,4 +179,13 @@ fn files(config: &Config, problems: &Problems) {
         }
     }
     config.keys.iter().for_each(|key| readable(&key.file));
+}
+
+fn log(config: &Config, problems: &Problems) {
+    let level = &config.log.level;
+    if !crate::logging::is_level(level) {
+        let message = format!("{:?} is not a level of the log", level.value);
+        let help = "write off, error, warn, info, debug or trace, also by room: \"info,portcullis_net=debug\"";
+        problems.add(Problem::new(level.span.clone(), message).help(help));
+    }
 }

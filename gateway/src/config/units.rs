@@ -1,4 +1,4 @@
-//! Sizes and times as people write them: `16MiB`, `50ms`, `1h`.
+//! Sizes, times and rates as people write them: `16MiB`, `50ms`, `100/s`.
 
 use std::fmt;
 use std::time::Duration;
@@ -77,6 +77,21 @@ impl fmt::Display for Time {
     }
 }
 
+/// Events a second. Written as `100/s`. As many may come at once after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PerSecond(pub(crate) u32);
+
+impl PerSecond {
+    /// What a configuration should have said.
+    pub(crate) const EXPECTED: &'static str = "a rate, such as \"100/s\"";
+
+    /// Reads a rate. None: it is not one, or 0, or more than fits into 32 bits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split(text)?;
+        u32::try_from(number).ok().filter(|number| *number > 0 && unit == "/s").map(Self)
+    }
+}
+
 /// `16MiB` → (16, "MiB"). A blank between the two is allowed.
 fn split(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -104,6 +119,14 @@ mod tests {
         assert_eq!(Time::parse("7d"), Some(Time(Duration::from_secs(604_800))));
         for wrong in ["", "50", "ms", "1e3s", "5 minutes", "18446744073709551615d"] {
             assert_eq!(Time::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(PerSecond::parse("100/s"), Some(PerSecond(100)));
+        for wrong in ["", "100", "/s", "0/s", "1/m", "4294967296/s"] {
+            assert_eq!(PerSecond::parse(wrong), None, "{wrong}");
         }
     }
 
