@@ -151,6 +151,11 @@ impl Listener {
         let tls = section.section("tls", "tls").map(|tls| TlsFiles::read(tls, base));
         let path = section.optional("path");
         let policies: Vec<_> = section.optional("policies").unwrap_or_default();
+        // What only MQTT has is unknown on the other protocol, so that no choice is believed that does nothing.
+        let (strict, refused_publish) = match protocol {
+            Protocol::Mqtt => (section.optional("strict"), section.optional("refused-publish")),
+            Protocol::Http => (None, None),
+        };
         let limits =
             section.section("limits", "limits of a listener").map(|limits| ListenerLimits::read(limits, protocol));
         if policies.is_empty() && protocol == Protocol::Mqtt && !section.is_wrong("policies") {
