@@ -1,0 +1,133 @@
+//! Configurations for tests: TOML, put together piece by piece, with the files that it names.
+
+use std::fmt::Write;
+use std::sync::OnceLock;
+
+use crate::certificates::Authority;
+use crate::link::Transport;
+
+/// The authority that signs the servers of all tests of this process.
+#[must_use]
+pub fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    AUTHORITY.get_or_init(|| Authority::new("Portcullis tests"))
+}
+
+/// A configuration file and its companions.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    text: String,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Config {
+    /// An admin API on a free port, and nothing else.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::bare().toml("[admin]\nbind = \"127.0.0.1:0\"")
+    }
+
+    /// Nothing at all.
+    #[must_use]
+    pub fn bare() -> Self {
+        Self::default()
+    }
+
+    /// MQTT on all four transports, named as they are, behind one chain, with an admin API.
+    #[must_use]
+    pub fn everywhere(chain: &[&str]) -> Self {
+        Transport::ALL
+            .into_iter()
+            .fold(Self::new(), |config, transport| config.mqtt(transport.name(), transport, chain))
+    }
+
+    /// MQTT on plain TCP, named `tcp`, behind one chain, with an admin API.
+    #[must_use]
+    pub fn tcp(chain: &[&str]) -> Self {
+        Self::new().mqtt("tcp", Transport::Tcp, chain)
+    }
+
+    /// One more MQTT listener on a free port.
+    #[must_use]
+    pub fn mqtt(self, name: &str, transport: Transport, chain: &[&str]) -> Self {
+        self.mqtt_with(name, transport, chain, "")
+    }
+
+    /// One more MQTT listener on a free port, with further lines.
+    #[must_use]
+    pub fn mqtt_with(mut self, name: &str, transport: Transport, chain: &[&str], more: &str) -> Self {
+        let secure = matches!(transport, Transport::Tls | Transport::Wss);
+        if secure && !more.contains("tls = ") {
+            self = self.server_certificate();
+            self.text += "\n";
+        }
+        let tls = if secure && !more.contains("tls = ") {
+            "tls = { cert = \"server.pem\", key = \"server.key\" }\n"
+        } else {
+            ""
+        };
+        self.toml(&format!(
+            "[[listener]]\nname = {name:?}\nbind = \"127.0.0.1:0\"\nprotocol = \"mqtt\"\ntransport = {:?}\n\
+             policies = {chain:?}\n{tls}{more}",
+            transport.name()
+        ))
+    }
+
+    /// HTTP on plain TCP, named `http`.
+    #[must_use]
+    pub fn http(self) -> Self {
+        self.toml("[[listener]]\nname = \"http\"\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\ntransport = \"tcp\"")
+    }
+
+    /// `server.pem` and `server.key`, signed by [`authority`].
+    #[must_use]
+    pub fn server_certificate(self) -> Self {
+        if self.files.iter().any(|(name, _)| name == "server.pem") {
+            return self;
+        }
+        let leaf = authority().server("portcullis");
+        self.file("server.pem", leaf.certificate_pem).file("server.key", leaf.key_pem)
+    }
+
+    /// One more piece of TOML.
+    #[must_use]
+    pub fn toml(mut self, text: &str) -> Self {
+        let _ = writeln!(self.text, "{text}\n");
+        self
+    }
+
+    /// A file beside the configuration.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.retain(|(known, _)| known != name);
+        self.files.push((name.to_owned(), content.into()));
+        self
+    }
+
+    /// The text of the configuration.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes everything into a directory; the configuration itself as `portcullis.toml`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, directory: &std::path::Path) {
+        for (name, content) in &self.files {
+            replace(&directory.join(name), content);
+        }
+        replace(&directory.join("portcullis.toml"), self.text.as_bytes());
+    }
+}
+
+/// Puts a file in place in one step, as careful operators do: a reload never sees half of it.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn replace(path: &std::path::Path, content: &[u8]) {
+    let aside = path.with_extension("new");
+    std::fs::write(&aside, content).expect("a file in the test's directory can be written");
+    std::fs::rename(&aside, path).expect("a file in the test's directory can be renamed");
+}
