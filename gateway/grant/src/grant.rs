@@ -6,7 +6,7 @@ use portcullis_mqtt::QoS;
 
 use crate::gatekeeper::{Action, Authorization, PolicyStamp};
 use crate::identity::Identity;
-use crate::rules::{Permission, Rule, RuleSet, SubscribePermission};
+use crate::rules::{Effect, Permission, Rule, RuleSet, SubscribePermission};
 
 /// A directory entry or token that a grant was derived from: `user:<id>`, `device:<id>`, `key:<id>`, `token:<id>`, …
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +121,7 @@ pub struct Grant {
     /// Who granted it.
     pub policy: PolicyStamp,
     rules: RuleSet,
+    asks: bool,
     asked: crate::rules::AskCache,
 }
 
@@ -157,6 +158,7 @@ impl Grant {
         }
         Ok(Self {
             rules: RuleSet::compile(&draft.rules)?,
+            asks: draft.rules.iter().any(|rule| rule.effect == Effect::Ask),
             identity: Arc::new(draft.identity),
             expires_at: draft.expires_at,
             renew_after: draft.renew_after,
@@ -168,6 +170,12 @@ impl Grant {
             policy,
             asked: crate::rules::AskCache::default(),
         })
+    }
+
+    /// Whether any rule has the policy asked: then an answer of [`Self::publish`] may hold for a time only.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// May this be published? `Ask`: nothing native decides and no remembered answer holds; call the gatekeeper.
@@ -192,7 +200,9 @@ impl Grant {
     #[must_use]
     pub fn subscribe(&self, filter: &str, qos: QoS, share: Option<&str>) -> SubscribePermission {
         match self.rules.subscribe(filter, qos) {
-            SubscribePermission::Ask { max_qos, filtered } => self.asked.subscribe(filter, qos, share, max_qos, filtered),
+            SubscribePermission::Ask { max_qos, filtered } => {
+                self.asked.subscribe(filter, qos, share, max_qos, filtered)
+            }
             decided => decided,
         }
     }

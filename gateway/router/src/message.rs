@@ -18,6 +18,8 @@ pub struct Message {
     pub retain: bool,
     /// When it ends, in [`now_ms`]; none: never (MQTT 5 §3.3.2.3.3).
     pub expires_at: Option<u64>,
+    /// Seconds that it will live once published; only of wills.
+    lifetime: Option<u32>,
     /// The mailbox number of the session that published it, for no-local. 0: none.
     pub origin: u64,
 }
@@ -46,7 +48,26 @@ impl Message {
             qos,
             retain,
             expires_at: expiry.map(|s| now_ms() + u64::from(s) * 1000),
+            lifetime: None,
             origin,
+        }
+    }
+
+    /// The same message with a life of `seconds` that begins when it is published rather than now: a will.
+    #[must_use]
+    pub fn with_lifetime(mut self, seconds: Option<u32>) -> Self {
+        self.lifetime = seconds;
+        self
+    }
+
+    /// The message as it is published now: its life begins.
+    #[must_use]
+    pub fn begin(&self) -> Self {
+        Self {
+            data: self.data.clone(),
+            expires_at: self.lifetime.map(|s| now_ms() + u64::from(s) * 1000),
+            lifetime: None,
+            ..*self
         }
     }
 

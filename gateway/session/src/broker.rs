@@ -1,0 +1,417 @@
+//! What all connections share: router, sessions, what happens later, totals.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use portcullis_grant::{ConnectionFacts, Dependency, Grant, Refusal};
+use portcullis_mqtt::{QoS, ReasonCode, SharedFilter};
+use portcullis_router::{
+    Backlog, Batch, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, Subscription,
+    now_ms,
+};
+
+use crate::deferred::{Deferred, Due};
+use crate::handle::{Control, Handle};
+use crate::machine::End;
+use crate::registry::{Entry, Live, Registry, Slot, Will};
+use crate::state::{Held, NEVER, SessionState};
+use crate::stats::{Stats, Totals};
+use crate::unix_now;
+
+/// Expired retained messages that one call of [`Broker::tick`] removes at the most.
+const SWEPT_A_TICK: usize = 1000;
+
+/// Told of what happens to clients: audit, `portcullis why`, logs. Called on the connections' threads: be quick.
+pub trait Observer: Send + Sync + 'static {
+    /// A client was let in.
+    fn admitted(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant);
+    /// A login was refused.
+    fn refused(&self, connection: &ConnectionFacts, client_id: &str, username: Option<&str>, refusal: &Refusal);
+    /// A publication, subscription or will was refused. `what` is `publish`, `subscribe`, `receive` or `will`.
+    fn action_refused(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant, what: &str, topic: &str);
+    /// A connection that had been let in ended.
+    fn ended(&self, connection: &ConnectionFacts, client_id: &str, end: &End);
+}
+
+/// An observer that does nothing.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn admitted(&self, _: &ConnectionFacts, _: &str, _: &Grant) {}
+    fn refused(&self, _: &ConnectionFacts, _: &str, _: Option<&str>, _: &Refusal) {}
+    fn action_refused(&self, _: &ConnectionFacts, _: &str, _: &Grant, _: &str, _: &str) {}
+    fn ended(&self, _: &ConnectionFacts, _: &str, _: &End) {}
+}
+
+/// How a [`Broker`] is made.
+pub struct BrokerOptions {
+    /// Bounds on retained messages.
+    pub retained: RetainedLimits,
+    /// Who is told.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self { retained: RetainedLimits::default(), observer: Arc::new(Silent) }
+    }
+}
+
+/// A connection as the admin interface shows it.
+#[derive(Clone, Debug)]
+pub struct ConnectionSummary {
+    /// Its client identifier.
+    pub client_id: Arc<str>,
+    /// Where it comes from.
+    pub facts: Arc<ConnectionFacts>,
+    /// Its grant.
+    pub grant: Arc<Grant>,
+    /// Seconds since 1970 at which it was let in.
+    pub since: u64,
+    /// What waits for it.
+    pub backlog: Backlog,
+}
+
+/// What all connections of the gateway share.
+pub struct Broker {
+    pub(crate) router: Router,
+    pub(crate) registry: Registry,
+    deferred: Deferred,
+    pub(crate) stats: Stats,
+    pub(crate) observer: Arc<dyn Observer>,
+    connections: AtomicU64,
+    boot: u32,
+}
+
+/// What came of asking for a session.
+pub(crate) enum Opened {
+    /// It is the caller's.
+    Yes { entry: Arc<Entry>, mailbox: Arc<Mailbox>, state: Box<SessionState>, present: bool },
+    /// Another connection has it and was told to leave; the caller is woken when it has.
+    Wait,
+    /// It belongs to somebody else.
+    OfAnother,
+}
+
+impl Broker {
+    /// A broker without sessions.
+    #[must_use]
+    pub fn new(options: BrokerOptions) -> Arc<Self> {
+        Arc::new(Self {
+            router: Router::new(options.retained),
+            registry: Registry::default(),
+            deferred: Deferred::default(),
+            stats: Stats::default(),
+            observer: options.observer,
+            connections: AtomicU64::new(1),
+            boot: getrandom::u32().unwrap_or_default(),
+        })
+    }
+
+    /// A handle for a new connection.
+    #[must_use]
+    pub fn handle(&self) -> Arc<Handle> {
+        Arc::new(Handle::new(self.connections.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The name of a connection: unique while the data directory lives, as good as chance makes it.
+    #[must_use]
+    pub fn connection_name(&self, handle: &Handle) -> Arc<str> {
+        format!("{:08x}-{}", self.boot, handle.number).into()
+    }
+
+    /// Adds a batch's counts to the totals.
+    pub fn count(&self, batch: &mut Batch) {
+        self.stats.add(&mut batch.counts);
+    }
+
+    /// The totals now.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.stats.totals()
+    }
+
+    /// Sessions, with a connection or without.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Subscriptions of all sessions.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.router.subscriptions()
+    }
+
+    /// Retained messages, and the octets that they take.
+    #[must_use]
+    pub fn retained(&self) -> (usize, usize) {
+        (self.router.retained.len(), self.router.retained.bytes())
+    }
+
+    /// Publishes a message that no MQTT client sent. The caller flushes the batch.
+    pub fn publish(&self, message: &Arc<Message>, batch: &mut Batch) -> Published {
+        self.router.publish_message(message, batch)
+    }
+
+    fn publish_will(&self, will: &Will, batch: &mut Batch) {
+        self.publish(&Arc::new(will.message.begin()), batch);
+    }
+
+    /// Asks for the session of `client_id`.
+    #[expect(clippy::too_many_arguments, reason = "one call, all of them facts of the same CONNECT")]
+    pub(crate) fn open(
+        &self,
+        client_id: &str,
+        clean_start: bool,
+        facts: &Arc<ConnectionFacts>,
+        grant: &Arc<Grant>,
+        limits: MailboxLimits,
+        handle: &Arc<Handle>,
+        batch: &mut Batch,
+    ) -> Opened {
+        loop {
+            let mailbox = || self.router.mailbox(limits, false);
+            let (entry, _) = self.registry.get_or_create(client_id, &grant.identity, mailbox);
+            let mut slot = entry.lock();
+            if slot.gone {
+                continue;
+            }
+            if !entry.belongs_to(&grant.identity) {
+                return Opened::OfAnother;
+            }
+            if let Some(live) = &slot.live {
+                live.handle.request(Control::TakenOver);
+                slot.waiters.push(Arc::clone(handle));
+                return Opened::Wait;
+            }
+            self.cancel_appointments(&mut slot);
+            let mut state = slot.state.take().unwrap_or_default();
+            let known = slot.generation > 0;
+            if known && clean_start {
+                self.unsubscribe_all(&state, &slot.mailbox);
+                slot.mailbox.close();
+                slot.mailbox = self.router.mailbox(limits, false);
+                state = Box::default();
+                if let Some(will) = slot.will.take() {
+                    self.publish_will(&will, batch);
+                }
+            }
+            // The client is back before the delay has passed: the will is not sent (MQTT 5 §3.1.3.2.2).
+            slot.will = None;
+            slot.generation += 1;
+            slot.live = Some(Live {
+                handle: Arc::clone(handle),
+                facts: Arc::clone(facts),
+                grant: Arc::clone(grant),
+                since: unix_now(),
+            });
+            self.stats.connections.fetch_add(1, Ordering::Relaxed);
+            self.stats.connected.fetch_add(1, Ordering::Relaxed);
+            let mailbox = Arc::clone(&slot.mailbox);
+            drop(slot);
+            return Opened::Yes { entry, mailbox, state, present: known && !clean_start };
+        }
+    }
+
+    /// Another grant is in force on a live connection.
+    pub(crate) fn regrant(&self, entry: &Entry, grant: &Arc<Grant>) {
+        if let Some(live) = &mut entry.lock().live {
+            live.grant = Arc::clone(grant);
+        }
+    }
+
+    /// The connection of a session ended; its mailbox is detached already. `will`: to be published unless the client
+    /// comes back in time.
+    pub(crate) fn leave(&self, entry: &Arc<Entry>, state: Box<SessionState>, will: Option<Will>, batch: &mut Batch) {
+        let mut slot = entry.lock();
+        slot.live = None;
+        self.stats.connections.fetch_sub(1, Ordering::Relaxed);
+        let now = now_ms();
+        if state.expiry == 0 {
+            self.end(entry, &mut slot, &state, batch);
+            if let Some(will) = will {
+                self.publish_will(&will, batch);
+            }
+        } else {
+            let generation = slot.generation;
+            if state.expiry != NEVER {
+                let at = now + u64::from(state.expiry) * 1000;
+                slot.appointments[0] = Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
+            }
+            match will {
+                Some(will) if will.delay > 0 => {
+                    // Not later than the end of the session (MQTT 5 §3.1.3.2.2).
+                    let delay = u64::from(will.delay.min(state.expiry));
+                    let at = now + delay * 1000;
+                    slot.appointments[1] = Some(self.deferred.schedule(at, entry, generation, Due::Will));
+                    slot.will = Some(will);
+                }
+                Some(will) => {
+                    self.publish_will(&will, batch);
+                }
+                None => {}
+            }
+            slot.state = Some(state);
+        }
+        let waiters = std::mem::take(&mut slot.waiters);
+        drop(slot);
+        for waiter in waiters {
+            portcullis_router::Wake::wake(&*waiter);
+        }
+    }
+
+    /// Ends a session for good: no trace of it stays in the router.
+    fn end(&self, entry: &Arc<Entry>, slot: &mut Slot, state: &SessionState, batch: &mut Batch) {
+        self.unsubscribe_all(state, &slot.mailbox);
+        slot.mailbox.close();
+        slot.gone = true;
+        self.registry.remove(entry);
+        self.cancel_appointments(slot);
+        if let Some(will) = slot.will.take() {
+            self.publish_will(&will, batch);
+        }
+    }
+
+    fn unsubscribe_all(&self, state: &SessionState, mailbox: &Mailbox) {
+        for filter in state.subscriptions.keys() {
+            let (share, filter) = split_share(filter);
+            self.router.unsubscribe(filter, share, mailbox);
+        }
+    }
+
+    fn cancel_appointments(&self, slot: &mut Slot) {
+        for appointment in &mut slot.appointments {
+            if let Some(appointment) = appointment.take() {
+                self.deferred.cancel(appointment);
+            }
+        }
+    }
+
+    /// Does what is due: delayed wills, the end of sessions, expired retained messages. Call it about twice a second;
+    /// the caller flushes the batch.
+    pub fn tick(&self, batch: &mut Batch) {
+        let now = now_ms();
+        while let Some((entry, generation, due)) = self.deferred.pop(now) {
+            let mut slot = entry.lock();
+            if slot.gone || slot.live.is_some() || slot.generation != generation {
+                continue;
+            }
+            match due {
+                Due::Will => {
+                    slot.appointments[1] = None;
+                    if let Some(will) = slot.will.take() {
+                        self.publish_will(&will, batch);
+                    }
+                }
+                Due::Expiry => {
+                    slot.appointments[0] = None;
+                    if let Some(state) = slot.state.take() {
+                        self.end(&entry, &mut slot, &state, batch);
+                    }
+                }
+            }
+        }
+        self.router.retained.sweep(SWEPT_A_TICK);
+    }
+
+    /// Live connections in the order of their client identifiers, at most `most`, after the one named `after`.
+    #[must_use]
+    pub fn connections(&self, after: Option<&str>, most: usize) -> Vec<ConnectionSummary> {
+        let mut found = Vec::new();
+        self.registry.for_each(|entry| {
+            if after.is_some_and(|a| &*entry.client_id <= a) {
+                return;
+            }
+            let slot = entry.lock();
+            if let Some(live) = &slot.live {
+                found.push(ConnectionSummary {
+                    client_id: Arc::clone(&entry.client_id),
+                    facts: Arc::clone(&live.facts),
+                    grant: Arc::clone(&live.grant),
+                    since: live.since,
+                    backlog: slot.mailbox.backlog(),
+                });
+            }
+        });
+        found.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+        found.truncate(most);
+        found
+    }
+
+    /// Asks something of the connection of one client. False: it has none.
+    pub fn request(&self, client_id: &str, control: Control) -> bool {
+        let Some(entry) = self.registry.get(client_id) else { return false };
+        let slot = entry.lock();
+        match &slot.live {
+            Some(live) => {
+                live.handle.request(control);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Asks something of all connections that `which` picks. Returns how many.
+    pub fn request_where(&self, control: &Control, mut which: impl FnMut(&ConnectionFacts, &Grant) -> bool) -> usize {
+        let mut asked = 0;
+        self.registry.for_each(|entry| {
+            if let Some(live) = &entry.lock().live {
+                if which(&live.facts, &live.grant) {
+                    live.handle.request(control.clone());
+                    asked += 1;
+                }
+            }
+        });
+        asked
+    }
+
+    /// Something in the directory changed: connections whose grant was derived from it are looked at again. Returns how
+    /// many.
+    pub fn changed(&self, dependency: &Dependency) -> usize {
+        self.request_where(&Control::Reevaluate, |_, grant| grant.depends_on.contains(dependency))
+    }
+
+    /// Ends all connections: the gateway stops.
+    pub fn shut_down(&self) -> usize {
+        let control =
+            Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail: "the gateway stops".to_owned() };
+        self.request_where(&control, |_, _| true)
+    }
+}
+
+/// Share name and filter of a subscription that was validated when it was made.
+pub(crate) fn split_share(filter: &str) -> (Option<&str>, &str) {
+    match SharedFilter::parse(filter) {
+        Ok(Some(shared)) => (Some(shared.share), shared.filter),
+        _ => (None, filter),
+    }
+}
+
+/// A grant as the router asks it about deliveries.
+struct Receives(Arc<Grant>);
+
+impl DeliveryCheck for Receives {
+    fn may_receive(&self, topic: &str) -> bool {
+        self.0.may_receive(topic)
+    }
+}
+
+/// What the router is given for a subscription. `filtered`: the grant denies some of what the filter matches.
+pub(crate) fn subscription(
+    mailbox: &Arc<Mailbox>,
+    held: &Held,
+    granted: QoS,
+    filtered: bool,
+    grant: &Arc<Grant>,
+) -> Subscription {
+    Subscription {
+        mailbox: Arc::clone(mailbox),
+        qos: held.requested.min(granted),
+        no_local: held.no_local,
+        retain_as_published: held.retain_as_published,
+        id: held.id,
+        check: filtered.then(|| Arc::new(Receives(Arc::clone(grant))) as Arc<dyn DeliveryCheck>),
+    }
+}

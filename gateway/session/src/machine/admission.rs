@@ -1,0 +1,335 @@
+//! After the gatekeeper allowed a login: the will, the session, the CONNACK.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use portcullis_grant::{Action, Authorization, DenyReason, Grant, Permission, Publication, Refusal};
+use portcullis_mqtt::{ConnAck, ConnAckProperties, Packet, ProtocolVersion, ReasonCode};
+use portcullis_router::{Link, MailboxLimits, Wake, now_ms};
+
+use super::connect::Connecting;
+use super::open::{Bucket, Exchange, Open, Rate};
+use super::route_cache::RouteCache;
+use super::{End, Machine, Phase, Step};
+use crate::broker::Opened;
+use crate::scratch::Scratch;
+use crate::unix_now;
+
+/// The longest jitter of a renewal is this part of it.
+const JITTER: u64 = 10;
+
+impl Machine {
+    /// Goes on with an admission: after the grant, after an answer about the will, after another connection left.
+    pub(super) fn admit(&mut self, s: &mut Scratch) -> Step {
+        let Phase::Admitting(mut connecting) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return Step::More;
+        };
+        let Some(grant) = connecting.grant.clone() else { return Step::More };
+        if let Some(refused) = self.check_admission(&mut connecting, &grant) {
+            self.phase = Phase::Admitting(connecting);
+            return match refused {
+                Refused::Ask(action) => Step::Authorize(action),
+                Refused::Reason(reason, detail) => self.refuse_reason(reason, detail),
+            };
+        }
+        let assigned = connecting.client_id.is_empty().then(random_client_id);
+        let client_id = match (&grant.client_id, &assigned) {
+            (Some(id), _) => id.clone(),
+            (None, Some(id)) => id.clone(),
+            (None, None) => connecting.client_id.clone(),
+        };
+        let limits = self.mailbox_limits(&grant);
+        let opened = self.broker.open(
+            &client_id,
+            connecting.clean_start,
+            &self.facts,
+            &grant,
+            limits,
+            &self.handle,
+            &mut s.batch,
+        );
+        match opened {
+            Opened::Wait => {
+                self.phase = Phase::Admitting(connecting);
+                Step::Wait
+            }
+            Opened::OfAnother => {
+                self.phase = Phase::Admitting(connecting);
+                self.refuse_reason(
+                    ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+                    "a session with this client identifier belongs to another identity",
+                )
+            }
+            Opened::Yes { entry, mailbox, state, present } => {
+                let named = (connecting.client_id.is_empty()).then_some(client_id.as_str());
+                self.begin(connecting, grant, entry, mailbox, state, present, named, s)
+            }
+        }
+    }
+
+    fn check_admission(&mut self, connecting: &mut Connecting, grant: &Arc<Grant>) -> Option<Refused> {
+        if grant.expires_at.is_some_and(|at| at <= unix_now()) {
+            return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant has expired already"));
+        }
+        if let Some(will) = &connecting.will {
+            let m = &will.message;
+            let permission = match connecting.will_allowed {
+                Some(true) => Permission::Allow,
+                Some(false) => Permission::Deny,
+                None => grant.will(m.topic(), m.qos, m.retain),
+            };
+            match permission {
+                Permission::Allow => {}
+                Permission::Ask => {
+                    return Some(Refused::Ask(Action::Publish(Publication {
+                        topic: m.topic().to_owned(),
+                        qos: m.qos,
+                        retain: m.retain,
+                        will: true,
+                        size: m.payload().len() as u32,
+                    })));
+                }
+                Permission::Deny => {
+                    self.broker.observer.action_refused(&self.facts, &connecting.client_id, grant, "will", m.topic());
+                    return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant does not permit its will"));
+                }
+            }
+        }
+        if let (Some(most), false) = (grant.limits.connections, connecting.counted) {
+            if !self.broker.registry.admit(&grant.identity, most) {
+                return Some(Refused::Reason(
+                    ReasonCode::QUOTA_EXCEEDED,
+                    "the identity has as many connections as its grant allows",
+                ));
+            }
+            connecting.counted = true;
+        }
+        None
+    }
+
+    fn mailbox_limits(&self, grant: &Grant) -> MailboxLimits {
+        let mut limits = self.rules.mailbox;
+        lower(&mut limits.queued_messages, grant.limits.queued_messages);
+        lower(&mut limits.queued_bytes, grant.limits.queued_bytes);
+        limits
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what an admission has gathered")]
+    fn begin(
+        &mut self,
+        mut connecting: Box<Connecting>,
+        grant: Arc<Grant>,
+        entry: Arc<crate::registry::Entry>,
+        mailbox: Arc<portcullis_router::Mailbox>,
+        mut state: Box<crate::state::SessionState>,
+        present: bool,
+        assigned: Option<&str>,
+        s: &mut Scratch,
+    ) -> Step {
+        let v5 = connecting.version == ProtocolVersion::V5;
+        let rules = &self.rules;
+        let now = now_ms();
+        let most_expiry = u64::from(rules.session_expiry_max).min(grant.limits.session_expiry.unwrap_or(u64::MAX));
+        state.expiry = u64::from(connecting.session_expiry).min(most_expiry) as u32;
+        let keep_alive = keep_alive(&connecting, rules.keep_alive_max, grant.limits.keep_alive);
+        let mut max_packet = rules.max_packet;
+        lower(&mut max_packet, grant.limits.packet_size);
+        let mut window = connecting.window.min(rules.max_in_flight);
+        lower(&mut window, grant.limits.receive_maximum);
+        let mut max_subscriptions = rules.max_subscriptions;
+        lower(&mut max_subscriptions, grant.limits.subscriptions);
+
+        let properties = ConnAckProperties {
+            session_expiry: (state.expiry != connecting.session_expiry).then_some(state.expiry),
+            receive_maximum: NonZeroU16::new(rules.receive_maximum).filter(|n| n.get() != u16::MAX),
+            maximum_packet_size: NonZeroU32::new(max_packet),
+            assigned_client_id: assigned,
+            topic_alias_maximum: rules.topic_alias_maximum,
+            server_keep_alive: (v5 && keep_alive != connecting.keep_alive).then_some(keep_alive),
+            authentication_method: connecting.method.as_deref(),
+            authentication_data: grant.data.as_deref().filter(|_| connecting.method.is_some()),
+            ..ConnAckProperties::default()
+        };
+        let connack = ConnAck { session_present: present, code: 0, properties };
+        let mut greeting = std::mem::take(&mut self.early);
+        let bare = ConnAck { properties: ConnAckProperties::default(), ..connack };
+        if Packet::ConnAck(connack).encode(connecting.version, &mut greeting).is_err() {
+            let _: Result<(), _> = Packet::ConnAck(bare).encode(connecting.version, &mut greeting);
+        }
+        mailbox.set_persistent(state.expiry > 0);
+        let expires = grant.expires_at.map_or(u64::MAX, |at| now + at.saturating_sub(unix_now()).saturating_mul(1000));
+        let rate =
+            (grant.limits.publish_per_second.is_some() || grant.limits.publish_bytes_per_second.is_some()).then(|| {
+                Box::new(Rate {
+                    messages: grant.limits.publish_per_second.map(|n| Bucket::new(n, now)),
+                    bytes: grant.limits.publish_bytes_per_second.map(|n| Bucket::new(n, now)),
+                })
+            });
+        self.broker.observer.admitted(&self.facts, &entry.client_id, &grant);
+        let mut open = Box::new(Open {
+            entry,
+            mailbox: Arc::clone(&mailbox),
+            state,
+            version: connecting.version,
+            will: connecting.will.take().map(Box::new),
+            max_packet,
+            max_subscriptions,
+            silence_ms: u64::from(keep_alive) * 1500,
+            expires,
+            renew: renewal_time(&grant, now),
+            grant,
+            routes: RouteCache::default(),
+            aliases: None,
+            exchange: connecting
+                .method
+                .take()
+                .map(|method| Box::new(Exchange { method: method.into(), challenge: None, reply_by: u64::MAX })),
+            rate,
+            answers: Vec::new(),
+            counted: connecting.counted,
+            problem_information: connecting.problem_information,
+            expiry_was_zero: connecting.session_expiry == 0,
+        });
+        if present {
+            open.apply_grant(&self.broker, &self.facts);
+        }
+        let owner: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
+        let link = Link {
+            owner,
+            writer: self.writer.clone(),
+            wire: open.wire(),
+            max_packet: connecting.max_packet.map_or(u32::MAX, NonZeroU32::get),
+            window,
+        };
+        self.phase = Phase::Open(open);
+        mailbox.attach(link, &greeting, &mut s.batch);
+        Step::More
+    }
+
+    /// The answer to [`Step::Authorize`].
+    pub fn on_authorization(&mut self, action: Action, answer: Authorization, s: &mut Scratch) -> Step {
+        match &mut self.phase {
+            Phase::Admitting(connecting) => {
+                connecting.will_allowed = Some(answer.denied.is_none());
+                self.admit(s)
+            }
+            Phase::Open(open) => {
+                open.answers.push((action, answer));
+                Step::More
+            }
+            _ => Step::More,
+        }
+    }
+
+    /// Tries again after [`Step::Wait`].
+    pub fn retry(&mut self, s: &mut Scratch) -> Step {
+        match self.phase {
+            Phase::Admitting(_) => self.admit(s),
+            _ => Step::More,
+        }
+    }
+
+    /// Refuses the login with a reason of the gateway's own.
+    pub(super) fn refuse_reason(&mut self, reason: ReasonCode, detail: &str) -> Step {
+        let deny = match reason {
+            ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => DenyReason::ClientIdNotValid,
+            ReasonCode::QUOTA_EXCEEDED => DenyReason::QuotaExceeded,
+            ReasonCode::NOT_AUTHORIZED => DenyReason::NotAuthorized,
+            _ => DenyReason::Malformed,
+        };
+        let denial = portcullis_grant::Denial::new(deny, detail);
+        self.refuse_as(reason, &Refusal { denial, policy: None })
+    }
+
+    /// Refuses the login as a policy, or the chain, worded it.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) -> Step {
+        self.refuse_as(refusal.denial.reason.reason_code(), refusal)
+    }
+
+    fn refuse_as(&mut self, reason: ReasonCode, refusal: &Refusal) -> Step {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+        let (Phase::Deciding(connecting) | Phase::Challenged(connecting) | Phase::Admitting(connecting)) = phase else {
+            return Step::End(End::ours(reason, refusal.denial.detail.clone()));
+        };
+        if connecting.counted {
+            if let Some(grant) = &connecting.grant {
+                self.broker.registry.release(&grant.identity);
+            }
+        }
+        self.broker.stats.logins_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.broker.observer.refused(&self.facts, &connecting.client_id, connecting.username.as_deref(), refusal);
+        if connecting.version == ProtocolVersion::V5 {
+            let message = refusal.denial.message.as_deref().filter(|_| connecting.problem_information);
+            let fits = connecting.max_packet.is_none_or(|most| {
+                // Reason string and server reference only where they fit (MQTT 5 §3.2.2.3.9).
+                message.map_or(0, str::len) + 64 <= most.get() as usize
+            });
+            self.write_connack(
+                connecting.version,
+                reason,
+                message.filter(|_| fits),
+                refusal.denial.server_reference.as_deref(),
+            );
+        } else {
+            let code = if refusal.policy.is_some() || reason == refusal.denial.reason.reason_code() {
+                refusal.denial.reason.return_code()
+            } else {
+                reason.connect_return_code()
+            };
+            self.early.extend_from_slice(&[0x20, 2, 0, code]);
+        }
+        Step::End(End::ours(reason, refusal.denial.detail.clone()))
+    }
+}
+
+enum Refused {
+    Ask(Action),
+    Reason(ReasonCode, &'static str),
+}
+
+/// The keep-alive in force. Before MQTT 5 a client cannot be told another than its own.
+fn keep_alive(connecting: &Connecting, listener: u16, granted: Option<u64>) -> u16 {
+    if connecting.version != ProtocolVersion::V5 {
+        return connecting.keep_alive;
+    }
+    let mut most = if listener == 0 { u16::MAX } else { listener };
+    lower(&mut most, granted);
+    match connecting.keep_alive {
+        0 if most == u16::MAX => 0,
+        0 => most,
+        asked => asked.min(most),
+    }
+}
+
+/// Lowers a bound to what a grant says, if that is less.
+fn lower<T: TryFrom<u64> + Ord + Copy>(bound: &mut T, granted: Option<u64>) {
+    if let Some(granted) = granted.and_then(|g| T::try_from(g).ok()) {
+        *bound = granted.min(*bound);
+    }
+}
+
+/// When to look at the grant again, a little earlier for some than for others.
+pub(super) fn renewal_time(grant: &Grant, now: u64) -> u64 {
+    let Some(after) = grant.renew_after else { return u64::MAX };
+    jittered(u64::from(after), now)
+}
+
+pub(super) fn jittered(seconds: u64, now: u64) -> u64 {
+    let span = seconds.saturating_mul(1000);
+    let jitter = u64::from(getrandom::u32().unwrap_or_default()) % (span / JITTER).max(1);
+    now.saturating_add(span - jitter.min(span))
+}
+
+/// A client identifier for a client that left the naming to us (MQTT 5 §3.1.3.1).
+fn random_client_id() -> String {
+    let mut octets = [0; 12];
+    // Without randomness identifiers repeat, and a session is taken over: rather a name that is refused.
+    if getrandom::fill(&mut octets).is_err() {
+        return String::from("portcullis-without-randomness");
+    }
+    let mut id = String::from("auto-");
+    for octet in octets {
+        id.push_str(&format!("{octet:02x}"));
+    }
+    id
+}

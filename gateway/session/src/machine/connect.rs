@@ -1,0 +1,296 @@
+//! CONNECT: read, remembered, put to the gatekeeper.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use portcullis_grant::{Challenge, Credentials, Grant, Login, Outcome, Reply};
+use portcullis_mqtt::{
+    Auth, ConnAck, ConnAckProperties, Connect, Packet, ProtocolVersion, PublishProperties, ReasonCode, SubscriptionIds,
+    decode_connect, decode_from_client, frame,
+};
+use portcullis_router::{Message, now_ms};
+
+use super::publish::encode_forward;
+use super::{End, Machine, Phase, Step};
+use crate::registry::Will;
+use crate::scratch::Scratch;
+
+/// A challenge may be asked again so many times in one exchange.
+const MOST_STEPS: u8 = 8;
+
+/// What CONNECT said, kept until it is decided.
+pub(super) struct Connecting {
+    pub version: ProtocolVersion,
+    pub clean_start: bool,
+    pub keep_alive: u16,
+    pub client_id: String,
+    pub username: Option<String>,
+    pub will: Option<Will>,
+    /// Seconds.
+    pub session_expiry: u32,
+    /// Receive maximum; 65,535 where the client names none.
+    pub window: u16,
+    pub max_packet: Option<NonZeroU32>,
+    pub problem_information: bool,
+    pub method: Option<String>,
+    /// Once allowed.
+    pub grant: Option<Arc<Grant>>,
+    /// While the client is challenged.
+    pub challenge: Option<Challenge>,
+    /// When it must have answered, in [`now_ms`].
+    pub reply_by: Option<u64>,
+    /// Whether this connection was counted against its identity's limit.
+    pub counted: bool,
+    /// What was answered about the will.
+    pub will_allowed: Option<bool>,
+}
+
+impl Connecting {
+    fn new(connect: &Connect<'_>) -> Self {
+        let p = &connect.properties;
+        // Before MQTT 5 a session that is not clean lives until somebody says otherwise (3.1.1 §3.1.2.4).
+        let session_expiry = match connect.version {
+            ProtocolVersion::V5 => p.session_expiry.unwrap_or(0),
+            _ if connect.clean_start => 0,
+            _ => u32::MAX,
+        };
+        Self {
+            version: connect.version,
+            clean_start: connect.clean_start,
+            keep_alive: connect.keep_alive,
+            client_id: connect.client_id.to_owned(),
+            username: connect.username.map(str::to_owned),
+            will: connect.will.as_ref().map(will),
+            session_expiry,
+            window: p.receive_maximum.map_or(u16::MAX, std::num::NonZero::get),
+            max_packet: p.maximum_packet_size,
+            problem_information: p.request_problem_information,
+            method: p.authentication_method.map(str::to_owned),
+            grant: None,
+            challenge: None,
+            reply_by: None,
+            counted: false,
+            will_allowed: None,
+        }
+    }
+}
+
+fn will(will: &portcullis_mqtt::Will<'_>) -> Will {
+    let p = &will.properties;
+    let mut forward = Vec::new();
+    let properties = PublishProperties {
+        payload_format: p.payload_format,
+        message_expiry: None,
+        topic_alias: None,
+        response_topic: p.response_topic,
+        correlation_data: p.correlation_data,
+        user: p.user,
+        subscription_ids: SubscriptionIds::EMPTY,
+        content_type: p.content_type,
+    };
+    if properties != PublishProperties::default() {
+        encode_forward(&properties, &mut forward);
+    }
+    let message = Message::new(will.topic, &forward, will.payload, will.qos, will.retain, None, 0);
+    // Its life begins when it is published, not now (MQTT 5 §3.1.3.2.4).
+    Will { message: Arc::new(message.with_lifetime(p.message_expiry)), delay: p.delay }
+}
+
+impl Machine {
+    pub(super) fn process_connect(&mut self, bytes: &[u8]) -> (usize, Step) {
+        match bytes.first() {
+            None => return (0, Step::More),
+            // Anything else before CONNECT is no MQTT client (MQTT 5 §3.1): not a byte more is read for it.
+            Some(0x10) => {}
+            Some(first) => {
+                return (bytes.len(), self.reject_bytes(format!("the first octet is {first:#04x}, not a CONNECT")));
+            }
+        }
+        let f = match frame(bytes, 0, self.rules.max_packet) {
+            Ok(Some(f)) => f,
+            Ok(None) => return (0, Step::More),
+            Err(e) => return (bytes.len(), self.reject_bytes(e.to_string())),
+        };
+        let connect = match decode_connect(bytes.get(f.body..f.end).unwrap_or_default()) {
+            Ok(connect) => connect,
+            Err(e) => {
+                let code = e.reason_code();
+                match e.version() {
+                    Some(version) => self.write_connack(version, code, None, None),
+                    None => {}
+                }
+                return (bytes.len(), self.reject_bytes(format!("CONNECT: {e}")));
+            }
+        };
+        let mut facts = (*self.facts).clone();
+        facts.protocol_version = connect.version.level();
+        self.facts = Arc::new(facts);
+        let connecting = Box::new(Connecting::new(&connect));
+        let login = Box::new(Login {
+            connection: (*self.facts).clone(),
+            credentials: Credentials {
+                client_id: connect.client_id.to_owned(),
+                username: connect.username.map(str::to_owned),
+                password: connect.password.map(<[u8]>::to_vec),
+                method: connect.properties.authentication_method.map(str::to_owned),
+                data: connect.properties.authentication_data.map(<[u8]>::to_vec),
+                user_properties: pairs(connect.properties.user),
+            },
+        });
+        // Before MQTT 5 only a clean session may leave the naming to the server (3.1.1 §3.1.3.1), and 3.1 none.
+        let nameless = connect.client_id.is_empty()
+            && (connect.version == ProtocolVersion::V31
+                || (connect.version == ProtocolVersion::V311 && !connect.clean_start));
+        self.phase = Phase::Deciding(connecting);
+        if nameless || connect.client_id.len() > self.rules.max_client_id_length {
+            return (
+                f.end,
+                self.refuse_reason(
+                    ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+                    "the client identifier is empty or too long",
+                ),
+            );
+        }
+        (f.end, Step::Login(login))
+    }
+
+    /// The gatekeeper's answer to [`Step::Login`] or [`Step::Reply`].
+    pub fn on_outcome(&mut self, outcome: Outcome, s: &mut Scratch) -> Step {
+        if matches!(self.phase, Phase::Open(_)) {
+            return self.on_reauthentication(outcome, s);
+        }
+        let Phase::Deciding(mut connecting) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return Step::End(End::theirs(
+                ReasonCode::UNSPECIFIED_ERROR,
+                "the connection ended while it was decided about",
+            ));
+        };
+        match outcome {
+            Outcome::Allow(grant) => {
+                connecting.grant = Some(grant);
+                connecting.challenge = None;
+                self.phase = Phase::Admitting(connecting);
+                self.admit(s)
+            }
+            Outcome::Deny(refusal) => {
+                self.phase = Phase::Deciding(connecting);
+                self.refuse(&refusal)
+            }
+            Outcome::Challenge(challenge) => {
+                let Some(method) = connecting.method.clone() else {
+                    self.phase = Phase::Deciding(connecting);
+                    return self.refuse_reason(
+                        ReasonCode::NOT_AUTHORIZED,
+                        "the policy challenged a client that named no method",
+                    );
+                };
+                if challenge.step > MOST_STEPS {
+                    self.phase = Phase::Deciding(connecting);
+                    return self.refuse_reason(ReasonCode::NOT_AUTHORIZED, "the exchange took too many steps");
+                }
+                self.early.extend_from_slice(&challenge_packet(&method, &challenge.data));
+                connecting.reply_by = challenge.reply_within.map(|s| now_ms() + u64::from(s) * 1000);
+                connecting.challenge = Some(challenge);
+                self.phase = Phase::Challenged(connecting);
+                Step::More
+            }
+        }
+    }
+
+    /// What a challenged client may send: AUTH, or DISCONNECT (MQTT 5 §4.12).
+    pub(super) fn process_challenged(&mut self, bytes: &[u8]) -> (usize, Step) {
+        let f = match frame(bytes, 0, self.rules.max_packet) {
+            Ok(Some(f)) => f,
+            Ok(None) => return (0, Step::More),
+            Err(e) => return (bytes.len(), self.reject_bytes(e.to_string())),
+        };
+        let body = bytes.get(f.body..f.end).unwrap_or_default();
+        let auth = match decode_from_client(ProtocolVersion::V5, f.first, body) {
+            Ok(Packet::Auth(auth)) if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION => auth,
+            Ok(Packet::Disconnect(_)) => {
+                self.phase = Phase::Ended;
+                return (
+                    bytes.len(),
+                    Step::End(End::theirs(ReasonCode::SUCCESS, "DISCONNECT instead of an answer to the challenge")),
+                );
+            }
+            Ok(_) => {
+                let step =
+                    self.refuse_reason(ReasonCode::PROTOCOL_ERROR, "only AUTH or DISCONNECT may follow a challenge");
+                return (bytes.len(), step);
+            }
+            Err(e) => {
+                let step = self.refuse_reason(e.reason_code(), &format!("AUTH: {e}"));
+                return (bytes.len(), step);
+            }
+        };
+        let Phase::Challenged(mut connecting) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return (bytes.len(), Step::More);
+        };
+        let same = auth.method.is_some() && auth.method == connecting.method.as_deref();
+        let Some(challenge) = connecting.challenge.take().filter(|_| same) else {
+            self.phase = Phase::Deciding(connecting);
+            let step = self.refuse_reason(ReasonCode::PROTOCOL_ERROR, "AUTH with another method than CONNECT's");
+            return (bytes.len(), step);
+        };
+        let reply = self.reply(&connecting.client_id, &auth, challenge);
+        connecting.reply_by = None;
+        self.phase = Phase::Deciding(connecting);
+        (f.end, Step::Reply(reply))
+    }
+
+    pub(super) fn reply(&self, client_id: &str, auth: &Auth<'_>, challenge: Challenge) -> Box<Reply> {
+        Box::new(Reply {
+            connection: (*self.facts).clone(),
+            client_id: client_id.to_owned(),
+            method: auth.method.unwrap_or_default().to_owned(),
+            data: auth.data.map(<[u8]>::to_vec),
+            user_properties: pairs(auth.user),
+            challenge,
+        })
+    }
+
+    /// Something that no CONNACK can be sent for.
+    fn reject_bytes(&mut self, detail: String) -> Step {
+        self.broker.stats.malformed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.phase = Phase::Ended;
+        Step::End(End::ours(ReasonCode::MALFORMED_PACKET, detail))
+    }
+
+    /// Writes a CONNACK that refuses.
+    pub(super) fn write_connack(
+        &mut self,
+        version: ProtocolVersion,
+        code: ReasonCode,
+        message: Option<&str>,
+        server_reference: Option<&str>,
+    ) {
+        let connack = ConnAck {
+            session_present: false,
+            code: if version == ProtocolVersion::V5 { code.0 } else { code.connect_return_code() },
+            properties: ConnAckProperties { reason_string: message, server_reference, ..ConnAckProperties::default() },
+        };
+        if Packet::ConnAck(connack).encode(version, &mut self.early).is_err() {
+            // A message of the policy that cannot be sent does not keep the client from its answer.
+            let bare = ConnAck { properties: ConnAckProperties::default(), ..connack };
+            let _: Result<(), _> = Packet::ConnAck(bare).encode(version, &mut self.early);
+        }
+    }
+}
+
+/// An AUTH that asks for more.
+pub(super) fn challenge_packet(method: &str, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let auth = Auth {
+        reason: ReasonCode::CONTINUE_AUTHENTICATION,
+        method: Some(method),
+        data: (!data.is_empty()).then_some(data),
+        ..Auth::default()
+    };
+    let _: Result<(), _> = Packet::Auth(auth).encode(ProtocolVersion::V5, &mut out);
+    out
+}
+
+pub(super) fn pairs(user: portcullis_mqtt::UserProperties<'_>) -> Vec<(String, String)> {
+    user.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,116 @@
+//! How a connection ends, and what becomes of its session.
+
+use portcullis_mqtt::{Disconnect, Packet, ProtocolVersion, ReasonCode};
+
+use super::{End, Fault, Machine, Phase, Step};
+use crate::handle::Control;
+use crate::scratch::Scratch;
+
+impl Machine {
+    /// DISCONNECT from the client.
+    pub(super) fn on_disconnect(&mut self, packet: &Disconnect<'_>) -> Result<Step, Fault> {
+        let most = self.rules.session_expiry_max;
+        let Phase::Open(open) = &mut self.phase else { return Ok(Step::More) };
+        if let Some(expiry) = packet.session_expiry {
+            if expiry != 0 && open.expiry_was_zero {
+                return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "DISCONNECT raises a session expiry of zero"));
+            }
+            let granted = open.grant.limits.session_expiry.unwrap_or(u64::MAX);
+            open.state.expiry = u64::from(expiry.min(most)).min(granted) as u32;
+            open.mailbox.set_persistent(open.state.expiry > 0);
+        }
+        if packet.reason == ReasonCode::SUCCESS {
+            // The will is for those who leave without a word (MQTT 5 §3.14.4).
+            open.will = None;
+        }
+        Ok(Step::End(End::theirs(packet.reason, "the client sent DISCONNECT")))
+    }
+
+    /// Ends an open connection with a word to the client, where its version has one.
+    pub(super) fn end_open(&mut self, end: End, s: &mut Scratch) -> Step {
+        if let Phase::Open(open) = &self.phase {
+            if open.version == ProtocolVersion::V5 {
+                let text = end.detail.as_ref();
+                let packet = Disconnect {
+                    reason: end.reason,
+                    reason_string: open.problem_information.then_some(text).filter(|t| t.len() <= 256),
+                    ..Disconnect::default()
+                };
+                let _: Result<(), _> = Packet::Disconnect(packet).encode(ProtocolVersion::V5, &mut s.replies);
+            }
+        }
+        Step::End(end)
+    }
+
+    /// The same, from outside of a batch: the packet goes to the mailbox at once.
+    fn end_now(&mut self, end: End, s: &mut Scratch) -> Step {
+        s.replies.clear();
+        let step = self.end_open(end, s);
+        self.send_replies(s);
+        step
+    }
+
+    /// What somebody else wants of this connection.
+    pub fn on_control(&mut self, control: Control, s: &mut Scratch) -> Step {
+        match control {
+            Control::Reevaluate if matches!(self.phase, Phase::Open(_)) => Step::Renew,
+            Control::Reevaluate => Step::More,
+            Control::TakenOver => {
+                let end = End::ours(ReasonCode::SESSION_TAKEN_OVER, "the client connected elsewhere");
+                self.end_now(end, s)
+            }
+            Control::Disconnect { reason, detail } => self.end_now(End::ours(reason, detail), s),
+        }
+    }
+
+    /// The read side ended: the client closed without DISCONNECT, or the network failed.
+    pub fn on_closed(&mut self, detail: String) -> End {
+        End::theirs(ReasonCode::UNSPECIFIED_ERROR, detail)
+    }
+
+    pub(super) fn on_open_time(&mut self, now: u64, s: &mut Scratch) -> Step {
+        let heard_at = self.heard_at;
+        let Phase::Open(open) = &mut self.phase else { return Step::More };
+        if open.expires <= now {
+            return self.end_now(End::ours(ReasonCode::NOT_AUTHORIZED, "the grant has expired"), s);
+        }
+        if open.silence_ms > 0 && heard_at + open.silence_ms <= now {
+            let end = End::ours(ReasonCode::KEEP_ALIVE_TIMEOUT, "nothing was heard for one and a half keep-alives");
+            return self.end_now(end, s);
+        }
+        if open.exchange.as_ref().is_some_and(|e| e.reply_by <= now) {
+            let end = End::ours(ReasonCode::NOT_AUTHORIZED, "the client did not answer the challenge in time");
+            return self.end_now(end, s);
+        }
+        if open.renew <= now {
+            open.renew = u64::MAX;
+            return Step::Renew;
+        }
+        Step::More
+    }
+
+    /// Leaves the session, once everything that can be written is. None: somebody is writing at this moment; try again
+    /// shortly. The caller flushes the batch.
+    pub fn close(&mut self, end: &End, s: &mut Scratch) -> Option<()> {
+        match &self.phase {
+            Phase::Open(open) => {
+                open.mailbox.detach(open.state.expiry > 0)?;
+            }
+            Phase::Admitting(connecting) | Phase::Deciding(connecting) | Phase::Challenged(connecting) => {
+                if let (true, Some(grant)) = (connecting.counted, &connecting.grant) {
+                    self.broker.registry.release(&grant.identity);
+                }
+            }
+            Phase::AwaitConnect | Phase::Ended => {}
+        }
+        if let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) {
+            if open.counted {
+                self.broker.registry.release(&open.grant.identity);
+            }
+            self.broker.observer.ended(&self.facts, &open.entry.client_id, end);
+            let open = *open;
+            self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), &mut s.batch);
+        }
+        Some(())
+    }
+}

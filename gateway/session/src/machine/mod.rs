@@ -1,0 +1,275 @@
+//! One connection's protocol state: what a packet means now, and what is to be done about it.
+//!
+//! The connection loop owns the machine. It feeds bytes to [`Machine::process`], does what the returned [`Step`] asks,
+//! and brings the answers back through the `on_…` functions; each of them again returns a step. Nothing here waits.
+
+mod acks;
+mod admission;
+mod connect;
+mod ending;
+mod open;
+mod publish;
+mod reauthentication;
+mod reply;
+mod route_cache;
+mod subscribe;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use portcullis_grant::{Action, ConnectionFacts, Grant, Login, PeerDetails, Reply};
+use portcullis_mqtt::{Error, ReasonCode};
+use portcullis_router::{DirectWriter, now_ms};
+
+use crate::broker::Broker;
+use crate::handle::Handle;
+use crate::rules::ListenerRules;
+use crate::scratch::Scratch;
+
+use connect::Connecting;
+use open::Open;
+
+/// What the connection loop is to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Everything whole was processed: read on.
+    More,
+    /// Have the gatekeeper decide about a login; then [`Machine::on_outcome`].
+    Login(Box<Login>),
+    /// Have the gatekeeper take the next step of an exchange; then [`Machine::on_outcome`].
+    Reply(Box<Reply>),
+    /// Have the gatekeeper decide about an action under the grant in force ([`Machine::grant`]); then
+    /// [`Machine::on_authorization`]. What was not consumed is to be given to [`Machine::process`] again after it.
+    Authorize(Action),
+    /// Have the gatekeeper look at the grant again; then [`Machine::on_renewal`].
+    Renew,
+    /// Another connection is leaving this session; try [`Machine::retry`] when woken.
+    Wait,
+    /// Write what is left to write, then close.
+    End(End),
+}
+
+/// Why a connection ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// In the words of MQTT 5; what was sent, where there was a packet to say it.
+    pub reason: ReasonCode,
+    /// For the log.
+    pub detail: Cow<'static, str>,
+    /// Whether the client ended it, or the network.
+    pub by_client: bool,
+}
+
+impl End {
+    /// The gateway ends it.
+    pub fn ours(reason: ReasonCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into(), by_client: false }
+    }
+
+    /// The client, or the network, ended it.
+    pub fn theirs(reason: ReasonCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into(), by_client: true }
+    }
+}
+
+/// A packet that the connection does not survive.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    reason: ReasonCode,
+    detail: Cow<'static, str>,
+}
+
+impl Fault {
+    fn new(reason: ReasonCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self { reason: error.reason_code(), detail: error.to_string().into() }
+    }
+}
+
+/// Why the processing of a read stops early.
+pub(crate) enum Stop {
+    Fault(Fault),
+    /// The packet at this place needs an answer first; it is to be processed again.
+    Ask(Action),
+    /// DISCONNECT, or an exchange with the gatekeeper that everything after has to wait for.
+    Step(Step),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+enum Phase {
+    /// Nothing was said yet.
+    AwaitConnect,
+    /// The gatekeeper has the login.
+    Deciding(Box<Connecting>),
+    /// The client was challenged (MQTT 5 §4.12).
+    Challenged(Box<Connecting>),
+    /// Allowed; the will is asked about, or the session is being taken over.
+    Admitting(Box<Connecting>),
+    Open(Box<Open>),
+    Ended,
+}
+
+/// Where a connection comes from, before CONNECT tells the rest.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// `tcp`, `tls`, `ws` or `wss`.
+    pub transport: &'static str,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// What TLS and HTTP told.
+    pub details: Option<Arc<PeerDetails>>,
+}
+
+/// See the module's description.
+pub struct Machine {
+    broker: Arc<Broker>,
+    rules: Arc<ListenerRules>,
+    handle: Arc<Handle>,
+    facts: Arc<ConnectionFacts>,
+    writer: Option<Arc<dyn DirectWriter>>,
+    phase: Phase,
+    /// When it must be through with CONNECT, in [`now_ms`].
+    connect_by: u64,
+    /// The last time that anything whole came.
+    heard_at: u64,
+    /// Bytes for the client while there is no mailbox yet.
+    early: Vec<u8>,
+}
+
+impl Machine {
+    /// A machine for a connection that was just accepted. `writer`: plain TCP, which others may write.
+    #[must_use]
+    pub fn new(
+        broker: Arc<Broker>,
+        rules: Arc<ListenerRules>,
+        handle: Arc<Handle>,
+        origin: Origin,
+        writer: Option<Arc<dyn DirectWriter>>,
+    ) -> Self {
+        let now = now_ms();
+        let facts = Arc::new(ConnectionFacts {
+            id: broker.connection_name(&handle),
+            listener: origin.listener,
+            protocol: "mqtt",
+            protocol_version: 0,
+            transport: origin.transport,
+            peer: origin.peer,
+            details: origin.details,
+            identity: None,
+        });
+        let connect_by = now + rules.connect_timeout_ms;
+        Self {
+            broker,
+            rules,
+            handle,
+            facts,
+            writer,
+            phase: Phase::AwaitConnect,
+            connect_by,
+            heard_at: now,
+            early: Vec::new(),
+        }
+    }
+
+    /// Where the connection comes from.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<ConnectionFacts> {
+        &self.facts
+    }
+
+    /// The grant in force, or about to be.
+    #[must_use]
+    pub fn grant(&self) -> Option<&Arc<Grant>> {
+        match &self.phase {
+            Phase::Open(open) => Some(&open.grant),
+            Phase::Admitting(connecting) => connecting.grant.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The mailbox, once there is a session.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<&Arc<portcullis_router::Mailbox>> {
+        match &self.phase {
+            Phase::Open(open) => Some(&open.mailbox),
+            _ => None,
+        }
+    }
+
+    /// What is to be written to the client while there is no mailbox.
+    #[must_use]
+    pub fn take_early(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.early)
+    }
+
+    /// Octets of the largest packet that is taken now.
+    #[must_use]
+    pub fn max_packet(&self) -> u32 {
+        match &self.phase {
+            Phase::Open(open) => open.max_packet,
+            _ => self.rules.max_packet,
+        }
+    }
+
+    /// Processes what was read. Returns how many octets were used and what to do next; what was not used is to be given
+    /// again, with what follows it.
+    pub fn process(&mut self, bytes: &[u8], scratch: &mut Scratch) -> (usize, Step) {
+        self.heard_at = now_ms();
+        match &mut self.phase {
+            Phase::Open(_) => self.process_open(bytes, scratch),
+            Phase::AwaitConnect => self.process_connect(bytes),
+            Phase::Challenged(_) => self.process_challenged(bytes),
+            // Whatever comes while somebody decides waits in the connection loop.
+            Phase::Deciding(_) | Phase::Admitting(_) => (0, Step::Wait),
+            Phase::Ended => (bytes.len(), Step::More),
+        }
+    }
+
+    /// When [`Self::on_time`] wants to be called, in [`now_ms`]; what a client does meanwhile may move it.
+    #[must_use]
+    pub fn next_time(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Open(open) => open.next_time(self.heard_at),
+            Phase::Challenged(connecting) => Some(connecting.reply_by.unwrap_or(u64::MAX).min(self.connect_by)),
+            Phase::AwaitConnect | Phase::Deciding(_) | Phase::Admitting(_) => Some(self.connect_by),
+            Phase::Ended => None,
+        }
+    }
+
+    /// A time that [`Self::next_time`] named has come.
+    pub fn on_time(&mut self, scratch: &mut Scratch) -> Step {
+        let now = now_ms();
+        if self.next_time().is_none_or(|at| at > now) {
+            return Step::More;
+        }
+        match &mut self.phase {
+            Phase::Open(_) => self.on_open_time(now, scratch),
+            Phase::Challenged(_) => {
+                self.refuse_reason(ReasonCode::NOT_AUTHORIZED, "the client did not answer the challenge in time")
+            }
+            _ => {
+                self.phase = Phase::Ended;
+                Step::End(End::ours(ReasonCode::MAXIMUM_CONNECT_TIME, "CONNECT was not complete and decided in time"))
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! An admitted connection: the loop over its packets.
+
+use std::sync::Arc;
+
+use portcullis_grant::{Action, Authorization, Challenge, Grant};
+use portcullis_mqtt::{Frame, Packet, ProtocolVersion, ReasonCode, decode_from_client, frame};
+use portcullis_router::{Mailbox, Wire};
+
+use super::route_cache::RouteCache;
+use super::{End, Fault, Machine, Phase, Step, Stop};
+use crate::registry::{Entry, Will};
+use crate::scratch::Scratch;
+use crate::state::SessionState;
+
+/// State of a connection that has a session.
+pub(super) struct Open {
+    pub entry: Arc<Entry>,
+    pub mailbox: Arc<Mailbox>,
+    pub state: Box<SessionState>,
+    pub grant: Arc<Grant>,
+    pub version: ProtocolVersion,
+    pub will: Option<Box<Will>>,
+    pub max_packet: u32,
+    pub max_subscriptions: usize,
+    /// Milliseconds of silence that end the connection. 0: none do.
+    pub silence_ms: u64,
+    /// When the grant ends, in [`portcullis_router::now_ms`]. `u64::MAX`: never.
+    pub expires: u64,
+    /// When to have it looked at again.
+    pub renew: u64,
+    pub routes: RouteCache,
+    /// Topics by alias, from 1 (MQTT 5 §3.3.2.3.4).
+    pub aliases: Option<Box<[Option<Arc<str>>]>>,
+    /// Enhanced authentication: its method, and the question that awaits an answer.
+    pub exchange: Option<Box<Exchange>>,
+    /// Publish rate, where the grant bounds it.
+    pub rate: Option<Box<Rate>>,
+    /// Answers for the packet at hand that hold only for it.
+    pub answers: Vec<(Action, Authorization)>,
+    /// Whether this connection counts against the identity's limit.
+    pub counted: bool,
+    /// Whether the client wants reason strings (MQTT 5 §3.1.2.11.7).
+    pub problem_information: bool,
+    /// CONNECT asked for an expiry of 0: DISCONNECT may not raise it (MQTT 5 §3.14.2.2.2).
+    pub expiry_was_zero: bool,
+}
+
+/// Enhanced authentication of an open connection.
+pub(super) struct Exchange {
+    pub method: Box<str>,
+    /// While the client re-authenticates: what it was asked.
+    pub challenge: Option<Challenge>,
+    /// When it must have answered.
+    pub reply_by: u64,
+}
+
+/// Token buckets of one second's worth.
+pub(super) struct Rate {
+    pub messages: Option<Bucket>,
+    pub bytes: Option<Bucket>,
+}
+
+pub(super) struct Bucket {
+    per_second: u64,
+    /// Thousandths.
+    tokens: u64,
+    at: u64,
+}
+
+impl Bucket {
+    pub(super) fn new(per_second: u64, now: u64) -> Self {
+        Self { per_second, tokens: per_second.saturating_mul(1000), at: now }
+    }
+
+    /// Takes `n`; false when that is more than there is.
+    pub(super) fn take(&mut self, n: u64, now: u64) -> bool {
+        let earned = (now - self.at).saturating_mul(self.per_second);
+        self.at = now;
+        self.tokens = self.tokens.saturating_add(earned).min(self.per_second.saturating_mul(1000));
+        match self.tokens.checked_sub(n.saturating_mul(1000)) {
+            Some(left) => {
+                self.tokens = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Open {
+    pub(super) fn wire(&self) -> Wire {
+        self.version.into()
+    }
+
+    pub(super) fn next_time(&self, heard_at: u64) -> Option<u64> {
+        let silence = if self.silence_ms == 0 { u64::MAX } else { heard_at + self.silence_ms };
+        let reply = self.exchange.as_ref().map_or(u64::MAX, |e| e.reply_by);
+        let next = silence.min(self.expires).min(self.renew).min(reply);
+        (next != u64::MAX).then_some(next)
+    }
+}
+
+impl Machine {
+    /// The open state; the callers are reached only from [`Phase::Open`].
+    pub(super) fn open(&mut self) -> Option<&mut Open> {
+        match &mut self.phase {
+            Phase::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    pub(super) fn process_open(&mut self, bytes: &[u8], s: &mut Scratch) -> (usize, Step) {
+        s.replies.clear();
+        let mut at = 0;
+        let mut step = Step::More;
+        loop {
+            let next = match self.packet(bytes, at, s) {
+                Ok(Some(end)) => {
+                    at = end;
+                    if let Some(open) = self.open() {
+                        // Answers that hold only once have had their packet.
+                        open.answers.clear();
+                    }
+                    continue;
+                }
+                Ok(None) => break,
+                Err(stop) => stop,
+            };
+            match next {
+                Stop::Fault(fault) => {
+                    self.broker.stats.malformed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    step = self.end_open(End::ours(fault.reason, fault.detail), s);
+                    at = bytes.len();
+                }
+                Stop::Ask(action) => step = Step::Authorize(action),
+                Stop::Step(Step::End(end)) => {
+                    step = Step::End(end);
+                    at = bytes.len();
+                }
+                Stop::Step(other) => {
+                    // The packet that led to it is used up.
+                    if let Ok(Some(f)) = frame(bytes, at, u32::MAX) {
+                        at = f.end;
+                    }
+                    step = other;
+                }
+            }
+            break;
+        }
+        self.send_replies(s);
+        (at, step)
+    }
+
+    /// Hands the replies of this batch to the mailbox.
+    pub(super) fn send_replies(&mut self, s: &mut Scratch) {
+        if s.replies.is_empty() {
+            return;
+        }
+        if let Phase::Open(open) = &self.phase {
+            open.mailbox.push(&s.replies, &mut s.batch);
+        }
+        s.replies.clear();
+    }
+
+    /// Processes the packet at `at`, and with it those that make a run with it. Returns where the next begins; none when
+    /// the packet is not whole yet.
+    fn packet(&mut self, bytes: &[u8], at: usize, s: &mut Scratch) -> Result<Option<usize>, Stop> {
+        let Self { broker, rules, facts, phase, .. } = self;
+        let Phase::Open(open) = phase else { return Ok(None) };
+        let Some(f) = frame(bytes, at, open.max_packet)? else { return Ok(None) };
+        match f.first >> 4 {
+            3 => return open.publish(broker, rules, facts, bytes, at, f, s).map(Some),
+            4 if f.first == 0x40 && f.end - f.body == 2 => return Ok(Some(open.puback_run(bytes, at, f, s)?)),
+            _ => {}
+        }
+        self.other_packet(bytes, f, s)?;
+        Ok(Some(f.end))
+    }
+
+    fn other_packet(&mut self, bytes: &[u8], f: Frame, s: &mut Scratch) -> Result<(), Stop> {
+        let Self { broker, rules, facts, phase, .. } = self;
+        let Phase::Open(open) = phase else { return Ok(()) };
+        let body = bytes.get(f.body..f.end).unwrap_or_default();
+        match decode_from_client(open.version, f.first, body)? {
+            Packet::PubAck(ack) => open.puback(ack.packet_id, s),
+            Packet::PubRec(ack) => open.pubrec(ack.packet_id, ack.reason, s),
+            Packet::PubRel(ack) => open.pubrel(ack.packet_id, s),
+            Packet::PubComp(ack) => open.pubcomp(ack.packet_id, s),
+            Packet::Subscribe(subscribe) => open.subscribe(broker, rules, facts, &subscribe, s)?,
+            Packet::Unsubscribe(unsubscribe) => open.unsubscribe(broker, &unsubscribe, s),
+            Packet::PingReq => s.replies.extend_from_slice(&[0xD0, 0]),
+            Packet::Disconnect(disconnect) => return Err(Stop::Step(self.on_disconnect(&disconnect)?)),
+            Packet::Auth(auth) => return Err(Stop::Step(self.on_open_auth(&auth)?)),
+            Packet::Connect(_) => {
+                return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "a second CONNECT").into());
+            }
+            _ => return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "a packet that only a server may send").into()),
+        }
+        Ok(())
+    }
+}

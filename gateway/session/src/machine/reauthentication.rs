@@ -1,0 +1,146 @@
+//! A grant that changes while the connection lives: MQTT 5 re-authentication (§4.12.1) and renewal.
+
+use std::sync::Arc;
+
+use portcullis_grant::{Credentials, Grant, Login, Outcome, Renewal};
+use portcullis_mqtt::{Auth, Packet, ProtocolVersion, ReasonCode};
+use portcullis_router::now_ms;
+
+use super::admission::{jittered, renewal_time};
+use super::connect::{challenge_packet, pairs};
+use super::{End, Fault, Machine, Phase, Step};
+use crate::scratch::Scratch;
+use crate::unix_now;
+
+/// Milliseconds for the answer to a challenge that names no time.
+const REPLY_WITHIN_MS: u64 = 30_000;
+
+impl Machine {
+    /// AUTH on an open connection.
+    pub(super) fn on_open_auth(&mut self, auth: &Auth<'_>) -> Result<Step, Fault> {
+        let violation = |detail: &'static str| Fault::new(ReasonCode::PROTOCOL_ERROR, detail);
+        let facts = Arc::clone(&self.facts);
+        let Phase::Open(open) = &mut self.phase else { return Ok(Step::More) };
+        let client_id = open.entry.client_id.to_string();
+        let Some(exchange) = &mut open.exchange else {
+            return Err(violation("AUTH without an authentication method in CONNECT"));
+        };
+        if auth.method != Some(&*exchange.method) {
+            return Err(violation("AUTH with another method than CONNECT's"));
+        }
+        if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION {
+            let challenge = exchange.challenge.take().ok_or_else(|| violation("AUTH continues what was not begun"))?;
+            exchange.reply_by = u64::MAX;
+            return Ok(Step::Reply(self.reply(&client_id, auth, challenge)));
+        }
+        if auth.reason != ReasonCode::RE_AUTHENTICATE || exchange.challenge.is_some() {
+            return Err(violation("AUTH out of turn"));
+        }
+        let mut connection = (*facts).clone();
+        connection.identity = Some(Arc::clone(&open.grant.identity));
+        Ok(Step::Login(Box::new(Login {
+            connection,
+            credentials: Credentials {
+                client_id,
+                method: auth.method.map(str::to_owned),
+                data: auth.data.map(<[u8]>::to_vec),
+                user_properties: pairs(auth.user),
+                ..Credentials::default()
+            },
+        })))
+    }
+
+    pub(super) fn on_reauthentication(&mut self, outcome: Outcome, s: &mut Scratch) -> Step {
+        s.replies.clear();
+        let step = match outcome {
+            Outcome::Allow(grant) => {
+                let method = self.method();
+                let data = grant.data.clone();
+                match self.replace_grant(grant) {
+                    Ok(()) => {
+                        let auth = Auth {
+                            reason: ReasonCode::SUCCESS,
+                            method: Some(&method),
+                            data: data.as_deref(),
+                            ..Auth::default()
+                        };
+                        let _: Result<(), _> = Packet::Auth(auth).encode(ProtocolVersion::V5, &mut s.replies);
+                        Step::More
+                    }
+                    Err(end) => self.end_open(end, s),
+                }
+            }
+            Outcome::Deny(refusal) => {
+                let end = End::ours(refusal.denial.reason.reason_code(), refusal.denial.detail.clone());
+                let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
+                self.broker.observer.refused(&self.facts, &client_id, None, &refusal);
+                self.end_open(end, s)
+            }
+            Outcome::Challenge(challenge) => {
+                let method = self.method();
+                s.replies.extend_from_slice(&challenge_packet(&method, &challenge.data));
+                if let Some(exchange) = self.open().and_then(|open| open.exchange.as_mut()) {
+                    let within = challenge.reply_within.map_or(REPLY_WITHIN_MS, |s| u64::from(s) * 1000);
+                    exchange.reply_by = now_ms() + within;
+                    exchange.challenge = Some(challenge);
+                }
+                Step::More
+            }
+        };
+        self.send_replies(s);
+        step
+    }
+
+    fn method(&mut self) -> Box<str> {
+        self.open().and_then(|open| open.exchange.as_ref()).map(|e| e.method.clone()).unwrap_or_default()
+    }
+
+    /// The answer to [`Step::Renew`].
+    pub fn on_renewal(&mut self, renewal: Renewal, s: &mut Scratch) -> Step {
+        let now = now_ms();
+        match renewal {
+            Renewal::Keep(seconds) => {
+                if let (Some(open), true) = (self.open(), seconds > 0) {
+                    open.renew = jittered(u64::from(seconds), now);
+                }
+                Step::More
+            }
+            Renewal::Replace(grant) => match self.replace_grant(grant) {
+                Ok(()) => Step::More,
+                Err(end) => {
+                    s.replies.clear();
+                    let step = self.end_open(end, s);
+                    self.send_replies(s);
+                    step
+                }
+            },
+            Renewal::Revoke(refusal) => {
+                let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
+                self.broker.observer.refused(&self.facts, &client_id, None, &refusal);
+                s.replies.clear();
+                let end = End::ours(refusal.denial.reason.reason_code(), refusal.denial.detail.clone());
+                let step = self.end_open(end, s);
+                self.send_replies(s);
+                step
+            }
+        }
+    }
+
+    /// Puts another grant in force. It must be about the same principal.
+    fn replace_grant(&mut self, grant: Arc<Grant>) -> Result<(), End> {
+        let (broker, facts) = (Arc::clone(&self.broker), Arc::clone(&self.facts));
+        let Phase::Open(open) = &mut self.phase else { return Ok(()) };
+        if !open.entry.belongs_to(&grant.identity) {
+            return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant is about somebody else"));
+        }
+        let now = now_ms();
+        if grant.expires_at.is_some_and(|at| at <= unix_now()) {
+            return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant has expired already"));
+        }
+        open.expires = grant.expires_at.map_or(u64::MAX, |at| now + at.saturating_sub(unix_now()).saturating_mul(1000));
+        open.renew = renewal_time(&grant, now);
+        open.grant = grant;
+        open.apply_grant(&broker, &facts);
+        Ok(())
+    }
+}

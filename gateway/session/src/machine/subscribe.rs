@@ -1,0 +1,195 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and the subscriptions of a session under another grant.
+
+use std::sync::Arc;
+
+use portcullis_grant::{Action, ConnectionFacts, Grant, SubscribePermission, SubscriptionRequest};
+use portcullis_mqtt::{
+    Packet, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
+    Unsubscribe, UserProperties,
+};
+
+use super::open::Open;
+use super::{Fault, Stop};
+use crate::broker::{Broker, split_share, subscription};
+use crate::rules::ListenerRules;
+use crate::scratch::Scratch;
+use crate::state::Held;
+
+/// What a filter of SUBSCRIBE comes to.
+enum Answer {
+    Granted { qos: QoS, filtered: bool },
+    Refused(ReasonCode),
+}
+
+impl Open {
+    pub(super) fn subscribe(
+        &mut self,
+        broker: &Broker,
+        rules: &ListenerRules,
+        facts: &ConnectionFacts,
+        packet: &Subscribe<'_>,
+        s: &mut Scratch,
+    ) -> Result<(), Stop> {
+        // All questions first: the packet is answered whole.
+        let mut answers = Vec::new();
+        for wanted in packet.filters.iter() {
+            answers.push(self.judge(rules, &wanted)?);
+        }
+        let mut codes = Vec::with_capacity(answers.len());
+        let mut retained = Vec::new();
+        for (wanted, answer) in packet.filters.iter().zip(answers) {
+            let code = match answer {
+                Answer::Granted { qos, filtered } => {
+                    let limit = self.max_subscriptions;
+                    let new = !self.state.subscriptions.contains_key(wanted.filter);
+                    if new && self.state.subscriptions.len() >= limit {
+                        ReasonCode::QUOTA_EXCEEDED
+                    } else {
+                        self.add(broker, &wanted, packet.subscription_id, qos, filtered);
+                        let wants = match wanted.options.retain_handling {
+                            RetainHandling::Send => true,
+                            RetainHandling::SendIfNew => new,
+                            RetainHandling::DoNotSend => false,
+                        };
+                        // Retained messages are not for shared subscriptions (MQTT 5 §4.8.2).
+                        if wants && split_share(wanted.filter).0.is_none() {
+                            retained.push((wanted.filter, qos, filtered));
+                        }
+                        ReasonCode(qos as u8)
+                    }
+                }
+                Answer::Refused(code) => {
+                    if code == ReasonCode::NOT_AUTHORIZED {
+                        broker.observer.action_refused(
+                            facts,
+                            &self.entry.client_id,
+                            &self.grant,
+                            "subscribe",
+                            wanted.filter,
+                        );
+                    }
+                    if rules.plain_subscribe_failure { ReasonCode::UNSPECIFIED_ERROR } else { code }
+                }
+            };
+            codes.push(code.0);
+        }
+        let suback =
+            SubAck { packet_id: packet.packet_id, reason_string: None, user: UserProperties::EMPTY, codes: &codes };
+        let _: Result<(), _> = Packet::SubAck(suback).encode(self.version, &mut s.replies);
+        // The SUBACK goes before what is retained: clients expect it so.
+        self.mailbox.push(&s.replies, &mut s.batch);
+        s.replies.clear();
+        let ids: &[u32] = packet.subscription_id.as_slice();
+        for (filter, qos, filtered) in retained {
+            for message in broker.router.retained.matching(filter) {
+                if filtered && !self.grant.may_receive(message.topic()) {
+                    continue;
+                }
+                if !self.mailbox.send(&message, message.qos.min(qos), true, ids, &mut s.batch) {
+                    s.batch.counts.refused += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&self, rules: &ListenerRules, wanted: &SubscribeFilter<'_>) -> Result<Answer, Stop> {
+        let filter = wanted.filter;
+        if wanted.valid_filter().is_err()
+            || filter.len() > rules.max_topic_length
+            || filter.split('/').count() > rules.max_topic_levels
+        {
+            return Ok(Answer::Refused(ReasonCode::TOPIC_FILTER_INVALID));
+        }
+        let (share, inner) = split_share(filter);
+        if share.is_some() && wanted.options.no_local {
+            return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "no-local on a shared subscription").into());
+        }
+        let requested = wanted.options.qos;
+        let (max_qos, filtered) = match self.grant.subscribe(inner, requested, share) {
+            SubscribePermission::Allow { max_qos, filtered } => (max_qos, filtered),
+            SubscribePermission::Deny => return Ok(Answer::Refused(ReasonCode::NOT_AUTHORIZED)),
+            SubscribePermission::Ask { max_qos, filtered } => {
+                let action = Action::Subscribe(SubscriptionRequest {
+                    filter: inner.to_owned(),
+                    qos: requested,
+                    share: share.map(str::to_owned),
+                });
+                if !self.answered(action)? {
+                    return Ok(Answer::Refused(ReasonCode::NOT_AUTHORIZED));
+                }
+                (max_qos, filtered)
+            }
+        };
+        if filtered && rules.strict_subscriptions {
+            return Ok(Answer::Refused(ReasonCode::NOT_AUTHORIZED));
+        }
+        Ok(Answer::Granted { qos: requested.min(max_qos), filtered })
+    }
+
+    fn add(&mut self, broker: &Broker, wanted: &SubscribeFilter<'_>, id: Option<u32>, qos: QoS, filtered: bool) {
+        let held = Held {
+            requested: wanted.options.qos,
+            no_local: wanted.options.no_local,
+            retain_as_published: wanted.options.retain_as_published,
+            id,
+        };
+        let (share, filter) = split_share(wanted.filter);
+        broker.router.subscribe(filter, share, subscription(&self.mailbox, &held, qos, filtered, &self.grant));
+        self.state.subscriptions.insert(wanted.filter.into(), held);
+    }
+
+    pub(super) fn unsubscribe(&mut self, broker: &Broker, packet: &Unsubscribe<'_>, s: &mut Scratch) {
+        let mut codes = Vec::new();
+        for filter in packet.filters.iter() {
+            let code = if self.state.subscriptions.remove(filter).is_some() {
+                let (share, inner) = split_share(filter);
+                broker.router.unsubscribe(inner, share, &self.mailbox);
+                ReasonCode::SUCCESS
+            } else {
+                ReasonCode::NO_SUBSCRIPTION_EXISTED
+            };
+            codes.push(code.0);
+        }
+        let codes: &[u8] = if self.version == ProtocolVersion::V5 { &codes } else { &[] };
+        let unsuback =
+            UnsubAck { packet_id: packet.packet_id, reason_string: None, user: UserProperties::EMPTY, codes };
+        let _: Result<(), _> = Packet::UnsubAck(unsuback).encode(self.version, &mut s.replies);
+    }
+
+    /// Puts the session's subscriptions under the grant in force: those that it does not permit (or would have to ask
+    /// about) end, the others get its bounds. So do queued messages, and the will.
+    pub(super) fn apply_grant(&mut self, broker: &Broker, facts: &ConnectionFacts) {
+        let grant = Arc::clone(&self.grant);
+        let mut refused = Vec::new();
+        for (filter, held) in &self.state.subscriptions {
+            let (share, inner) = split_share(filter);
+            match grant.subscribe(inner, held.requested, share) {
+                SubscribePermission::Allow { max_qos, filtered } => {
+                    broker.router.subscribe(inner, share, subscription(&self.mailbox, held, max_qos, filtered, &grant));
+                }
+                SubscribePermission::Deny | SubscribePermission::Ask { .. } => refused.push(filter.clone()),
+            }
+        }
+        for filter in refused {
+            self.state.subscriptions.remove(&filter);
+            let (share, inner) = split_share(&filter);
+            broker.router.unsubscribe(inner, share, &self.mailbox);
+            broker.observer.action_refused(facts, &self.entry.client_id, &grant, "subscribe", &filter);
+        }
+        self.mailbox.retain_queued(|message| grant.may_receive(message.topic()));
+        if let Some(will) = &self.will {
+            let message = &will.message;
+            if !permits_will(&grant, message.topic(), message.qos, message.retain) {
+                broker.observer.action_refused(facts, &self.entry.client_id, &grant, "will", message.topic());
+                self.will = None;
+            }
+        }
+        self.routes.clear();
+        broker.regrant(&self.entry, &grant);
+    }
+}
+
+fn permits_will(grant: &Grant, topic: &str, qos: QoS, retain: bool) -> bool {
+    grant.will(topic, qos, retain) == portcullis_grant::Permission::Allow
+}

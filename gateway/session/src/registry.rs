@@ -1,0 +1,194 @@
+//! Sessions by client identifier: who owns one, whether it has a connection, taking over.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
+use portcullis_grant::{ConnectionFacts, Grant, Identity};
+use portcullis_router::{Mailbox, Message};
+
+use crate::deferred::Appointment;
+use crate::handle::Handle;
+use crate::state::SessionState;
+
+/// Client identifiers are spread over so many locks.
+const SHARDS: usize = 64;
+
+/// Who a session belongs to. The scheme does not count: a person may come with a token today and a key tomorrow.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Owner {
+    tenant: Option<String>,
+    subject: String,
+    acting_for: Option<String>,
+}
+
+impl From<&Identity> for Owner {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            tenant: identity.tenant.clone(),
+            subject: identity.subject.clone(),
+            acting_for: identity.acting_for.clone(),
+        }
+    }
+}
+
+impl Owner {
+    fn is(&self, identity: &Identity) -> bool {
+        self.subject == identity.subject && self.tenant == identity.tenant && self.acting_for == identity.acting_for
+    }
+}
+
+/// A connection that has a session.
+pub(crate) struct Live {
+    pub handle: Arc<Handle>,
+    pub facts: Arc<ConnectionFacts>,
+    pub grant: Arc<Grant>,
+    /// Seconds since 1970.
+    pub since: u64,
+}
+
+/// A will that waits (MQTT 5 §3.1.3.2.2).
+pub(crate) struct Will {
+    pub message: Arc<Message>,
+    /// Seconds.
+    pub delay: u32,
+}
+
+/// What changes about an [`Entry`].
+pub(crate) struct Slot {
+    pub mailbox: Arc<Mailbox>,
+    /// While it has a connection.
+    pub live: Option<Live>,
+    /// While it has none.
+    pub state: Option<Box<SessionState>>,
+    /// Connections that want to take over.
+    pub waiters: Vec<Arc<Handle>>,
+    /// Counts attachments; appointments of an earlier one are void.
+    pub generation: u64,
+    pub will: Option<Will>,
+    pub appointments: [Option<Appointment>; 2],
+    /// Removed from the registry: whoever still holds it must look again.
+    pub gone: bool,
+}
+
+/// One session.
+pub(crate) struct Entry {
+    pub client_id: Arc<str>,
+    pub owner: Owner,
+    slot: Mutex<Slot>,
+}
+
+impl Entry {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock()
+    }
+
+    pub(crate) fn belongs_to(&self, identity: &Identity) -> bool {
+        self.owner.is(identity)
+    }
+}
+
+type Shard = HashMap<Arc<str>, Arc<Entry>, foldhash::quality::RandomState>;
+
+/// All sessions.
+pub(crate) struct Registry {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: foldhash::quality::RandomState,
+    /// Connections by identity, of those whose grant limits them.
+    per_identity: Mutex<HashMap<Owner, u64, foldhash::quality::RandomState>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: foldhash::quality::RandomState::default(),
+            per_identity: Mutex::default(),
+        }
+    }
+}
+
+impl Registry {
+    fn shard(&self, client_id: &str) -> MutexGuard<'_, Shard> {
+        self.shards[self.hasher.hash_one(client_id) as usize % SHARDS].lock()
+    }
+
+    /// The session with this client identifier, made by `mailbox` if there is none. True: it was made.
+    pub(crate) fn get_or_create(
+        &self,
+        client_id: &str,
+        identity: &Identity,
+        mailbox: impl FnOnce() -> Arc<Mailbox>,
+    ) -> (Arc<Entry>, bool) {
+        let mut shard = self.shard(client_id);
+        if let Some(entry) = shard.get(client_id) {
+            return (Arc::clone(entry), false);
+        }
+        let client_id: Arc<str> = client_id.into();
+        let entry = Arc::new(Entry {
+            client_id: Arc::clone(&client_id),
+            owner: Owner::from(identity),
+            slot: Mutex::new(Slot {
+                mailbox: mailbox(),
+                live: None,
+                state: Some(Box::default()),
+                waiters: Vec::new(),
+                generation: 0,
+                will: None,
+                appointments: [None; 2],
+                gone: false,
+            }),
+        });
+        shard.insert(client_id, Arc::clone(&entry));
+        (entry, true)
+    }
+
+    pub(crate) fn get(&self, client_id: &str) -> Option<Arc<Entry>> {
+        self.shard(client_id).get(client_id).cloned()
+    }
+
+    /// Removes the entry, if it is still the one of its client identifier. The caller holds its slot's lock and sets
+    /// `gone`.
+    pub(crate) fn remove(&self, entry: &Arc<Entry>) {
+        let mut shard = self.shard(&entry.client_id);
+        if shard.get(&entry.client_id).is_some_and(|e| Arc::ptr_eq(e, entry)) {
+            shard.remove(&entry.client_id);
+        }
+    }
+
+    /// Sessions, with a connection or without.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().len()).sum()
+    }
+
+    /// All sessions at this moment, a shard at a time.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(&Arc<Entry>)) {
+        for shard in &self.shards {
+            let entries: Vec<Arc<Entry>> = shard.lock().values().cloned().collect();
+            entries.iter().for_each(&mut f);
+        }
+    }
+
+    /// Counts a connection of an identity that may have at most `most`. False: it has that many.
+    pub(crate) fn admit(&self, identity: &Identity, most: u64) -> bool {
+        let mut counts = self.per_identity.lock();
+        let count = counts.entry(Owner::from(identity)).or_insert(0);
+        if *count >= most {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Takes back what [`Self::admit`] counted.
+    pub(crate) fn release(&self, identity: &Identity) {
+        let mut counts = self.per_identity.lock();
+        if let hashbrown::hash_map::Entry::Occupied(mut count) = counts.entry(Owner::from(identity)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! How a listener treats its clients: bounds, and choices where MQTT leaves one.
+
+use portcullis_router::MailboxLimits;
+
+/// What a PUBLISH that the grant does not permit gets before MQTT 5, where no acknowledgement can say no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RefusedPublish {
+    /// It is acknowledged and dropped (3.1.1 §3.3.5).
+    #[default]
+    AcknowledgeAndDrop,
+    /// The connection is closed.
+    Disconnect,
+}
+
+/// Bounds and choices of one listener. A grant may tighten the bounds.
+#[derive(Clone, Debug)]
+pub struct ListenerRules {
+    /// Octets of the largest packet taken.
+    pub max_packet: u32,
+    /// Milliseconds from accept until CONNECT is whole and decided.
+    pub connect_timeout_ms: u64,
+    /// Seconds; the longest keep-alive. 0: any, none included.
+    pub keep_alive_max: u16,
+    /// Seconds; the longest session expiry. `u32::MAX`: never expires.
+    pub session_expiry_max: u32,
+    /// QoS 2 messages that a client may have unreleased (MQTT 5 §3.2.2.3.3).
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages in flight to a client, whatever it offers.
+    pub max_in_flight: u16,
+    /// Topic aliases that a client may set (MQTT 5 §3.2.2.3.8).
+    pub topic_alias_maximum: u16,
+    /// Subscriptions of one session.
+    pub max_subscriptions: usize,
+    /// Levels of a topic or filter.
+    pub max_topic_levels: usize,
+    /// Octets of a topic or filter.
+    pub max_topic_length: usize,
+    /// Octets of a client identifier.
+    pub max_client_id_length: usize,
+    /// Refuse a subscription whole when it reaches into a deny rule, instead of leaving the denied topics out.
+    pub strict_subscriptions: bool,
+    /// Before MQTT 5.
+    pub refused_publish: RefusedPublish,
+    /// Answer a refused MQTT 5 subscription with 0x80 rather than the precise code.
+    pub plain_subscribe_failure: bool,
+    /// Bounds on what waits for a client.
+    pub mailbox: MailboxLimits,
+}
+
+impl Default for ListenerRules {
+    fn default() -> Self {
+        Self {
+            max_packet: 1024 * 1024,
+            connect_timeout_ms: 10_000,
+            keep_alive_max: 0,
+            session_expiry_max: 7 * 24 * 3600,
+            receive_maximum: 1024,
+            max_in_flight: 1024,
+            topic_alias_maximum: 64,
+            max_subscriptions: 10_000,
+            max_topic_levels: 128,
+            max_topic_length: 4096,
+            max_client_id_length: 1024,
+            strict_subscriptions: false,
+            refused_publish: RefusedPublish::AcknowledgeAndDrop,
+            plain_subscribe_failure: false,
+            mailbox: MailboxLimits::default(),
+        }
+    }
+}
