@@ -88,7 +88,7 @@ impl Content for Body<'_> {
         if !bare || ack.reason != ReasonCode::SUCCESS {
             sink.byte(ack.reason.0);
         }
-        if bare { Ok(()) } else { sink.block(Properties(ack.reason_string, ack.user)) }
+        if bare { Ok(()) } else { sink.block(&Properties(ack.reason_string, ack.user)) }
     }
 }
 

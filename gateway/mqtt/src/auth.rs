@@ -67,7 +67,7 @@ impl Content for Auth<'_> {
             return Err(Error::MissingAuthenticationMethod.into());
         }
         sink.byte(self.reason.0);
-        sink.block(Properties(self))
+        sink.block(&Properties(self))
     }
 }
 

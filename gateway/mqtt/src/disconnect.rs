@@ -83,7 +83,7 @@ impl Content for Body<'_> {
         if !bare || disconnect.reason != ReasonCode::SUCCESS {
             sink.byte(disconnect.reason.0);
         }
-        if bare { Ok(()) } else { sink.block(Properties(disconnect)) }
+        if bare { Ok(()) } else { sink.block(&Properties(disconnect)) }
     }
 }
 

@@ -90,7 +90,7 @@ impl Content for SubAckBody<'_> {
         check(PacketType::SubAck, ProtocolVersion::V5, suback.codes)?;
         sink.u16(suback.packet_id.get());
         if version.is_v5() {
-            sink.block(Properties(suback.reason_string, suback.user))?;
+            sink.block(&Properties(suback.reason_string, suback.user))?;
             sink.put(suback.codes);
         } else {
             for code in suback.codes {
@@ -128,7 +128,7 @@ impl Content for UnsubAckBody<'_> {
         sink.u16(unsuback.packet_id.get());
         if version.is_v5() {
             check(PacketType::UnsubAck, *version, unsuback.codes)?;
-            sink.block(Properties(unsuback.reason_string, unsuback.user))?;
+            sink.block(&Properties(unsuback.reason_string, unsuback.user))?;
             sink.put(unsuback.codes);
         }
         Ok(())

@@ -211,7 +211,7 @@ impl Content for SubscribeBody<'_> {
         let Self(subscribe, version) = self;
         sink.u16(subscribe.packet_id.get());
         if version.is_v5() {
-            sink.block(SubscribeProperties(subscribe.subscription_id, subscribe.user))?;
+            sink.block(&SubscribeProperties(subscribe.subscription_id, subscribe.user))?;
         }
         if subscribe.filters.iter().next().is_none() {
             return Err(Error::EmptyPayload(PacketType::Subscribe).into());

@@ -98,7 +98,7 @@ impl Content for Body<'_> {
         let Self(unsubscribe, version) = self;
         sink.u16(unsubscribe.packet_id.get());
         if version.is_v5() {
-            sink.block(Properties(unsubscribe.user))?;
+            sink.block(&Properties(unsubscribe.user))?;
         }
         if unsubscribe.filters.iter().next().is_none() {
             return Err(Error::EmptyPayload(PacketType::Unsubscribe).into());

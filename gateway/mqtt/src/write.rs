@@ -49,7 +49,7 @@ pub(crate) trait Sink {
     }
 
     /// A length-prefixed part, written by `part`.
-    fn block(&mut self, part: impl Content) -> Result<(), EncodeError>
+    fn block(&mut self, part: &impl Content) -> Result<(), EncodeError>
     where
         Self: Sized,
     {
@@ -87,12 +87,6 @@ pub(crate) trait Content {
             .ok()
             .filter(|len| *len <= MAX_REMAINING_LENGTH)
             .ok_or(EncodeError::PacketTooLarge(count.0))
-    }
-}
-
-impl<C: Content> Content for &C {
-    fn write(&self, sink: &mut impl Sink) -> Result<(), EncodeError> {
-        C::write(self, sink)
     }
 }
 
