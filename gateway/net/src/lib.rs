@@ -1,1 +1,23 @@
 //! Listeners and the connection loop: TCP, TLS, WebSocket, secure WebSocket.
+//!
+//! A [`ListenerSpec`] says where to listen and for whom; [`Bound::bind`] takes the addresses, [`Bound::serve`] accepts.
+//! What comes out of a handshake goes to a [`ConnectionHandler`]: plain TCP as the socket itself, everything else as a
+//! stream of bytes ([`AsyncStream`]), with the [`Facts`] that the handshake told. Admission (how many, how fast) is
+//! decided here, before a stranger has cost a TLS handshake.
+//!
+//! This room holds sockets and knows no scheme, no WebAssembly and no configuration file.
+
+pub mod handler;
+pub mod listener;
+pub mod request;
+pub mod stop;
+pub mod tls;
+pub mod transport;
+pub mod ws;
+
+pub use handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts};
+pub use listener::{BindError, Bound, ListenerSpec, ListenerStats, Listening, Live, Rate};
+pub use stop::{StopSignal, StopSource};
+pub use tls::{ClientAuth, Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec};
+pub use transport::Transport;
+pub use ws::WebSocketSpec;

@@ -1,0 +1,65 @@
+//! The seam between a listener and whoever speaks the protocol behind it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use portcullis_grant::PeerDetails;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::listener::admission::Admission;
+use crate::stop::StopSignal;
+use crate::transport::Transport;
+
+/// Bytes in, bytes out, whatever lies beneath.
+pub trait AsyncStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AsyncStream for T {}
+
+/// What a listener knows of a connection when it hands it over.
+#[derive(Debug)]
+pub struct Facts {
+    /// The `name` of the `[[listener]]`.
+    pub listener: Arc<str>,
+    /// How the bytes arrive.
+    pub transport: Transport,
+    /// The client's address, IPv4-mapped IPv6 already unmapped.
+    pub peer: SocketAddr,
+    /// The address that the listener is bound to.
+    pub local: SocketAddr,
+    /// What the TLS handshake and the WebSocket upgrade told. None on plain TCP.
+    pub details: Option<Arc<PeerDetails>>,
+    /// Tells the connection to say good-bye and end.
+    pub stop: StopSignal,
+    /// Keep this as long as the connection lives: the listener counts it until it is dropped.
+    pub guard: ConnectionGuard,
+}
+
+/// The place of one connection among its listener's `max_connections`, given back on drop.
+#[derive(Debug)]
+pub struct ConnectionGuard {
+    admission: Arc<Admission>,
+}
+
+impl ConnectionGuard {
+    /// Takes the place that [`Admission`] has already counted.
+    pub(crate) fn new(admission: Arc<Admission>) -> Self {
+        Self { admission }
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.admission.leave();
+    }
+}
+
+/// Takes connections over. Both functions are called from a task of the listener and must only spawn, never block.
+pub trait ConnectionHandler: Send + Sync + 'static {
+    /// A plain TCP connection: the socket itself, non-blocking and without Nagle's delay, not registered with any
+    /// runtime, so that the owner may write to it from any task.
+    fn tcp(&self, stream: std::net::TcpStream, facts: Facts);
+
+    /// A TLS, WebSocket or secure WebSocket connection whose handshakes are complete. The stream is meant for one
+    /// owner task: reading answers pings and may therefore write.
+    fn stream(&self, stream: Box<dyn AsyncStream>, facts: Facts);
+}

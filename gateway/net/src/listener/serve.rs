@@ -1,0 +1,253 @@
+//! The accept loops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+use crate::handler::{ConnectionHandler, Facts};
+use crate::listener::admission::{Admission, ListenerStats, Refused};
+use crate::listener::bind::{BindError, Bound};
+use crate::listener::handshake::shake_hands;
+use crate::listener::spec::Live;
+use crate::stop::{StopSignal, StopSource};
+use crate::transport::Transport;
+
+/// Connections accepted before others get the worker's attention.
+const BATCH: u32 = 64;
+/// First and longest pause when the system has no descriptor or memory left for another connection.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// A listener at work.
+#[derive(Debug)]
+pub struct Listening {
+    shared: Arc<Shared>,
+    local: Vec<SocketAddr>,
+    accepting: StopSource,
+    connections: StopSource,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the accept loops and the handshakes of one listener have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) transport: Transport,
+    pub(crate) live: ArcSwap<Live>,
+    pub(crate) admission: Arc<Admission>,
+    stop: StopSignal,
+}
+
+impl Bound {
+    /// Accepts connections and hands them to `handler`, in tasks of the current tokio runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot watch one of the sockets.
+    pub fn serve(self, handler: Arc<dyn ConnectionHandler>) -> Result<Listening, BindError> {
+        let accepting = StopSource::new();
+        let connections = StopSource::new();
+        let local = self.local_addrs();
+        let shared = Arc::new(Shared {
+            name: self.spec.name,
+            transport: self.spec.transport,
+            live: ArcSwap::from_pointee(self.spec.live),
+            admission: Admission::new(),
+            stop: connections.signal(),
+        });
+        let mut tasks = Vec::with_capacity(self.sockets.len());
+        for (address, socket) in self.sockets {
+            let socket = TcpListener::from_std(socket).map_err(|source| BindError::Io {
+                listener: shared.name.to_string(),
+                address,
+                source,
+            })?;
+            let acceptor =
+                Acceptor { shared: Arc::clone(&shared), handler: Arc::clone(&handler), local: address, short_of: None };
+            tasks.push(tokio::spawn(acceptor.run(socket, accepting.signal())));
+        }
+        Ok(Listening { shared, local, accepting, connections, tasks: Mutex::new(tasks) })
+    }
+}
+
+impl Listening {
+    /// The `name` of the `[[listener]]`.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.shared.name
+    }
+
+    /// How the bytes arrive.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.shared.transport
+    }
+
+    /// The addresses, with real ports.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local
+    }
+
+    /// Replaces the live settings; they hold for connections that come from now on.
+    ///
+    /// # Errors
+    /// A TLS listener is left without a certificate. Nothing has changed then.
+    pub fn update(&self, live: Live) -> Result<(), BindError> {
+        if self.shared.transport.is_tls() && live.tls.is_none() {
+            return Err(BindError::NoCertificate { listener: self.shared.name.to_string() });
+        }
+        self.shared.live.store(Arc::new(live));
+        Ok(())
+    }
+
+    /// The live settings in force.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        self.shared.live.load_full()
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn stats(&self) -> ListenerStats {
+        self.shared.admission.stats()
+    }
+
+    /// Gives the addresses back: nobody new comes in, who is in stays. Returns when the sockets are closed.
+    pub async fn stop_accepting(&self) {
+        self.accepting.stop();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            // An accept loop never panics; if it were cancelled with its runtime, its socket is closed as well.
+            let _ = task.await;
+        }
+    }
+
+    /// Tells every connection of this listener to say good-bye and end. Does not wait for them.
+    pub fn stop_connections(&self) {
+        self.connections.stop();
+    }
+
+    /// Waits until no connection is open, or until `patience` is over. Returns how many are still open.
+    pub async fn wait_until_idle(&self, patience: Duration) -> usize {
+        // Too late is not an error: the caller is told how many are left.
+        let _ = tokio::time::timeout(patience, self.shared.admission.idle()).await;
+        self.stats().open
+    }
+}
+
+/// One accept loop.
+struct Acceptor {
+    shared: Arc<Shared>,
+    handler: Arc<dyn ConnectionHandler>,
+    local: SocketAddr,
+    /// How long the loop pauses for want of descriptors. None: all is well.
+    short_of: Option<Duration>,
+}
+
+impl Acceptor {
+    async fn run(mut self, socket: TcpListener, accepting: StopSignal) {
+        let stopped = accepting.stopped();
+        tokio::pin!(stopped);
+        let mut batch = 0_u32;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                accepted = socket.accept() => accepted,
+            };
+            let pause = match accepted {
+                Ok((stream, peer)) => {
+                    self.recovered();
+                    self.take(stream, peer);
+                    None
+                }
+                Err(error) => self.failed(&error),
+            };
+            batch = batch.wrapping_add(1);
+            if let Some(pause) = pause {
+                tokio::select! {
+                    () = &mut stopped => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+            } else if batch % BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// How long to pause after an error of accept(2). Most belong to the one connection that is already gone.
+    fn failed(&mut self, error: &io::Error) -> Option<Duration> {
+        use rustix::io::Errno;
+        let exhausted = Errno::from_io_error(error)
+            .is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM));
+        if !exhausted {
+            debug!(listener = %self.shared.name, %error, "a connection was gone before it was accepted");
+            return None;
+        }
+        // Nobody is refused: clients wait in the kernel's queue. Said once, since it lasts and a log would fill.
+        if self.short_of.is_none() {
+            warn!(
+                listener = %self.shared.name, address = %self.local, %error,
+                "cannot accept connections for now; raise the limit of open files (`ulimit -n`, `LimitNOFILE=`) or lower \
+                 `max-connections`"
+            );
+        }
+        let pause = self.short_of.map_or(BACK_OFF.0, |last| (last * 2).min(BACK_OFF.1));
+        self.short_of = Some(pause);
+        Some(pause)
+    }
+
+    fn recovered(&mut self) {
+        if self.short_of.take().is_some() {
+            info!(listener = %self.shared.name, address = %self.local, "accepting connections again");
+        }
+    }
+
+    /// Admits a connection and passes it on.
+    fn take(&self, stream: TcpStream, peer: SocketAddr) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let live = self.shared.live.load();
+        let guard = match self.shared.admission.admit(peer.ip(), &live) {
+            Ok(guard) => guard,
+            Err(refused) => {
+                let why = match refused {
+                    Refused::Full => "max-connections are open",
+                    Refused::Rate => "connect-rate is used up",
+                    Refused::AddressRate => "connect-rate-per-address is used up",
+                };
+                debug!(listener = %self.shared.name, %peer, why, "connection refused");
+                return;
+            }
+        };
+        // On some systems it is not inherited from the listening socket.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(listener = %self.shared.name, %peer, %error, "connection lost");
+            return;
+        }
+        let facts = Facts {
+            listener: Arc::clone(&self.shared.name),
+            transport: self.shared.transport,
+            peer,
+            local: self.local,
+            details: None,
+            stop: self.shared.stop.clone(),
+            guard,
+        };
+        match self.shared.transport {
+            Transport::Tcp => match stream.into_std() {
+                Ok(stream) => self.handler.tcp(stream, facts),
+                Err(error) => debug!(listener = %self.shared.name, peer = %facts.peer, %error, "connection lost"),
+            },
+            // A task of its own, which ends with the handshake: its future, which is large, does not stay in memory.
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                tokio::spawn(shake_hands(stream, facts, Arc::clone(&self.shared), Arc::clone(&self.handler)));
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a listener is told to be.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::listener::rate::Rate;
+use crate::tls::TlsHandle;
+use crate::transport::Transport;
+use crate::ws::WebSocketSpec;
+
+/// One listener: several addresses, one transport, one set of limits.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// The `name` of the `[[listener]]`.
+    pub name: Arc<str>,
+    /// Where to listen. Port 0 lets the system choose, for each address its own.
+    ///
+    /// `[::]` takes IPv4 as well, unless `0.0.0.0` with the same port is in the list; every other IPv6 address takes
+    /// IPv6 only. The system's own default (`net.ipv6.bindv6only`) plays no part.
+    pub bind: Vec<SocketAddr>,
+    /// How the bytes arrive.
+    pub transport: Transport,
+    /// Connections that the kernel completes and keeps until they are accepted. The system caps it
+    /// (`net.core.somaxconn`).
+    pub backlog: u32,
+    /// What may change while the listener runs.
+    pub live: Live,
+}
+
+/// The part of a listener that [`crate::Listening::update`] replaces. It holds for connections that come later.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The certificate. Needed for `tls` and `wss`. Its content can also be replaced in place
+    /// ([`TlsHandle::replace`]).
+    pub tls: Option<TlsHandle>,
+    /// Path, sub-protocols and origins of `ws` and `wss`.
+    pub websocket: WebSocketSpec,
+    /// For TLS and the WebSocket upgrade together. Who needs longer is disconnected.
+    pub handshake_timeout: Duration,
+    /// Connections at one time, those in their handshake included. Those beyond are closed at once.
+    pub max_connections: usize,
+    /// Connections a second in total. None: no limit.
+    pub connect_rate: Option<Rate>,
+    /// Connections a second from one address; an IPv6 /64 counts as one address. None: no limit.
+    pub connect_rate_per_address: Option<Rate>,
+}
+
+impl ListenerSpec {
+    /// A listener with the default limits.
+    #[must_use]
+    pub fn new(name: &str, bind: Vec<SocketAddr>, transport: Transport) -> Self {
+        Self { name: name.into(), bind, transport, backlog: 1024, live: Live::default() }
+    }
+
+    /// The same with a certificate.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsHandle) -> Self {
+        self.live.tls = Some(tls);
+        self
+    }
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            websocket: WebSocketSpec::default(),
+            handshake_timeout: Duration::from_secs(10),
+            max_connections: 100_000,
+            connect_rate: None,
+            connect_rate_per_address: None,
+        }
+    }
+}
