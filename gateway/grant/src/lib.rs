@@ -15,8 +15,8 @@ pub mod rules;
 pub use connection::{Certificate, ConnectionFacts, Credentials, HttpHead, PeerDetails, TlsSession};
 pub use denial::{Denial, DenyReason, HttpAnswer};
 pub use gatekeeper::{
-    Action, Authorization, BoxFuture, Challenge, Gatekeeper, HttpCall, HttpEndpoint, Login, Outcome, PolicyStamp, Publication, Refusal,
-    Renewal, Reply, SubscriptionRequest,
+    Action, Authorization, BoxFuture, Challenge, Gatekeeper, HttpCall, HttpEndpoint, Login, Outcome, PolicyStamp,
+    Publication, Refusal, Renewal, Reply, SubscriptionRequest,
 };
 pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits};
 pub use identity::Identity;

@@ -80,9 +80,7 @@ impl std::fmt::Debug for Actions {
             (Self::RETAIN, "retain"),
             (Self::WILL, "will"),
         ];
-        f.debug_set()
-            .entries(named.iter().filter(|(action, _)| self.contains(*action)).map(|(_, name)| name))
-            .finish()
+        f.debug_set().entries(named.iter().filter(|(action, _)| self.contains(*action)).map(|(_, name)| name)).finish()
     }
 }
 

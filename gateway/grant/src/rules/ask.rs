@@ -68,7 +68,14 @@ impl AskCache {
 
     /// The remembered answer about a subscription, with the terms that the rules set.
     #[must_use]
-    pub fn subscribe(&self, filter: &str, qos: QoS, share: Option<&str>, max_qos: QoS, filtered: bool) -> SubscribePermission {
+    pub fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+        share: Option<&str>,
+        max_qos: QoS,
+        filtered: bool,
+    ) -> SubscribePermission {
         match self.answer(Key::Subscribe { filter, qos, share }) {
             None => SubscribePermission::Ask { max_qos, filtered },
             Some(true) => SubscribePermission::Allow { max_qos, filtered },
@@ -177,4 +184,3 @@ impl OwnedKey {
         }
     }
 }
-

@@ -81,7 +81,9 @@ impl Terms {
             (Actions::RETAIN, RETAIN),
             (Actions::WILL, WILL),
         ];
-        Self(named.iter().filter(|(action, _)| rule.actions.contains(*action)).fold(0, |all, (_, at)| all | octet << at))
+        Self(
+            named.iter().filter(|(action, _)| rule.actions.contains(*action)).fold(0, |all, (_, at)| all | octet << at),
+        )
     }
 
     fn of_action(self, action: u32) -> u32 {
@@ -256,7 +258,9 @@ impl RuleSet {
                 classes &= !(1 << level);
                 let class = level as u8;
                 let key = u64::from(class) << 32 | u64::from(hash(&topic[..end]));
-                for entry in with_hash(&self.entries[..exact_from], |e| u64::from(e.class) << 32 | u64::from(e.hash), key) {
+                for entry in
+                    with_hash(&self.entries[..exact_from], |e| u64::from(e.class) << 32 | u64::from(e.hash), key)
+                {
                     let filter = self.filter_of(entry);
                     let prefix = usize::from(entry.prefix);
                     if filter.as_bytes()[..prefix] != bytes[..end] {
