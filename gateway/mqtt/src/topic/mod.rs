@@ -1,6 +1,6 @@
 //! Topic names and topic filters (MQTT 5 §4.7): what is valid, and types that prove it.
 //!
-//! Which filter matches which name is in [`matching`], shared subscriptions are in [`shared`]. This knows nothing of
+//! Which filter matches which name is in `matching.rs`, shared subscriptions are in `shared.rs`. This knows nothing of
 //! who may use a topic, and sets no limit on levels: that is a grant's business.
 
 mod matching;
@@ -179,7 +179,7 @@ topic_type! {
 }
 
 impl TopicFilter {
-    /// Whether this filter matches a topic name, as [`matches`] says.
+    /// Whether this filter matches a topic name, as [`matches()`] says.
     pub fn matches(&self, topic: &str) -> bool {
         matches(&self.0, topic)
     }

@@ -73,18 +73,17 @@ fn v5_option<T: std::fmt::Debug + Clone + 'static>(
     if version.is_v5() { option::of(strategy).boxed() } else { Just(None).boxed() }
 }
 
-fn message_properties(
-    version: ProtocolVersion,
-) -> impl Strategy<
-    Value = (
-        Option<bool>,
-        Option<u32>,
-        Option<&'static str>,
-        Option<&'static str>,
-        Option<&'static [u8]>,
-        UserProperties<'static>,
-    ),
-> {
+/// Payload format, expiry, content type, response topic, correlation data, user properties.
+type MessageProperties = (
+    Option<bool>,
+    Option<u32>,
+    Option<&'static str>,
+    Option<&'static str>,
+    Option<&'static [u8]>,
+    UserProperties<'static>,
+);
+
+fn message_properties(version: ProtocolVersion) -> impl Strategy<Value = MessageProperties> {
     (
         v5_option(version, any::<bool>()),
         v5_option(version, any::<u32>()),
