@@ -1,1 +1,39 @@
-fn main() {}
+//! End-to-end tests: the real binary, started with a configuration of its own for each test, and clients on loopback.
+//!
+//! Each module is one promise of the gateway. Waits are for events and bounded; nothing sleeps.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
+
+mod certificates;
+mod check;
+mod contract;
+mod dependencies;
+mod expiry;
+mod garbage;
+mod grants;
+mod hostile;
+mod http;
+mod messages;
+mod properties;
+mod refusals;
+mod reload;
+mod schemes;
+mod sessions;
+mod startup;
+mod swap;
+
+use portcullis_tests::{Config, Gateway, Transport, Version};
+
+/// Every way in, with every version.
+fn ways() -> impl Iterator<Item = (Transport, Version)> {
+    Transport::ALL.into_iter().flat_map(|transport| Version::ALL.into_iter().map(move |version| (transport, version)))
+}
+
+/// A name for a client or a topic that no other way of the same test has.
+fn named(what: &str, transport: Transport, version: Version) -> String {
+    format!("{what}-{}-{version:?}", transport.name())
+}
+
+/// A gateway that lets everyone in, on all transports.
+async fn open_gateway() -> Gateway {
+    Gateway::start(&Config::everywhere(&["anonymous"])).await
+}

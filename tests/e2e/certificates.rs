@@ -1,0 +1,83 @@
+//! TLS: the server's certificate and its reload, and clients' certificates.
+
+use std::sync::Arc;
+
+use portcullis_tests::certificates::Authority;
+use portcullis_tests::{Config, Gateway, Refused, Transport, Version, config};
+
+#[tokio::test]
+async fn a_certificate_is_replaced_while_connections_live() {
+    let mut gateway = Gateway::start(&Config::everywhere(&["anonymous"])).await;
+    let mut residents = Vec::new();
+    for transport in [Transport::Tls, Transport::Wss] {
+        residents.push(gateway.dial(transport, Version::V5, transport.name()).connect().await);
+    }
+    let another = Authority::new("another authority");
+    let leaf = another.server("renewed");
+    let trusting_new = |transport| {
+        let mut dial = gateway.dial(transport, Version::V5, "newcomer");
+        dial.route.roots = another.pem();
+        dial
+    };
+    let dials: Vec<_> = [Transport::Tls, Transport::Wss].into_iter().map(trusting_new).collect();
+    assert!(matches!(dials[0].attempt().await, Err(Refused::Link(_))), "the new authority is not in use yet");
+
+    let from = gateway.log().len();
+    config::replace(&gateway.directory().join("server.key"), leaf.key_pem.as_bytes());
+    config::replace(&gateway.directory().join("server.pem"), leaf.certificate_pem.as_bytes());
+    gateway.signal(libc::SIGHUP);
+    gateway.logged(from, "reloaded").await;
+    for dial in &dials {
+        dial.connect().await.disconnect().await;
+    }
+    assert!(matches!(gateway.dial(Transport::Tls, Version::V5, "old").attempt().await, Err(Refused::Link(_))));
+    for resident in &mut residents {
+        resident.ping().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_match_stays_out() {
+    let mut gateway = Gateway::start(&Config::everywhere(&["anonymous"])).await;
+    let from = gateway.log().len();
+    config::replace(&gateway.directory().join("server.key"), config::authority().server("other").key_pem.as_bytes());
+    gateway.signal(libc::SIGHUP);
+    gateway.logged(from, "server.key").await;
+    gateway.dial(Transport::Tls, Version::V5, "newcomer").connect().await.disconnect().await;
+}
+
+/// The listener `tls` asks for a certificate as `auth` says.
+async fn asking(clients: &Authority, auth: &str) -> Gateway {
+    let tls = format!(
+        "tls = {{ cert = \"server.pem\", key = \"server.key\", client-ca = \"clients.pem\", client-auth = \"{auth}\" }}"
+    );
+    let config = Config::new()
+        .mqtt_with("tls", Transport::Tls, &["anonymous"], &tls)
+        .server_certificate()
+        .file("clients.pem", clients.pem());
+    Gateway::start(&config).await
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_required_is_verified() {
+    let (clients, strangers) = (Authority::new("clients"), Authority::new("strangers"));
+    for auth in ["required", "optional"] {
+        let gateway = asking(&clients, auth).await;
+        let with = |leaf| {
+            let mut dial = gateway.dial(Transport::Tls, Version::V5, "certified");
+            dial.route.identity = leaf;
+            dial
+        };
+        with(Some(Arc::new(clients.client("good")))).connect().await.disconnect().await;
+        for (what, leaf) in [
+            ("of a stranger", strangers.client("good")),
+            ("expired", clients.expired_client("good")),
+            ("a server's", clients.server("good")),
+        ] {
+            let answer = with(Some(Arc::new(leaf))).attempt().await;
+            assert!(matches!(answer, Err(Refused::Link(_) | Refused::Closed)), "{what}, {auth}");
+        }
+        let without = with(None).attempt().await;
+        assert_eq!(without.is_ok(), auth == "optional", "without a certificate, {auth}");
+    }
+}

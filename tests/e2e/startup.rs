@@ -1,0 +1,121 @@
+//! Starting, and not starting: one sentence that says what is wrong and how to mend it.
+
+use portcullis_tests::certificates::Authority;
+use portcullis_tests::config::authority;
+use portcullis_tests::gateway::Failure;
+use portcullis_tests::{Config, Gateway, Transport, Version};
+
+async fn failure(config: &Config) -> Failure {
+    match Gateway::attempt(config).await {
+        Ok(_) => panic!("the gateway came up"),
+        Err(failure) => failure,
+    }
+}
+
+/// The one line that says what is wrong.
+fn sentence(failure: &Failure) -> String {
+    assert!(!failure.status.success());
+    assert!(!failure.err.contains("panicked"), "{}", failure.err);
+    assert!(!failure.out.contains("ready "), "{}", failure.out);
+    let lines: Vec<&str> = failure.err.lines().filter(|line| line.to_lowercase().contains("error")).collect();
+    assert_eq!(lines.len(), 1, "one sentence, not this:\n{}", failure.err);
+    lines[0].to_owned()
+}
+
+#[tokio::test]
+async fn ready_names_every_listener_and_admin() {
+    let gateway = Gateway::start(&Config::everywhere(&["anonymous"]).http()).await;
+    let mut names: Vec<&str> = gateway.ready().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["admin", "http", "tcp", "tls", "ws", "wss"]);
+    assert!(gateway.ready().values().all(|address| address.ip().is_loopback() && address.port() != 0));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = Config::bare().toml(&format!(
+        "[[listener]]\nname = \"first\"\nbind = \"{address}\"\nprotocol = \"mqtt\"\ntransport = \"tcp\"\npolicies = [\"anonymous\"]"
+    ));
+    let said = failure(&config).await;
+    let line = sentence(&said);
+    assert!(line.contains(&address.to_string()) && line.contains("first"), "{line}");
+    drop(taken);
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_is_left_alone() {
+    let gateway = Gateway::start(&Config::tcp(&["anonymous"])).await;
+    let data = gateway.data();
+    let directory = tempfile::tempdir().unwrap();
+    Config::tcp(&["anonymous"]).write(directory.path());
+    let second = Gateway::spawn(directory, &["serve", "--config", "portcullis.toml", "--data", data.to_str().unwrap()]).await;
+    let Err(failure) = second else { panic!("two gateways on one data directory") };
+    let line = sentence(&failure);
+    assert!(line.contains(data.to_str().unwrap()) && line.contains("in use"), "{line}");
+    gateway.tcp(Version::V5, "first").connect().await.ping().await;
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_key_that_do_not_match_are_named() {
+    let config = Config::tcp(&["anonymous"]).mqtt("tls", Transport::Tls, &["anonymous"]);
+    let config = config.file("server.key", authority().server("another").key_pem);
+    let line = sentence(&failure(&config).await);
+    assert!(line.contains("server.key") && line.contains("server.pem"), "{line}");
+}
+
+#[tokio::test]
+async fn an_unreadable_key_is_named() {
+    for content in ["", "-----BEGIN PRIVATE KEY-----\nnot base64!\n-----END PRIVATE KEY-----\n"] {
+        let config = Config::tcp(&["anonymous"]).mqtt("tls", Transport::Tls, &["anonymous"]).file("server.key", content);
+        let line = sentence(&failure(&config).await);
+        assert!(line.contains("server.key"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_reported_and_not_emptied() {
+    let mut gateway = Gateway::start(&Config::tcp(&["anonymous"])).await;
+    gateway.stop().await;
+    let mut files: Vec<_> = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "redb"));
+    let [database] = &files[..] else { panic!("one database in the data directory: {files:?}") };
+    let mut octets = std::fs::read(database).unwrap();
+    for octet in &mut octets[..4096] {
+        *octet ^= 0x5a;
+    }
+    std::fs::write(database, &octets).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    Config::tcp(&["anonymous"]).write(directory.path());
+    let data = gateway.data();
+    let again = Gateway::spawn(directory, &["serve", "--config", "portcullis.toml", "--data", data.to_str().unwrap()]).await;
+    let Err(failure) = again else { panic!("a damaged database was taken for a new one") };
+    let line = sentence(&failure);
+    assert!(line.contains(database.to_str().unwrap()), "{line}");
+    assert_eq!(std::fs::read(database).unwrap(), octets, "the file is left as it was found");
+}
+
+#[tokio::test]
+async fn it_starts_again_on_its_own_data_and_from_the_compile_cache() {
+    let gateway = Gateway::start(&Config::tcp(&["device", "jwt", "api-key"])).await;
+    let gateway = gateway.restart().await;
+    assert_eq!(gateway.tcp(Version::V311, "stranger").login("a", "b").refusal().await, 5, "nobody took the login");
+}
+
+#[tokio::test]
+async fn a_wrong_authority_for_clients_is_named() {
+    let config = Config::tcp(&["anonymous"])
+        .mqtt_with(
+            "mtls",
+            Transport::Tls,
+            &["anonymous"],
+            "tls = { cert = \"server.pem\", key = \"server.key\", client-ca = \"ca.pem\" }",
+        )
+        .server_certificate()
+        .file("ca.pem", "no certificates here");
+    let line = sentence(&failure(&config).await);
+    assert!(line.contains("ca.pem"), "{line}");
+    let config = config.file("ca.pem", Authority::new("clients").pem());
+    Gateway::start(&config).await;
+}
