@@ -1,18 +1,15 @@
 //! Who was let in or refused lately, and why: what `portcullis why` shows.
 //!
-//! A [`Gatekeeper`] is wrapped, so that every decision of every chain passes here, whoever asked for it. Kept in memory,
-//! bounded in clients and in decisions for each; it holds no credential.
+//! The broker tells what happens to clients; it is kept in memory, bounded in clients and in what is kept of each. It
+//! holds no credential.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use portcullis_grant::{
-    Action, Authorization, BoxFuture, ConnectionFacts, Gatekeeper, Grant, Login, Outcome, PolicyStamp, Refusal, Renewal,
-    Reply,
-};
-use serde::Serialize;
+use portcullis_grant::{ConnectionFacts, Grant, PolicyStamp, Refusal};
+use portcullis_session::{End, Observer, unix_now};
+use serde::{Deserialize, Serialize};
 
 /// Clients that are remembered; the one that was seen first goes first.
 const CLIENTS: usize = 1024;
@@ -21,32 +18,33 @@ const DECISIONS: usize = 16;
 /// Octets of a text that a stranger chose.
 const TEXT: usize = 128;
 
-/// One decision, in words that outlive the connection.
-#[derive(Clone, Debug, Serialize)]
+/// One event in the life of a client, in words that outlive its connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Decision {
     /// Seconds since 1970.
     pub(crate) at: u64,
-    /// `login`, `reply`, `publish`, `subscribe` or `renewal`.
-    pub(crate) what: &'static str,
-    /// `allowed`, `refused` or `challenged`.
-    pub(crate) verdict: &'static str,
+    /// `login`, `publish`, `subscribe`, `receive`, `will` or `end`.
+    pub(crate) what: String,
+    /// `allowed`, `refused` or `ended`.
+    pub(crate) verdict: String,
     /// The topic or filter, of a publication or subscription.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<String>,
     /// The contract's word for a refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<&'static str>,
-    /// What the policy says to operators.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// What the policy, or the gateway, says to operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
     /// `scheme:subject`, once it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<String>,
     /// Who decided. None: no policy took it, or the gateway itself refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
     /// SHA-256 of the policy that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<String>,
     /// The listener.
     pub(crate) listener: String,
@@ -55,7 +53,7 @@ pub(crate) struct Decision {
     /// The MQTT client identifier, empty when the client left it to the gateway.
     pub(crate) client_id: String,
     /// The user name of CONNECT.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) username: Option<String>,
 }
 
@@ -78,21 +76,28 @@ impl Audit {
         let concerns = |decision: &Decision| {
             decision.client_id == client
                 || decision.username.as_deref() == Some(&client)
-                || decision.identity.as_deref().and_then(|identity| identity.split_once(':')).is_some_and(|(_, s)| s == client)
+                || decision
+                    .identity
+                    .as_deref()
+                    .and_then(|identity| identity.split_once(':'))
+                    .is_some_and(|(_, s)| s == client)
         };
         let book = self.0.lock();
-        let mut found: Vec<_> = book.clients.values().flatten().filter(|decision| concerns(decision)).cloned().collect();
+        let mut found: Vec<_> =
+            book.clients.values().flatten().filter(|decision| concerns(decision)).cloned().collect();
+        // Those of one second stand in the order in which they were made.
+        found.reverse();
         found.sort_by_key(|decision| std::cmp::Reverse(decision.at));
         found
     }
 
     /// Adds a decision.
     pub(crate) fn record(&self, decision: Decision) {
-        // Who gives no client identifier is known by user name, then by address.
+        // Who gives no client identifier is known by user name, or shares a place.
         let key = if !decision.client_id.is_empty() {
             decision.client_id.clone()
         } else {
-            decision.username.clone().unwrap_or_else(|| decision.peer.clone())
+            decision.username.clone().unwrap_or_else(|| decision.listener.clone())
         };
         let mut book = self.0.lock();
         if !book.clients.contains_key(&key) {
@@ -109,34 +114,19 @@ impl Audit {
         }
         decisions.push_back(decision);
     }
-
-    /// A gatekeeper whose decisions are remembered here.
-    pub(crate) fn watch(&self, inner: Arc<dyn Gatekeeper>) -> Arc<dyn Gatekeeper> {
-        Arc::new(Watched { inner, audit: self.clone() })
-    }
 }
 
 /// The beginning of a text that a stranger chose.
 fn bounded(text: &str) -> String {
-    text.chars().scan(0, |octets, c| {
-        *octets += c.len_utf8();
-        (*octets <= TEXT).then_some(c)
-    })
-    .collect()
-}
-
-struct Watched {
-    inner: Arc<dyn Gatekeeper>,
-    audit: Audit,
+    text[..text.floor_char_boundary(TEXT)].to_owned()
 }
 
 impl Decision {
-    fn new(what: &'static str, connection: &ConnectionFacts, client_id: &str, username: Option<&str>) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fn new(what: &str, verdict: &str, connection: &ConnectionFacts, client_id: &str) -> Self {
         Self {
-            at: now.as_secs(),
-            what,
-            verdict: "allowed",
+            at: unix_now(),
+            what: what.to_owned(),
+            verdict: verdict.to_owned(),
             target: None,
             reason: None,
             detail: None,
@@ -146,7 +136,7 @@ impl Decision {
             listener: connection.listener.to_string(),
             peer: connection.peer.to_string(),
             client_id: bounded(client_id),
-            username: username.map(bounded),
+            username: None,
         }
     }
 
@@ -156,64 +146,87 @@ impl Decision {
         self
     }
 
-    fn refused(mut self, refusal: &Refusal) -> Self {
-        self.verdict = "refused";
-        self.reason = Some(refusal.denial.reason.as_str());
-        self.detail = Some(bounded(&refusal.denial.detail)).filter(|detail| !detail.is_empty());
-        self.by(refusal.policy.as_ref())
-    }
-
-    fn granted(mut self, grant: &Grant) -> Self {
+    fn under(mut self, grant: &Grant) -> Self {
         self.identity = Some(bounded(&format!("{}:{}", grant.identity.scheme, grant.identity.subject)));
         self.by(Some(&grant.policy))
     }
+}
 
-    fn outcome(mut self, outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Allow(grant) => self.granted(grant),
-            Outcome::Deny(refusal) => self.refused(refusal),
-            Outcome::Challenge(challenge) => {
-                self.verdict = "challenged";
-                self.by(Some(&challenge.policy))
-            }
-        }
+impl Observer for Audit {
+    fn admitted(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant) {
+        self.record(Decision::new("login", "allowed", connection, client_id).under(grant));
+    }
+
+    fn refused(&self, connection: &ConnectionFacts, client_id: &str, username: Option<&str>, refusal: &Refusal) {
+        let mut decision = Decision::new("login", "refused", connection, client_id).by(refusal.policy.as_ref());
+        decision.username = username.map(bounded);
+        decision.reason = Some(refusal.denial.reason.as_str().to_owned());
+        decision.detail = Some(bounded(&refusal.denial.detail)).filter(|detail| !detail.is_empty());
+        self.record(decision);
+    }
+
+    fn action_refused(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant, what: &str, topic: &str) {
+        let mut decision = Decision::new(what, "refused", connection, client_id).under(grant);
+        decision.target = Some(bounded(topic));
+        decision.reason = Some("not-authorized".to_owned());
+        self.record(decision);
+    }
+
+    fn ended(&self, connection: &ConnectionFacts, client_id: &str, end: &End) {
+        let mut decision = Decision::new("end", "ended", connection, client_id);
+        decision.detail = Some(bounded(&end.detail));
+        self.record(decision);
     }
 }
 
-impl Gatekeeper for Watched {
-    fn authenticate(&self, login: Login) -> BoxFuture<'_, Outcome> {
-        let Login { connection, credentials } = &login;
-        let decision = Decision::new("login", connection, &credentials.client_id, credentials.username.as_deref());
-        Box::pin(async move {
-            let outcome = self.inner.authenticate(login).await;
-            self.audit.record(decision.outcome(&outcome));
-            outcome
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(client_id: &str, at: u64) -> Decision {
+        let connection = ConnectionFacts {
+            id: "1".into(),
+            listener: "mqtt".into(),
+            protocol: "mqtt",
+            protocol_version: 5,
+            transport: "tcp",
+            peer: ([127, 0, 0, 1], 4242).into(),
+            details: None,
+            identity: None,
+        };
+        Decision { at, ..Decision::new("login", "refused", &connection, client_id) }
     }
 
-    fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
-        let decision = Decision::new("reply", &reply.connection, &reply.client_id, None);
-        Box::pin(async move {
-            let outcome = self.inner.continue_authentication(reply).await;
-            self.audit.record(decision.outcome(&outcome));
-            outcome
-        })
+    #[test]
+    fn the_latest_is_first_and_each_client_has_its_share() {
+        let audit = Audit::default();
+        for at in 0..100 {
+            audit.record(decision("busy", at));
+        }
+        audit.record(decision("quiet", 7));
+        let busy: Vec<_> = audit.about("busy").into_iter().map(|decision| decision.at).collect();
+        assert_eq!(busy, (100 - DECISIONS as u64..100).rev().collect::<Vec<_>>());
+        assert_eq!(audit.about("quiet").len(), 1);
+        assert!(audit.about("nobody").is_empty());
     }
 
-    fn authorize(&self, grant: Arc<Grant>, action: Action) -> BoxFuture<'_, Authorization> {
-        self.inner.authorize(grant, action)
+    #[test]
+    fn strangers_cannot_fill_the_memory() {
+        let audit = Audit::default();
+        for number in 0..CLIENTS as u64 + 10 {
+            audit.record(decision(&format!("{number}{}", "x".repeat(60_000)), number));
+        }
+        let book = audit.0.lock();
+        assert_eq!(book.clients.len(), CLIENTS);
+        assert_eq!(book.order.len(), CLIENTS);
+        assert!(book.clients.values().flatten().all(|decision| decision.client_id.len() <= TEXT));
     }
 
-    fn renew(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal> {
-        let decision = Decision::new("renewal", &connection, grant.client_id.as_deref().unwrap_or_default(), None);
-        let decision = decision.granted(&grant);
-        Box::pin(async move {
-            let renewal = self.inner.renew(connection, grant).await;
-            // That nothing changed is no news.
-            if let Renewal::Revoke(refusal) = &renewal {
-                self.audit.record(decision.refused(refusal));
-            }
-            renewal
-        })
+    #[test]
+    fn a_long_name_is_found_by_its_whole() {
+        let audit = Audit::default();
+        let name = "é".repeat(500);
+        audit.record(decision(&name, 1));
+        assert_eq!(audit.about(&name).len(), 1);
     }
 }

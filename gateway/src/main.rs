@@ -3,10 +3,14 @@
 //! `cli` reads the command line, `config` the configuration, `assemble` puts the rooms together, `reload` changes a
 //! running gateway. Everything else lives in the rooms' own crates.
 
+mod audit;
 mod builtin;
 mod cli;
 mod config;
+mod demo;
+mod files;
 mod logging;
+mod runtime_file;
 
 use std::process::ExitCode;
 

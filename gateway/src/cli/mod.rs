@@ -3,6 +3,7 @@
 mod check;
 mod exit;
 mod out;
+mod remote;
 
 use std::path::PathBuf;
 
