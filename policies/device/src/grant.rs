@@ -1,0 +1,164 @@
+//! What a device is granted, once it is known which device it is.
+
+use policy_support::template::{Unfit, Value, Values};
+use policy_support::wit::directory::Device;
+use policy_support::wit::types::{Denial, DenyReason, Grant, Identity};
+use policy_support::{Gateway, answer, client_id, deny, rules, state};
+
+use crate::config::Config;
+
+/// The word in `identity.scheme`.
+pub const SCHEME: &str = "device";
+
+/// Version of what is kept in `grant.state`.
+const STATE: u8 = 1;
+
+/// The certificate that proved a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
+    /// The subject's distinguished name.
+    pub subject: String,
+    /// The last common name of the subject.
+    pub common_name: Option<String>,
+    /// When the certificate ends.
+    pub not_after_at: u64,
+}
+
+/// What is remembered of a login, to look at it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The device's identifier.
+    pub device: String,
+    /// The client identifier that it logged in with; empty on HTTP.
+    pub client_id: String,
+    /// The certificate, if it was one.
+    pub proof: Option<Proof>,
+}
+
+impl Remembered {
+    fn write(&self) -> Option<Vec<u8>> {
+        match &self.proof {
+            None => state::write(STATE, &[&self.device, &self.client_id, "", "", "", ""]),
+            Some(proof) => state::write(
+                STATE,
+                &[
+                    &self.device,
+                    &self.client_id,
+                    &proof.fingerprint,
+                    &proof.subject,
+                    proof.common_name.as_deref().unwrap_or_default(),
+                    &proof.not_after_at.to_string(),
+                ],
+            ),
+        }
+    }
+
+    /// Reads what an earlier login left. None: it is of an unknown version.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let [device, client_id, fingerprint, subject, common_name, not_after_at] = state::read(STATE, bytes)?;
+        let proof = if fingerprint.is_empty() {
+            None
+        } else {
+            Some(Proof {
+                fingerprint: fingerprint.to_owned(),
+                subject: subject.to_owned(),
+                common_name: Some(common_name.to_owned()).filter(|name| !name.is_empty()),
+                not_after_at: not_after_at.parse().ok()?,
+            })
+        };
+        Some(Self { device: device.to_owned(), client_id: client_id.to_owned(), proof })
+    }
+}
+
+/// What the placeholders of a device's rules stand for.
+struct Of<'a>(&'a Device);
+
+impl Values for Of<'_> {
+    fn value(&self, name: &str) -> Result<Value<'_>, Unfit> {
+        let Self(device) = self;
+        let attribute = |name| device.attributes.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
+        Ok(Value::maybe(match name {
+            "device" => Some(&device.namespace),
+            "device-id" => Some(&device.id),
+            "client-id" => Some(&device.client_id),
+            "app" => device.app_id.as_deref(),
+            "owner" => device.owner_id.as_deref(),
+            _ => name.strip_prefix("attribute.").and_then(attribute),
+        }))
+    }
+}
+
+/// The grant of a device that proved itself. `client_id` is the one on the wire, empty on HTTP.
+///
+/// # Errors
+/// The device or its app is disabled, or something of it cannot be written into a rule.
+pub fn grant(
+    gateway: &impl Gateway,
+    config: &Config,
+    device: Device,
+    client_id: &str,
+    proof: Option<Proof>,
+) -> Result<Grant, Denial> {
+    if !device.enabled {
+        return Err(deny(DenyReason::NotAuthorized, format!("the device {} is disabled", device.id)));
+    }
+    if let Some(app) = &device.app_id {
+        if !gateway.find_app(app)?.is_some_and(|app| app.enabled) {
+            return Err(deny(
+                DenyReason::NotAuthorized,
+                format!("the app {app} of the device {} is disabled", device.id),
+            ));
+        }
+    }
+    let rules = rules::expand(&config.rules, &Of(&device), &[]).map_err(|unfit| client_id::unfit(&unfit))?;
+
+    let mut depends_on = vec![format!("device:{}", device.id)];
+    depends_on.extend(device.app_id.iter().map(|app| format!("app:{app}")));
+    depends_on.extend(proof.iter().map(|proof| format!("certificate:{}", proof.fingerprint)));
+    let expires_at = proof.as_ref().map(|proof| proof.not_after_at);
+    let remembered = Remembered { device: device.id.clone(), client_id: client_id.to_owned(), proof };
+
+    let mut attributes = vec![("namespace".to_owned(), device.namespace)];
+    attributes.extend(device.owner_id.map(|owner| ("owner".to_owned(), owner)));
+    let identity = Identity {
+        scheme: SCHEME.into(),
+        subject: device.id,
+        tenant: device.app_id,
+        acting_for: None,
+        roles: vec![],
+        attributes,
+    };
+    Ok(Grant {
+        expires_at,
+        limits: config.limits.clone(),
+        depends_on,
+        // What does not fit (a subject of kilobytes) is not remembered: a change then asks for a new login.
+        state: remembered.write().unwrap_or_default(),
+        ..answer::grant(identity, rules)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Proof, Remembered};
+
+    #[test]
+    fn what_is_remembered_is_read() {
+        let plain = Remembered { device: "d".into(), client_id: "c".into(), proof: None };
+        let proof = Proof {
+            fingerprint: "ab".into(),
+            subject: "CN=x".into(),
+            common_name: None,
+            not_after_at: 7,
+        };
+        let certified = Remembered { proof: Some(proof), ..plain.clone() };
+        for remembered in [plain, certified] {
+            assert_eq!(Remembered::read(&remembered.write().unwrap()), Some(remembered));
+        }
+        assert_eq!(Remembered::read(&[]), None);
+        assert_eq!(Remembered::read(&[2, 0, 0]), None);
+    }
+}

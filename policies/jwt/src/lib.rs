@@ -1,0 +1,8 @@
+//! The `jwt` policy: admits consumers by JSON Web Tokens. `README.md` beside this crate is for the operator.
+
+mod claims;
+mod component;
+pub mod config;
+pub mod decision;
+pub mod grant;
+pub mod offer;
