@@ -105,7 +105,7 @@ pub(crate) struct TlsFiles {
     pub(crate) client_auth: ClientAuth,
 }
 
-/// `limits = { … }` of a listener. None: the gateway's own bound.
+/// `limits = { … }` of a listener. None: the gateway's own bound. What a grant can tighten has the same name here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListenerLimits {
     /// Connections at one time.
@@ -114,28 +114,24 @@ pub(crate) struct ListenerLimits {
     pub(crate) connect_rate: Option<PerSecond>,
     /// New connections a second from one address.
     pub(crate) connect_rate_per_address: Option<PerSecond>,
-    /// For the TLS handshake and the WebSocket upgrade together.
-    pub(crate) handshake_timeout: Option<Time>,
-    /// From accepting to the decision about CONNECT.
-    pub(crate) connect_timeout: Option<Time>,
+    /// For the TLS handshake and the WebSocket upgrade together, and again from then to the decision about CONNECT.
+    pub(crate) handshake: Option<Time>,
     /// The largest packet taken.
-    pub(crate) max_packet: Option<Size>,
+    pub(crate) packet_size: Option<Size>,
     /// The longest that a client may ask to be silent for.
-    pub(crate) max_keep_alive: Option<Time>,
-    /// QoS 2 messages that a client may have unreleased.
+    pub(crate) keep_alive: Option<Time>,
+    /// QoS 1 and 2 messages in flight, each way.
     pub(crate) receive_maximum: Option<u16>,
-    /// QoS 1 and 2 messages in flight to a client.
-    pub(crate) max_in_flight: Option<u16>,
     /// Subscriptions of one session.
-    pub(crate) max_subscriptions: Option<u32>,
+    pub(crate) subscriptions: Option<u32>,
     /// Messages that wait for one session.
     pub(crate) queued_messages: Option<u32>,
     /// Octets of them.
     pub(crate) queued_bytes: Option<Size>,
     /// How long a session outlives its connection at most.
-    pub(crate) max_session_expiry: Option<Time>,
+    pub(crate) session_expiry: Option<Time>,
     /// Octets of one HTTP request's body.
-    pub(crate) max_body: Option<Size>,
+    pub(crate) body: Option<Size>,
 }
 
 impl Listener {
@@ -255,23 +251,21 @@ impl ListenerLimits {
             max_connections: section.optional("max-connections"),
             connect_rate: section.optional("connect-rate"),
             connect_rate_per_address: section.optional("connect-rate-per-address"),
-            handshake_timeout: section.optional("handshake-timeout"),
+            handshake: section.optional("handshake"),
             ..Self::default()
         };
         // What the other protocol would understand is unknown here, so that no bound is believed that does not hold.
         match protocol {
             Protocol::Mqtt => {
-                limits.connect_timeout = section.optional("connect-timeout");
-                limits.max_packet = section.optional("max-packet");
-                limits.max_keep_alive = section.optional("max-keep-alive");
+                limits.packet_size = section.optional("packet-size");
+                limits.keep_alive = section.optional("keep-alive");
                 limits.receive_maximum = section.optional("receive-maximum");
-                limits.max_in_flight = section.optional("max-in-flight");
-                limits.max_subscriptions = section.optional("max-subscriptions");
+                limits.subscriptions = section.optional("subscriptions");
                 limits.queued_messages = section.optional("queued-messages");
                 limits.queued_bytes = section.optional("queued-bytes");
-                limits.max_session_expiry = section.optional("max-session-expiry");
+                limits.session_expiry = section.optional("session-expiry");
             }
-            Protocol::Http => limits.max_body = section.optional("max-body"),
+            Protocol::Http => limits.body = section.optional("body"),
         }
         section.finish();
         limits

@@ -77,6 +77,8 @@ pub(crate) struct PolicyLimits {
     pub(crate) memory: Option<Size>,
     /// Wall-clock time of one call, guest and host together.
     pub(crate) deadline: Option<Time>,
+    /// Time for `describe` and for `self-test`, each.
+    pub(crate) self_test: Option<Time>,
     /// Whether an instance serves more than one call.
     pub(crate) reuse: Option<Reuse>,
     /// Calls at one time, each in an instance of its own.
@@ -179,6 +181,7 @@ impl PolicyLimits {
         let limits = Self {
             memory: section.optional("memory"),
             deadline: section.optional("deadline"),
+            self_test: section.optional("self-test"),
             reuse: section.optional("reuse"),
             instances: section.optional("instances"),
             storage: section.optional("storage"),
