@@ -7,6 +7,7 @@
 //!
 //! This room holds sockets and knows no scheme, no WebAssembly and no configuration file.
 
+pub mod conn;
 pub mod handler;
 pub mod listener;
 pub mod request;
@@ -15,6 +16,7 @@ pub mod tls;
 pub mod transport;
 pub mod ws;
 
+pub use conn::{MqttHandler, MqttSettings, Wheel};
 pub use handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts};
 pub use listener::{BindError, Bound, ListenerSpec, ListenerStats, Listening, Live, Rate};
 pub use stop::{StopSignal, StopSource};

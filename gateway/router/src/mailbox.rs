@@ -8,6 +8,8 @@
 //! What a client may make us hold is bounded: unsent bytes by making publishers wait ([`Mailbox::wait_for_room`]) and
 //! then by dropping QoS 0, queued messages by [`MailboxLimits`].
 
+#![allow(clippy::box_collection, reason = "one word instead of three or four in every idle mailbox")]
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -675,6 +677,13 @@ impl Mailbox {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.inner.lock().broken
+    }
+
+    /// For the owner: octets that the client has not taken yet, without what its window holds back.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        let g = self.inner.lock();
+        g.buf.len() + g.cur.len().saturating_sub(g.cur_at as usize)
     }
 
     /// For the owner of a connection that nobody else may write: takes what waits. None: nothing does.

@@ -357,12 +357,11 @@ impl Broker {
     pub fn request_where(&self, control: &Control, mut which: impl FnMut(&ConnectionFacts, &Grant) -> bool) -> usize {
         let mut asked = 0;
         self.registry.for_each(|entry| {
-            if let Some(live) = &entry.lock().live {
-                if which(&live.facts, &live.grant) {
+            if let Some(live) = &entry.lock().live
+                && which(&live.facts, &live.grant) {
                     live.handle.request(control.clone());
                     asked += 1;
                 }
-            }
         });
         asked
     }

@@ -19,11 +19,8 @@ impl Open {
     ) -> Result<usize, Fault> {
         s.ids.clear();
         let mut f = first;
-        loop {
-            let id = match bytes.get(f.body..f.end) {
-                Some(&[high, low]) => u16::from_be_bytes([high, low]),
-                _ => break,
-            };
+        while let Some(&[high, low]) = bytes.get(f.body..f.end) {
+            let id = u16::from_be_bytes([high, low]);
             if id == 0 {
                 return Err(Error::ZeroPacketId.into());
             }

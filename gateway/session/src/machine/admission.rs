@@ -251,11 +251,10 @@ impl Machine {
         let (Phase::Deciding(connecting) | Phase::Challenged(connecting) | Phase::Admitting(connecting)) = phase else {
             return Step::End(End::ours(reason, refusal.denial.detail.clone()));
         };
-        if connecting.counted {
-            if let Some(grant) = &connecting.grant {
+        if connecting.counted
+            && let Some(grant) = &connecting.grant {
                 self.broker.registry.release(&grant.identity);
             }
-        }
         self.broker.stats.logins_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.broker.observer.refused(&self.facts, &connecting.client_id, connecting.username.as_deref(), refusal);
         if connecting.version == ProtocolVersion::V5 {

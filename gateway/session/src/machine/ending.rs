@@ -28,8 +28,8 @@ impl Machine {
 
     /// Ends an open connection with a word to the client, where its version has one.
     pub(super) fn end_open(&mut self, end: End, s: &mut Scratch) -> Step {
-        if let Phase::Open(open) = &self.phase {
-            if open.version == ProtocolVersion::V5 {
+        if let Phase::Open(open) = &self.phase
+            && open.version == ProtocolVersion::V5 {
                 let text = end.detail.as_ref();
                 let packet = Disconnect {
                     reason: end.reason,
@@ -38,7 +38,6 @@ impl Machine {
                 };
                 let _: Result<(), _> = Packet::Disconnect(packet).encode(ProtocolVersion::V5, &mut s.replies);
             }
-        }
         Step::End(end)
     }
 

@@ -1,0 +1,155 @@
+//! Reading and writing a connection, whichever way its bytes arrive.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use portcullis_router::{Flush, Mailbox};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::socket::Socket;
+use crate::handler::AsyncStream;
+
+pub(super) enum Io {
+    /// Plain TCP.
+    Direct(AsyncFd<Arc<Socket>>),
+    /// TLS or WebSocket.
+    Stream(Box<dyn AsyncStream>),
+}
+
+impl Io {
+    /// Reads once. `Ready(Ok(0))` is the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Direct(fd) => loop {
+                let mut guard = ready!(fd.poll_read_ready(cx))?;
+                match guard.try_io(|fd| fd.get_ref().read(buffer)) {
+                    Ok(Ok(n)) => {
+                        if n > 0 && n < buffer.len() {
+                            // A short read emptied the socket: the next readiness is an event, and asking for it costs
+                            // no system call.
+                            guard.clear_ready();
+                        }
+                        return Poll::Ready(Ok(n));
+                    }
+                    Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Ok(Err(e)) => return Poll::Ready(Err(e)),
+                    Err(_would_block) => {}
+                }
+            },
+            Self::Stream(stream) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+        }
+    }
+
+    /// Asks to be woken when there is something to read. True: there is already.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Direct(fd) => fd.poll_read_ready(cx).is_ready(),
+            // A stream that has not said "pending" may have more.
+            Self::Stream(_) => true,
+        }
+    }
+
+    /// Writes what waits in the mailbox. Pending: the rest goes when the socket takes more, and the task is woken then.
+    pub(super) fn poll_write_mailbox(
+        &mut self,
+        cx: &mut Context<'_>,
+        mailbox: &Mailbox,
+        unflushed: &mut bool,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Direct(fd) => {
+                if !mailbox.is_blocked() {
+                    // Left by a publisher who had written long enough.
+                    return match mailbox.flush() {
+                        Flush::Blocked => self.poll_write_mailbox(cx, mailbox, unflushed),
+                        Flush::Dead => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                        Flush::Done | Flush::Owner => Poll::Ready(Ok(())),
+                    };
+                }
+                loop {
+                    let mut guard = ready!(fd.poll_write_ready(cx))?;
+                    mailbox.unblock();
+                    // Inside `try_io`, so that a writable edge between the attempt and the clearing is not lost.
+                    let tried = guard.try_io(|_| match mailbox.flush() {
+                        Flush::Blocked => Err(io::ErrorKind::WouldBlock.into()),
+                        Flush::Dead => Err(io::ErrorKind::BrokenPipe.into()),
+                        Flush::Done | Flush::Owner => Ok(()),
+                    });
+                    if let Ok(result) = tried {
+                        return Poll::Ready(result);
+                    }
+                }
+            }
+            Self::Stream(stream) => {
+                while let Some(mut output) = mailbox.take_output() {
+                    while output.at < output.bytes.len() {
+                        match Pin::new(&mut *stream).poll_write(cx, &output.bytes[output.at..]) {
+                            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                            Poll::Ready(Ok(n)) => output.at += n,
+                            Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                            Poll::Pending => {
+                                mailbox.return_output(output);
+                                return Poll::Pending;
+                            }
+                        }
+                    }
+                    *unflushed = true;
+                    mailbox.return_output(output);
+                }
+                if *unflushed {
+                    ready!(Pin::new(stream).poll_flush(cx))?;
+                    *unflushed = false;
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Writes bytes that do not go through a mailbox.
+    pub(super) fn poll_write_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        while *at < bytes.len() {
+            let rest = &bytes[*at..];
+            let n = match self {
+                Self::Direct(fd) => {
+                    let mut guard = ready!(fd.poll_write_ready(cx))?;
+                    match guard.try_io(|fd| portcullis_router::DirectWriter::try_write(&**fd.get_ref(), rest)) {
+                        Ok(result) => result?,
+                        Err(_would_block) => continue,
+                    }
+                }
+                Self::Stream(stream) => ready!(Pin::new(stream).poll_write(cx, rest))?,
+            };
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *at += n;
+        }
+        match self {
+            Self::Direct(_) => Poll::Ready(Ok(())),
+            Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    /// Says good-bye as the transport wants it.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Direct(fd) => {
+                fd.get_ref().shut_down();
+                Poll::Ready(())
+            }
+            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx).map(drop),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The MQTT connection loop: one hand-written future a connection, between a socket and a [`Machine`].
+//!
+//! A connection that is idle owns no buffer: what is read goes into a buffer of the worker, and only half a packet is
+//! kept. Plain TCP is read and written by system calls of our own on a socket that its subscribers' publishers may write
+//! as well ([`socket`]); TLS and WebSocket are streams that only the owner touches.
+//!
+//! This directory knows sockets and time; what packets mean is the machine's business.
+
+mod io;
+mod poll;
+mod socket;
+mod wheel;
+mod worker;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, Renewal};
+use portcullis_router::Mailbox;
+use portcullis_session::{Broker, End, Handle, ListenerRules, Machine, Origin};
+
+use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts};
+use io::Io;
+use socket::Socket;
+use wheel::Armed;
+pub use wheel::Wheel;
+
+/// What a listener's connections are judged by. Replaced whole when the configuration is reloaded.
+pub struct MqttSettings {
+    /// Bounds and choices.
+    pub rules: Arc<ListenerRules>,
+    /// The chain of policies.
+    pub gatekeeper: Arc<dyn Gatekeeper>,
+}
+
+/// Speaks MQTT on the connections of one listener.
+pub struct MqttHandler {
+    broker: Arc<Broker>,
+    wheel: Arc<Wheel>,
+    settings: ArcSwap<MqttSettings>,
+}
+
+impl MqttHandler {
+    /// A handler. `wheel` is shared by all listeners, and somebody runs it ([`Wheel::run`]).
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, wheel: Arc<Wheel>, settings: MqttSettings) -> Arc<Self> {
+        Arc::new(Self { broker, wheel, settings: ArcSwap::from_pointee(settings) })
+    }
+
+    /// Connections that are made from now on are judged by these; for decisions about those that live, the new
+    /// gatekeeper is asked as well.
+    pub fn replace(&self, settings: MqttSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    fn gatekeeper(&self) -> Arc<dyn Gatekeeper> {
+        Arc::clone(&self.settings.load().gatekeeper)
+    }
+}
+
+/// Handlers are shared by the listener and all its connections.
+impl ConnectionHandler for Arc<MqttHandler> {
+    fn tcp(&self, stream: std::net::TcpStream, facts: Facts) {
+        let socket = Arc::new(Socket(stream));
+        match socket::register(Arc::clone(&socket)) {
+            Ok(fd) => {
+                tokio::spawn(Connection::new(Arc::clone(self), Io::Direct(fd), Some(socket), facts));
+            }
+            Err(e) => tracing::warn!(peer = %facts.peer, "the socket cannot be registered with the runtime: {e}"),
+        }
+    }
+
+    fn stream(&self, stream: Box<dyn AsyncStream>, facts: Facts) {
+        tokio::spawn(Connection::new(Arc::clone(self), Io::Stream(stream), None, facts));
+    }
+}
+
+/// What the gatekeeper answered.
+enum Answer {
+    Outcome(Outcome),
+    Authorization(Action, Authorization),
+    Renewal(Renewal),
+}
+
+type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What a connection is doing besides reading.
+enum Doing {
+    /// Nothing: it reads.
+    Reading,
+    /// The gatekeeper was asked.
+    Asking(Pending),
+    /// Another connection has the session and was told to leave.
+    Waiting,
+    /// It ends.
+    Closing(Box<Closing>),
+}
+
+struct Closing {
+    end: End,
+    /// When it ends without having written everything, in milliseconds of `now_ms`.
+    by: u64,
+    /// The stream was told to shut down; it has nothing more to write.
+    shutting_down: bool,
+}
+
+/// One connection.
+struct Connection {
+    handler: Arc<MqttHandler>,
+    io: Io,
+    machine: Machine,
+    handle: Arc<Handle>,
+    doing: Doing,
+    /// Received and not yet used: half a packet, or what came while the gatekeeper is asked.
+    partial: Vec<u8>,
+    /// Bytes of before there was a mailbox, and how many of them are written.
+    early: Vec<u8>,
+    early_at: usize,
+    timer: Option<Armed>,
+    /// The receiver that it waits for, and until when.
+    waits_for: Option<Box<(Arc<Mailbox>, u64)>>,
+    /// The stream took bytes that it has not passed on yet.
+    unflushed: bool,
+    _guard: ConnectionGuard,
+}
+
+impl Connection {
+    fn new(handler: Arc<MqttHandler>, io: Io, socket: Option<Arc<Socket>>, facts: Facts) -> Self {
+        let handle = handler.broker.handle();
+        let origin = Origin {
+            listener: facts.listener,
+            transport: facts.transport.as_str(),
+            peer: facts.peer,
+            details: facts.details,
+        };
+        let rules = Arc::clone(&handler.settings.load().rules);
+        let machine = Machine::new(
+            Arc::clone(&handler.broker),
+            rules,
+            Arc::clone(&handle),
+            origin,
+            socket.map(|s| s as Arc<dyn portcullis_router::DirectWriter>),
+        );
+        Self {
+            handler,
+            io,
+            machine,
+            handle,
+            doing: Doing::Reading,
+            partial: Vec::new(),
+            early: Vec::new(),
+            early_at: 0,
+            timer: None,
+            waits_for: None,
+            unflushed: false,
+            _guard: facts.guard,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(armed) = self.timer.take() {
+            self.handler.wheel.disarm(&self.handle, armed);
+        }
+        if !matches!(self.doing, Doing::Closing(_)) || self.machine.mailbox().is_some() {
+            // The runtime is going down: leave the session as if the network had failed.
+            worker::with(|worker| {
+                let end = self.machine.on_closed("the gateway stopped".to_owned());
+                while self.machine.close(&end, &mut worker.scratch).is_none() {
+                    std::thread::yield_now();
+                }
+                worker.scratch.batch.flush();
+            });
+        }
+    }
+}

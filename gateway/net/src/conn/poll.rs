@@ -1,0 +1,352 @@
+//! The order of things in one poll: what others want, time, the gatekeeper, output, input.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use portcullis_mqtt::frame_need;
+use portcullis_router::{Wake, now_ms};
+use portcullis_session::{End, Step};
+
+use super::worker::{self, READ_SIZE, Worker};
+use super::{Answer, Closing, Connection, Doing};
+
+/// Milliseconds that a connection of which we have taken leave may take to receive it.
+const LAST_WORDS_MS: u64 = 1000;
+/// Milliseconds that a publisher waits for a receiver which does not read, before it goes on without it.
+const PATIENCE_MS: u64 = 500;
+/// Octets that may wait for a client which does not read its replies, before nothing more is read from it.
+const UNREAD_REPLIES: usize = 256 * 1024;
+/// Half a packet larger than this is read into its own buffer; a smaller one is copied in front of the next read.
+const LARGE_PARTIAL: usize = 16 * 1024;
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let me = self.get_mut();
+        me.handle.register(cx.waker());
+        worker::with(|worker| {
+            let done = me.drive(cx, worker);
+            worker.scratch.batch.flush();
+            me.handler.broker.count(&mut worker.scratch.batch);
+            worker.scratch.batch.over.clear();
+            done
+        })
+    }
+}
+
+/// Whether a poll goes on.
+enum Go {
+    On,
+    /// Nothing more to do until something wakes the task.
+    Rest,
+}
+
+impl Connection {
+    fn drive(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Poll<()> {
+        if !matches!(self.doing, Doing::Closing(_)) {
+            self.look_around(w);
+            if let Go::On = self.poll_decision(cx, w) {
+                self.poll_output(cx);
+                self.poll_input(cx, w);
+            } else {
+                self.poll_output(cx);
+            }
+        }
+        if matches!(self.doing, Doing::Closing(_)) {
+            return self.poll_close(cx, w);
+        }
+        self.arm_timer();
+        Poll::Pending
+    }
+
+    /// What others asked for, and time.
+    fn look_around(&mut self, w: &mut Worker) {
+        if let Some(control) = self.handle.take_request() {
+            let step = self.machine.on_control(control, &mut w.scratch);
+            self.take(step);
+        }
+        if self.handle.take_timer() {
+            self.timer = None;
+            if let Some(waits) = self.waits_for.take_if(|waits| waits.1 <= now_ms()) {
+                waits.0.give_up_waiting();
+                self.handle.unpause();
+            }
+            if !matches!(self.doing, Doing::Closing(_)) {
+                let step = self.machine.on_time(&mut w.scratch);
+                self.take(step);
+            }
+        }
+        if matches!(self.doing, Doing::Waiting) {
+            self.doing = Doing::Reading;
+            let step = self.machine.retry(&mut w.scratch);
+            self.take(step);
+        }
+    }
+
+    /// Does what the machine asks for.
+    fn take(&mut self, step: Step) {
+        if matches!(self.doing, Doing::Closing(_)) {
+            return;
+        }
+        let gate = |c: &Self| c.handler.gatekeeper();
+        self.doing = match step {
+            Step::More => return,
+            Step::Wait => Doing::Waiting,
+            Step::End(end) => closing(end),
+            Step::Login(login) => {
+                let gate = gate(self);
+                Doing::Asking(Box::pin(async move { Answer::Outcome(gate.authenticate(*login).await) }))
+            }
+            Step::Reply(reply) => {
+                let gate = gate(self);
+                Doing::Asking(Box::pin(async move { Answer::Outcome(gate.continue_authentication(*reply).await) }))
+            }
+            Step::Authorize(action) => {
+                let Some(grant) = self.machine.grant().cloned() else { return };
+                let gate = gate(self);
+                Doing::Asking(Box::pin(async move {
+                    let answer = gate.authorize(grant, action.clone()).await;
+                    Answer::Authorization(action, answer)
+                }))
+            }
+            Step::Renew => {
+                let Some(grant) = self.machine.grant().cloned() else { return };
+                if matches!(self.doing, Doing::Asking(_)) {
+                    // One question at a time; the wish is not lost.
+                    self.handle.request(portcullis_session::Control::Reevaluate);
+                    return;
+                }
+                let mut facts = (**self.machine.facts()).clone();
+                facts.identity = Some(Arc::clone(&grant.identity));
+                let gate = gate(self);
+                Doing::Asking(Box::pin(async move { Answer::Renewal(gate.renew(facts, grant).await) }))
+            }
+        };
+    }
+
+    /// Hears the gatekeeper, as often as one answer leads to the next question.
+    fn poll_decision(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Go {
+        while let Doing::Asking(pending) = &mut self.doing {
+            let Poll::Ready(answer) = pending.as_mut().poll(cx) else { return Go::Rest };
+            self.doing = Doing::Reading;
+            let step = match answer {
+                Answer::Outcome(outcome) => self.machine.on_outcome(outcome, &mut w.scratch),
+                Answer::Authorization(action, answer) => self.machine.on_authorization(action, answer, &mut w.scratch),
+                Answer::Renewal(renewal) => self.machine.on_renewal(renewal, &mut w.scratch),
+            };
+            self.take(step);
+            if matches!(self.doing, Doing::Reading) && !self.partial.is_empty() {
+                let partial = std::mem::take(&mut self.partial);
+                self.digest(partial, w);
+            }
+        }
+        if matches!(self.doing, Doing::Reading) { Go::On } else { Go::Rest }
+    }
+
+    /// Writes what is ours to write.
+    fn poll_output(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.doing, Doing::Closing(_)) {
+            return;
+        }
+        let written = match self.machine.mailbox() {
+            None => self.poll_early(cx),
+            Some(mailbox) => {
+                let mailbox = Arc::clone(mailbox);
+                if mailbox.is_broken() {
+                    Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+                } else {
+                    self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed)
+                }
+            }
+        };
+        if let Poll::Ready(Err(e)) = written {
+            self.lost(&e);
+        }
+    }
+
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.early.append(&mut self.machine.take_early());
+        if self.early.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let written = self.io.poll_write_bytes(cx, &self.early, &mut self.early_at);
+        if let Poll::Ready(Ok(())) = written {
+            self.early = Vec::new();
+            self.early_at = 0;
+        }
+        written
+    }
+
+    fn lost(&mut self, e: &std::io::Error) {
+        let end = self.machine.on_closed(format!("the connection was lost: {e}"));
+        self.take(Step::End(end));
+    }
+
+    /// Reads once, and has it processed.
+    fn poll_input(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
+        if !matches!(self.doing, Doing::Reading) || self.handle.is_paused() {
+            return;
+        }
+        self.waits_for = None;
+        if self.machine.mailbox().is_some_and(|m| m.unsent() > UNREAD_REPLIES) {
+            // It does not read what it is answered. The socket wakes us when it takes more.
+            return;
+        }
+        let before = self.partial.len();
+        let large = before >= LARGE_PARTIAL;
+        let mut buffer = if large { std::mem::take(&mut self.partial) } else { std::mem::take(&mut w.buffer) };
+        let room = if large {
+            // Not more than what the packet still lacks, and not more at a time than it has proved to send.
+            let need = frame_need(&buffer, 0).map_or(READ_SIZE, |n| n.saturating_sub(before));
+            need.clamp(1024, READ_SIZE)
+        } else {
+            if buffer.len() < LARGE_PARTIAL + READ_SIZE {
+                buffer.resize(LARGE_PARTIAL + READ_SIZE, 0);
+            }
+            buffer[..before].copy_from_slice(&self.partial);
+            READ_SIZE
+        };
+        if large {
+            buffer.resize(before + room, 0);
+        }
+        let read = self.io.poll_read(cx, &mut buffer[before..before + room]);
+        let n = match &read {
+            Poll::Ready(Ok(n)) => *n,
+            _ => 0,
+        };
+        if n > 0 {
+            let whole = before + n;
+            let used = self.process(&buffer[..whole], w);
+            if large {
+                buffer.truncate(whole);
+                buffer.drain(..used);
+                buffer.shrink_to(LARGE_PARTIAL);
+                self.partial = if buffer.is_empty() { Vec::new() } else { std::mem::take(&mut buffer) };
+            } else {
+                self.partial = buffer[used..whole].to_vec();
+            }
+        } else if large {
+            buffer.truncate(before);
+            self.partial = std::mem::take(&mut buffer);
+        }
+        if !large {
+            w.buffer = buffer;
+        }
+        match read {
+            Poll::Pending => {}
+            Poll::Ready(Ok(0)) => {
+                let end = self.machine.on_closed("the client closed the connection without DISCONNECT".to_owned());
+                self.take(Step::End(end));
+            }
+            Poll::Ready(Err(e)) => self.lost(&e),
+            Poll::Ready(Ok(n)) => {
+                // Others first: one read a turn.
+                if n == room || !matches!(self.doing, Doing::Reading) || self.io.poll_readable(cx) {
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+    }
+
+    /// Processes bytes that belong to nobody's buffer.
+    fn digest(&mut self, bytes: Vec<u8>, w: &mut Worker) {
+        let used = self.process(&bytes, w);
+        self.partial = if used == 0 { bytes } else { bytes[used..].to_vec() };
+    }
+
+    fn process(&mut self, bytes: &[u8], w: &mut Worker) -> usize {
+        let (used, step) = self.machine.process(bytes, &mut w.scratch);
+        self.take(step);
+        // Replies and deliveries leave before the next thing is done: a login that follows may take its time.
+        w.scratch.batch.flush();
+        self.wait_for_receivers(w);
+        used
+    }
+
+    /// Back-pressure: a receiver that holds too much stops its publishers.
+    fn wait_for_receivers(&mut self, w: &mut Worker) {
+        let own = self.machine.mailbox().map_or(0, |m| m.number);
+        for mailbox in std::mem::take(&mut w.scratch.batch.over) {
+            // Not for itself: it has to read the acknowledgements that empty its own queue.
+            if mailbox.number == own || self.waits_for.is_some() {
+                continue;
+            }
+            self.handle.pause();
+            let waiter: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
+            if mailbox.wait_for_room(&waiter) {
+                self.waits_for = Some(Box::new((mailbox, now_ms() + PATIENCE_MS)));
+            } else {
+                self.handle.unpause();
+            }
+        }
+    }
+
+    fn arm_timer(&mut self) {
+        let machine = self.machine.next_time().unwrap_or(u64::MAX);
+        let patience = self.waits_for.as_ref().map_or(u64::MAX, |w| w.1);
+        let closing = match &self.doing {
+            Doing::Closing(closing) => closing.by,
+            _ => u64::MAX,
+        };
+        let next = machine.min(patience).min(closing);
+        if next == u64::MAX || self.timer.is_some_and(|armed| armed.at <= next.saturating_add(1000)) {
+            return;
+        }
+        if let Some(armed) = self.timer.take() {
+            self.handler.wheel.disarm(&self.handle, armed);
+        }
+        self.timer = Some(self.handler.wheel.arm(next, &self.handle));
+    }
+
+    /// Writes the last words, leaves the session, says good-bye.
+    fn poll_close(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Poll<()> {
+        if self.handle.take_timer() {
+            self.timer = None;
+        }
+        let Doing::Closing(closing) = &self.doing else { return Poll::Pending };
+        let (patient, shutting_down) = (!closing.end.by_client && now_ms() < closing.by, closing.shutting_down);
+        if !shutting_down {
+            let written = match self.machine.mailbox().cloned() {
+                None => self.poll_early(cx),
+                Some(mailbox) if patient => {
+                    w.scratch.batch.flush();
+                    self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed)
+                }
+                Some(_) => Poll::Ready(Ok(())),
+            };
+            if patient && written.is_pending() {
+                self.arm_timer();
+                return Poll::Pending;
+            }
+            let Doing::Closing(closing) = &self.doing else { return Poll::Pending };
+            let end = closing.end.clone();
+            if self.machine.close(&end, &mut w.scratch).is_none() {
+                // Somebody is writing to the socket at this moment.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            tracing::debug!(
+                connection = %self.machine.facts().id,
+                reason = end.reason.name(),
+                by_client = end.by_client,
+                "the connection ended: {}",
+                end.detail
+            );
+            if let Doing::Closing(closing) = &mut self.doing {
+                closing.shutting_down = true;
+            }
+        }
+        if self.io.poll_shutdown(cx).is_pending() && patient {
+            self.arm_timer();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+}
+
+fn closing(end: End) -> Doing {
+    Doing::Closing(Box::new(Closing { end, by: now_ms() + LAST_WORDS_MS, shutting_down: false }))
+}

@@ -1,0 +1,110 @@
+//! Time-outs of connections, without a timer each: a wheel of slots, turned a few times a second.
+//!
+//! A connection is in one slot at most. Keep-alive moves its time with every read, and does not touch the wheel: when the
+//! slot comes up the connection looks at its clock and takes a later one. Whoever closes leaves its slot, so that clients
+//! which come and go leave nothing behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use portcullis_router::now_ms;
+use portcullis_session::{Broker, Handle};
+
+use super::worker;
+
+/// Milliseconds of a slot; a time-out is late by this at the most.
+const TICK_MS: u64 = 250;
+/// Later times are put into the last slot, and again when it comes up.
+const SLOTS: u64 = 512;
+/// The broker's own appointments are looked at every so many ticks.
+const TICKS_OF_BROKER: u64 = 2;
+
+type Slot = std::collections::HashMap<u64, Arc<Handle>, foldhash::fast::RandomState>;
+
+/// Where a connection waits for its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Armed {
+    slot: u16,
+    /// When it is woken, in milliseconds of `now_ms`.
+    pub at: u64,
+}
+
+/// See the module's description.
+pub struct Wheel {
+    slots: Box<[Mutex<Slot>]>,
+    /// The tick that was last worked through.
+    turned: AtomicU64,
+}
+
+impl Wheel {
+    /// A wheel that nobody turns yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            slots: (0..SLOTS).map(|_| Mutex::default()).collect(),
+            turned: AtomicU64::new(now_ms() / TICK_MS),
+        })
+    }
+
+    /// Has `handle` woken at `at` or a little later; long times a first time before.
+    pub(super) fn arm(&self, at: u64, handle: &Arc<Handle>) -> Armed {
+        loop {
+            let turned = self.turned.load(Ordering::Acquire);
+            // Round up: never early, and never a slot that is being worked through.
+            let tick = (at / TICK_MS + 1).clamp(turned + 2, turned + SLOTS - 1);
+            let slot = tick % SLOTS;
+            self.slots[slot as usize].lock().insert(handle.number, Arc::clone(handle));
+            let armed = Armed { slot: slot as u16, at: tick * TICK_MS };
+            // The wheel went past it meanwhile: once more.
+            if self.turned.load(Ordering::Acquire) < tick {
+                return armed;
+            }
+            self.disarm(handle, armed);
+        }
+    }
+
+    pub(super) fn disarm(&self, handle: &Handle, armed: Armed) {
+        let mut slot = self.slots[usize::from(armed.slot)].lock();
+        let gone = slot.remove(&handle.number);
+        if slot.is_empty() && slot.capacity() > 64 {
+            *slot = Slot::default();
+        }
+        drop(slot);
+        drop(gone);
+    }
+
+    fn turn(&self) {
+        let now = now_ms() / TICK_MS;
+        let mut tick = self.turned.load(Ordering::Acquire);
+        while tick < now {
+            tick += 1;
+            self.turned.store(tick, Ordering::Release);
+            let due = std::mem::take(&mut *self.slots[(tick % SLOTS) as usize].lock());
+            for handle in due.values() {
+                handle.time_is_up();
+            }
+        }
+    }
+
+    /// Turns the wheel, and keeps the broker's appointments, for as long as it is polled.
+    pub async fn run(self: Arc<Self>, broker: Arc<Broker>) {
+        let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = 0u64;
+        loop {
+            interval.tick().await;
+            self.turn();
+            ticks += 1;
+            if ticks.is_multiple_of(TICKS_OF_BROKER) {
+                worker::with(|worker| {
+                    broker.tick(&mut worker.scratch.batch);
+                    worker.scratch.batch.flush();
+                    broker.count(&mut worker.scratch.batch);
+                    worker.scratch.batch.over.clear();
+                });
+            }
+        }
+    }
+}
