@@ -26,8 +26,12 @@ const fn eight_plain(v: u64) -> bool {
 #[inline]
 fn plain(bytes: &[u8]) -> bool {
     let (chunks, tail) = bytes.as_chunks::<8>();
-    let mut last = [b'a'; 8];
-    last[..tail.len()].copy_from_slice(tail);
+    // The tail is looked at with the octets before it, if there are any: no copy of a length that is not known.
+    let last = bytes.last_chunk::<8>().copied().unwrap_or_else(|| {
+        let mut padded = [b'a'; 8];
+        padded.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        padded
+    });
     chunks.iter().chain([&last]).all(|chunk| eight_plain(u64::from_le_bytes(*chunk)))
 }
 

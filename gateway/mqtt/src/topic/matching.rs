@@ -22,30 +22,31 @@ fn is_hash(rest: Option<&[u8]>) -> bool {
     rest == Some(b"#")
 }
 
-/// Whether `filter` matches the topic name `topic`. Linear in their length.
+/// Whether `filter` matches the topic name `topic`. Linear in their length, and done at the first octet that differs.
 ///
 /// `a/#` matches `a` as well (MQTT 5 §4.7.1.2).
 pub fn matches(filter: &str, topic: &str) -> bool {
-    let (mut filter, mut topic) = (filter.as_bytes(), topic.as_bytes());
-    if is_dollar(topic) && matches!(split(filter), (b"+", _) | (b"#", None)) {
+    let (filter, topic) = (filter.as_bytes(), topic.as_bytes());
+    if is_dollar(topic) && matches!(filter, [b'+'] | [b'+', b'/', ..] | b"#") {
         return false;
     }
-    loop {
-        let (level, filter_rest) = split(filter);
-        if level == b"#" && filter_rest.is_none() {
-            return true;
+    // One pass over the octets of both, since most filters that are asked differ early: no level is looked for first.
+    let (mut at, mut level_begins) = (0, true);
+    for (i, octet) in filter.iter().enumerate() {
+        match octet {
+            b'+' if level_begins && matches!(filter.get(i + 1), None | Some(b'/')) => {
+                at += topic[at..].iter().take_while(|octet| **octet != b'/').count();
+            }
+            b'#' if level_begins && i + 1 == filter.len() => return true,
+            octet => match topic.get(at) {
+                Some(found) if found == octet => at += 1,
+                None => return filter[i..] == *b"/#",
+                Some(_) => return false,
+            },
         }
-        let (name, topic_rest) = split(topic);
-        if level != b"+" && level != name {
-            return false;
-        }
-        match (filter_rest, topic_rest) {
-            (None, None) => return true,
-            (rest, None) => return is_hash(rest),
-            (None, Some(_)) => return false,
-            (Some(f), Some(t)) => (filter, topic) = (f, t),
-        }
+        level_begins = *octet == b'/';
     }
+    at == topic.len()
 }
 
 /// Whether every topic name that `inner` matches is matched by `outer` too. Linear in their length.

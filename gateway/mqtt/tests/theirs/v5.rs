@@ -18,13 +18,19 @@ fn switch(theirs: Option<u8>, default: bool) -> bool {
     theirs.map_or(default, |octet| octet == 1)
 }
 
-fn ack(packet_id: u16, reason: u8, properties: Option<(&Option<String>, &'static [(String, String)])>) -> Ack<'static> {
-    Ack {
-        packet_id: id(packet_id),
-        reason: ReasonCode(reason),
-        reason_string: properties.and_then(|(reason, _)| reason.as_deref().map(leak::<str>).map(|reason| &*reason)),
-        user: properties.map_or(UserProperties::EMPTY, |(_, pairs)| user(pairs)),
+/// The two properties that every answer has.
+struct Answer {
+    reason_string: Option<String>,
+    user_properties: Vec<(String, String)>,
+}
+
+fn ack(packet_id: u16, reason: u8, properties: Option<Answer>) -> Ack<'static> {
+    let mut ack = Ack::new(id(packet_id), ReasonCode(reason));
+    if let Some(answer) = properties {
+        ack.reason_string = answer.reason_string.map(leak::<str>);
+        ack.user = user(leak(answer.user_properties));
     }
+    ack
 }
 
 fn connect(connect: &their::Connect) -> Connect<'_> {
@@ -147,12 +153,12 @@ fn disconnect(disconnect: &their::Disconnect) -> Disconnect<'_> {
     ours
 }
 
-/// The two properties that every answer has, whatever their type is called.
+/// Takes an answer's properties, whatever their type is called.
 macro_rules! answer {
     ($properties:expr) => {
         $properties
-            .as_ref()
-            .map(|theirs| (&theirs.reason_string, leak::<[(String, String)]>(theirs.user_properties.clone())))
+            .clone()
+            .map(|theirs| Answer { reason_string: theirs.reason_string, user_properties: theirs.user_properties })
     };
 }
 
