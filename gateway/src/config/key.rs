@@ -2,37 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reader::{Located, Section, words};
+use super::problem::Problem;
+use super::reader::{Located, Section};
 use super::relative;
 
-words! {
-    /// What a key signs or verifies with (RFC 7518 §3.1, RFC 8037).
-    Algorithm {
-        /// HMAC with SHA-256: the file is the secret.
-        Hs256 = "HS256",
-        /// HMAC with SHA-384.
-        Hs384 = "HS384",
-        /// HMAC with SHA-512.
-        Hs512 = "HS512",
-        /// RSA PKCS #1 with SHA-256.
-        Rs256 = "RS256",
-        /// RSA PKCS #1 with SHA-384.
-        Rs384 = "RS384",
-        /// RSA PKCS #1 with SHA-512.
-        Rs512 = "RS512",
-        /// RSA-PSS with SHA-256.
-        Ps256 = "PS256",
-        /// RSA-PSS with SHA-384.
-        Ps384 = "PS384",
-        /// RSA-PSS with SHA-512.
-        Ps512 = "PS512",
-        /// ECDSA on P-256.
-        Es256 = "ES256",
-        /// ECDSA on P-384.
-        Es384 = "ES384",
-        /// Ed25519.
-        EdDsa = "EdDSA",
-    }
+/// What a key's file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    /// PEM: a private key signs and verifies, public ones verify. Its type says with which algorithms.
+    Pem,
+    /// The octets of an HMAC secret.
+    Secret,
 }
 
 /// One `[[key]]`.
@@ -40,11 +20,14 @@ words! {
 pub(crate) struct KeyEntry {
     /// Its name: unique, and what `allow.keys` calls it.
     pub(crate) name: Located<String>,
-    /// The key: PEM for the asymmetric algorithms, the raw secret for HMAC.
+    /// What the file holds.
+    pub(crate) kind: KeyKind,
+    /// The file.
     pub(crate) file: Located<PathBuf>,
-    /// What it is used with, and with nothing else.
-    pub(crate) algorithm: Algorithm,
 }
+
+/// What the names of the gateway's own keys begin with.
+pub(super) const RESERVED: &str = "gateway-";
 
 impl KeyEntry {
     pub(super) fn read_all(sections: Vec<Section<'_>>, base: &Path) -> Vec<Self> {
@@ -52,10 +35,28 @@ impl KeyEntry {
     }
 
     fn read(mut section: Section<'_>, base: &Path) -> Option<Self> {
-        let name = section.required("name", "a name that is its own");
-        let file = section.required("file", "the path of the key: PEM, or the secret of an HMAC");
-        let algorithm = section.required("algorithm", "the one algorithm that it is used with, such as \"RS256\"");
+        let name = section.required::<Located<String>>("name", "a name that is its own");
+        let pem = section.optional("pem").map(|file| (KeyKind::Pem, file));
+        let secret = section.optional("secret").map(|file| (KeyKind::Secret, file));
+        let wrong = section.is_wrong("pem") || section.is_wrong("secret");
+        let help = "`pem` is the path of a PEM file, `secret` the path of an HMAC secret of at least 32 octets";
+        match (&pem, &secret) {
+            (None, None) if !wrong => {
+                section
+                    .problems()
+                    .add(Problem::new(section.span(), "[[key]] has neither `pem` nor `secret`").help(help));
+            }
+            (Some(_), Some((_, file))) => section
+                .problems()
+                .add(Problem::new(Located::span(file), "a [[key]] has either `pem` or `secret`").help(help)),
+            _ => {}
+        }
+        if let Some(name) = name.as_ref().filter(|name| name.starts_with(RESERVED)) {
+            let message = format!("names that begin with {RESERVED:?} are those of the gateway's own keys");
+            section.problems().add(Problem::new(Located::span(name), message));
+        }
         section.finish();
-        Some(Self { name: name?, file: relative(file?, base), algorithm: algorithm? })
+        let (kind, file) = pem.or(secret)?;
+        Some(Self { name: name?, kind, file: relative(file, base) })
     }
 }

@@ -81,6 +81,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<TlsFiles>,
     /// The path of the WebSocket.
     pub(crate) path: String,
+    /// WebSocket: the origins (RFC 6454) of the pages that may connect. None: any.
+    pub(crate) origins: Option<Vec<String>>,
     /// The chain, asked in this order.
     pub(crate) policies: Vec<Located<String>>,
     /// MQTT: whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
@@ -146,6 +148,7 @@ impl Listener {
         let transport = section.optional("transport").unwrap_or(Transport::Tcp);
         let tls = section.section("tls", "tls").map(|tls| TlsFiles::read(tls, base));
         let path = section.optional("path");
+        let origins = section.optional("origins");
         let policies: Vec<_> = section.optional("policies").unwrap_or_default();
         // What only MQTT has is unknown on the other protocol, so that no choice is believed that does nothing.
         let (strict, refused_publish) = match protocol {
@@ -174,6 +177,7 @@ impl Listener {
             transport,
             tls: tls.flatten(),
             path: path.map_or_else(|| "/mqtt".to_owned(), |path| path.value),
+            origins,
             policies,
             strict: strict.unwrap_or(false),
             refused_publish: refused_publish.unwrap_or(RefusedPublish::Drop),
@@ -204,6 +208,10 @@ impl Listener {
                     .help(format!("write `transport = {meant:?}`")));
             }
             _ => {}
+        }
+        if let Some(span) = section.key_span("origins").filter(|_| !transport.is_websocket()) {
+            add(Problem::new(span, format!("`origins` does nothing on the transport {word:?}"))
+                .help("only a WebSocket (\"ws\", \"wss\") is opened by web pages"));
         }
         let Some(path) = path else { return };
         if !transport.is_websocket() {

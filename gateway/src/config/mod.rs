@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub(crate) use key::{Algorithm, KeyEntry};
+pub(crate) use key::{KeyEntry, KeyKind};
 pub(crate) use listener::{ClientAuth, Listener, ListenerLimits, Protocol, RefusedPublish, TlsFiles, Transport};
 pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
 pub(crate) use problem::{Problem, Problems, Report};

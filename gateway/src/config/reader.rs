@@ -26,6 +26,11 @@ impl<T> Located<T> {
     pub(crate) fn nowhere(value: T) -> Self {
         Self { value, span: 0..0 }
     }
+
+    /// The place of a value.
+    pub(crate) fn span(located: &Self) -> Span {
+        located.span.clone()
+    }
 }
 
 impl<T> Deref for Located<T> {

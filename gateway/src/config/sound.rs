@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Config;
+use super::key;
 use super::listener::Protocol;
 use super::policy::{PolicyEntry, Source};
 use super::problem::{Problem, Problems};
@@ -142,11 +143,12 @@ fn mounts(config: &Config, problems: &Problems) {
 fn keys(config: &Config, problems: &Problems) {
     let named = || config.policies.iter().filter_map(|policy| policy.allow.as_ref()?.keys.as_ref()).flatten();
     for name in named() {
-        if !config.keys.iter().any(|key| key.name == *name) {
+        // The gateway's own keys need no entry.
+        if !name.starts_with(key::RESERVED) && !config.keys.iter().any(|key| key.name == *name) {
             let problem = Problem::new(name.span.clone(), format!("there is no key {:?}", name.value));
             problems.add(match nearest(name, config.keys.iter().map(|key| key.name.as_str())) {
                 Some(near) => problem.label(format!("did you mean {near:?}?")),
-                None => problem.help("add a [[key]] with this name, a `file` and an `algorithm`"),
+                None => problem.help("add a [[key]] with this name, and a `pem` or `secret`"),
             });
         }
     }
