@@ -165,11 +165,11 @@ pub struct App {
 /// A public key of an app, as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppKey {
-    /// The `kid` that tokens name it by; of a PEM without one, its RFC 7638 thumbprint.
+    /// The `kid` that it was registered with, else its RFC 7638 thumbprint: unique within the app.
     pub kid: String,
-    /// One PEM block (SubjectPublicKeyInfo, certificate or PKCS#1 public key) or one JWK.
-    pub text: String,
-    /// Whether `kid` was given: a key that was registered without one also verifies tokens that name another.
+    /// The public key as a JWK.
+    pub jwk: String,
+    /// Whether `kid` was given by the owner. A key that was registered without one is tried for tokens with any `kid`.
     pub named: bool,
     /// When it was registered.
     pub added_at: u64,
@@ -184,7 +184,7 @@ pub struct NewApp {
     pub name: String,
     /// The user who owns it; must exist.
     pub owner_id: Option<String>,
-    /// PEM blocks or JWKs, at most 16 keys in all.
+    /// PEM blocks, JWKs or JWK Sets, at most 16 keys in all.
     pub keys: Vec<String>,
     /// See [`Attributes`].
     pub attributes: Attributes,

@@ -1,0 +1,106 @@
+//! API keys and other opaque secrets, and the tokens that were revoked by name.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::Directory;
+use super::changes::ChangeKind;
+use super::check::{Problems, invalid};
+use super::draft::{Edit, HashedKey};
+use super::find::owner_enabled;
+use super::random;
+use crate::error::DirectoryError;
+use crate::model::{IssuedKey, Key, NewKey};
+
+/// Octets of a token's identifier.
+const MAX_TOKEN_ID: usize = 256;
+
+impl Directory {
+    /// Makes a key. The secret is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Invalid`]: the owner does not exist or is disabled, or a field is out of its bounds.
+    pub fn create_key(&self, new: NewKey) -> Result<IssuedKey, DirectoryError> {
+        let now = self.now();
+        let key = Key {
+            id: random::id()?,
+            kind: new.kind,
+            owner: new.owner,
+            created_at: now,
+            expires_at: new.expires_at,
+            last_used_at: None,
+            attributes: new.attributes,
+        };
+        let mut problems = Problems::default();
+        let prefix = new.prefix.as_str();
+        problems.expect(
+            prefix.len() <= 8 && prefix.bytes().all(|b| b.is_ascii_graphic()),
+            "prefix",
+            "must be at most 8 printable ASCII characters",
+        );
+        problems.expect((32..=128).contains(&new.length), "length", "must be 32 to 128");
+        problems.expect(key.expires_at.is_none_or(|at| at > now), "expires-at", "must lie in the future");
+        problems.result()?;
+        let length = usize::from(new.length) - prefix.len();
+        let secret = format!("{prefix}{}", random::text(length, new.alphabet)?);
+        let stored = HashedKey { key: Arc::new(key.clone()), hash: Sha256::digest(&secret).into() };
+        self.change(|tables, draft| {
+            check(&key)?;
+            if !owner_enabled(tables, &key.owner) {
+                return Err(invalid("owner", "is not in the directory, or is disabled"));
+            }
+            draft.tell(ChangeKind::Created, vec![format!("key:{}", key.id)]);
+            draft.edit(Edit::Key(stored))
+        })?;
+        Ok(IssuedKey { key, secret })
+    }
+
+    /// Revokes a key. True if it was valid until now.
+    ///
+    /// # Errors
+    /// The change could not be stored.
+    pub fn revoke_key(&self, id: &str) -> Result<bool, DirectoryError> {
+        let now = self.now();
+        self.change(|tables, draft| {
+            let Some(entry) = tables.keys.get(id) else { return Ok(false) };
+            draft.tell(ChangeKind::Deleted, vec![format!("key:{id}")]);
+            draft.edit(Edit::DropKey(id.to_owned()))?;
+            let key = &entry.stored.key;
+            Ok(key.expires_at.is_none_or(|at| at > now) && owner_enabled(tables, &key.owner))
+        })
+    }
+
+    /// Remembers a token's identifier as revoked until the token would have expired. One that has expired already need
+    /// not be remembered.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Invalid`]: the identifier is empty or longer than 256 octets.
+    pub fn revoke_token(&self, token_id: &str, expires_at: u64) -> Result<(), DirectoryError> {
+        let mut problems = Problems::default();
+        problems.text("token-id", token_id, MAX_TOKEN_ID);
+        problems.result()?;
+        if expires_at <= self.now() {
+            return Ok(());
+        }
+        self.change(|tables, draft| {
+            // Revoked twice, the longer life counts.
+            if tables.revoked.get(token_id).is_some_and(|until| *until >= expires_at) {
+                return Ok(());
+            }
+            draft.tell(ChangeKind::Deleted, vec![format!("token:{token_id}")]);
+            draft.edit(Edit::Revoked(token_id.to_owned(), expires_at))
+        })
+    }
+}
+
+pub(super) fn check(key: &Key) -> Result<(), DirectoryError> {
+    let mut problems = Problems::default();
+    problems.text("kind", &key.kind, 64);
+    let owner = key.owner.split_once(':');
+    let known = owner.is_some_and(|(kind, id)| ["user", "consumer", "device", "app"].contains(&kind) && !id.is_empty());
+    problems.expect(known, "owner", "must be user:, consumer:, device: or app: and an identifier");
+    problems.text("owner", &key.owner, 300);
+    problems.attributes(&key.attributes);
+    problems.result()
+}

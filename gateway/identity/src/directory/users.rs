@@ -1,0 +1,285 @@
+//! People: making, changing, checking passwords.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::Directory;
+use super::attempts::Target;
+use super::changes::ChangeKind;
+use super::check::{Problems, invalid};
+use super::draft::{Account, Draft, Edit};
+use super::find::{shown_user, user_id};
+use super::random;
+use super::tables::Tables;
+use crate::error::{DirectoryError, PasswordError};
+use crate::model::{NewUser, User, UserSelector};
+
+impl Directory {
+    /// Checks a password with argon2id. Takes tens of milliseconds of a processor, and blocks while others are checked.
+    ///
+    /// Wrong attempts are counted by user and by the address `from` that they come from; a user who does not exist is
+    /// counted and locked like one who does, so that nothing tells which they are.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub fn verify_password(
+        &self,
+        user: UserSelector<'_>,
+        password: &[u8],
+        from: Option<IpAddr>,
+    ) -> Result<Arc<User>, PasswordError> {
+        let slow = || -> Result<(), PasswordError> {
+            self.0.attempts.wait_for(from, self.now()).map_or(Ok(()), |wait| Err(PasswordError::RateLimited(wait)))
+        };
+        slow()?;
+        let (target, account) = {
+            let tables = self.0.tables.read();
+            match user_id(&tables, user).and_then(|id| tables.users.get(id)) {
+                Some(account) => (Target::Known(account.user.id.clone()), Some(account.clone())),
+                None => (Target::Unknown(digest(user)), None),
+            }
+        };
+        let locked = || -> Result<(), PasswordError> {
+            self.0.attempts.locked(&target, self.now()).map_or(Ok(()), |until| Err(PasswordError::Locked(until)))
+        };
+        locked()?;
+        let turn = self.0.passwords.turn().ok_or(PasswordError::RateLimited(1))?;
+        // Again: while this one waited, others may have been wrong.
+        slow()?;
+        locked()?;
+        let hash = account.as_ref().and_then(|account| account.password.as_deref());
+        let right = self.0.passwords.check(&turn, password, hash);
+        let now = self.now();
+        let Some(account) = account.filter(|_| right) else {
+            self.0.attempts.wrong(target, from, now);
+            return Err(PasswordError::Wrong);
+        };
+        drop(turn);
+        self.0.attempts.forget(&account.user.id);
+        let user = shown_user(&self.0.tables.read(), &account.user);
+        if !user.enabled {
+            return Err(PasswordError::Disabled);
+        }
+        match user.password_expires_at {
+            Some(at) if at <= now => Err(PasswordError::Expired(at)),
+            _ => Ok(user),
+        }
+    }
+
+    /// Makes a user: enabled, the e-mail address not verified. Hashes the password, see [`Directory::verify_password`].
+    ///
+    /// # Errors
+    /// [`DirectoryError::Conflict`] with `name` or `email`; [`DirectoryError::Invalid`]; [`DirectoryError::RateLimited`]
+    /// when too many passwords are being hashed.
+    pub fn create_user(&self, new: NewUser) -> Result<Arc<User>, DirectoryError> {
+        let now = self.now();
+        let user = User {
+            id: random::id()?,
+            name: new.name,
+            domain_id: new.domain_id,
+            email: new.email,
+            verified: false,
+            enabled: true,
+            created_at: now,
+            updated_at: now,
+            password_expires_at: None,
+            attributes: new.attributes,
+        };
+        // Before the dear part: what is refused anyway needs no hash.
+        check(&self.0.tables.read(), &user)?;
+        let password = Some(self.0.passwords.hash(&new.password)?);
+        self.change(|tables, draft| {
+            check(tables, &user)?;
+            let user = Arc::new(user);
+            put(tables, draft, Account { user: Arc::clone(&user), password }, ChangeKind::Created)?;
+            Ok(user)
+        })
+    }
+
+    /// Sets the named fields: `name`, `email` (empty: none; another address is not verified yet), `enabled` (`true` or
+    /// `false`), or else an attribute; an empty value removes an attribute.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Conflict`], [`DirectoryError::Invalid`].
+    pub fn update_user(&self, id: &str, changes: &[(String, String)]) -> Result<Arc<User>, DirectoryError> {
+        self.edit_user(id, |user| {
+            for (name, value) in changes {
+                set(user, name, value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Enables or disables a user. A disabled user's connections and keys end.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`].
+    pub fn set_user_enabled(&self, id: &str, enabled: bool) -> Result<Arc<User>, DirectoryError> {
+        self.edit_user(id, |user| {
+            user.enabled = enabled;
+            Ok(())
+        })
+    }
+
+    /// Says whether a user's e-mail address was confirmed.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`].
+    pub fn set_user_verified(&self, id: &str, verified: bool) -> Result<Arc<User>, DirectoryError> {
+        self.edit_user(id, |user| {
+            user.verified = verified;
+            Ok(())
+        })
+    }
+
+    /// Sets a password, and forgets wrong attempts. Hashes, see [`Directory::verify_password`].
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Invalid`], [`DirectoryError::RateLimited`].
+    pub fn set_password(&self, user_id: &str, password: &[u8]) -> Result<(), DirectoryError> {
+        if self.find_user(UserSelector::Id(user_id)).is_none() {
+            return Err(DirectoryError::NotFound);
+        }
+        let password = Some(self.0.passwords.hash(password)?);
+        self.change(|tables, draft| {
+            let account = tables.users.get(user_id).ok_or(DirectoryError::NotFound)?;
+            let user =
+                Arc::new(User { updated_at: self.now(), password_expires_at: None, ..User::clone(&account.user) });
+            put(tables, draft, Account { user, password }, ChangeKind::Updated)
+        })?;
+        self.0.attempts.forget(user_id);
+        Ok(())
+    }
+
+    /// Sets when a user's password stops being good; none: never. A new password clears it.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`].
+    pub fn set_password_expiry(&self, user_id: &str, at: Option<u64>) -> Result<Arc<User>, DirectoryError> {
+        self.edit_user(user_id, |user| {
+            user.password_expires_at = at;
+            Ok(())
+        })
+    }
+
+    /// Opens the lock that wrong passwords closed, if there is one.
+    pub fn unlock_user(&self, id: &str) {
+        self.0.attempts.forget(id);
+    }
+
+    /// Deletes a user with their roles and keys. Devices and apps stay, and keep the owner's name.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`].
+    pub fn delete_user(&self, id: &str) -> Result<(), DirectoryError> {
+        self.change(|tables, draft| {
+            if !tables.users.contains_key(id) {
+                return Err(DirectoryError::NotFound);
+            }
+            draft.tell(ChangeKind::Deleted, dependents(tables, id));
+            draft.edit(Edit::DropUser(id.to_owned()))?;
+            draft.edit(Edit::Roles(id.to_owned(), Vec::new()))?;
+            for key in tables.keys_owned_by(&format!("user:{id}")) {
+                draft.edit(Edit::DropKey(key.clone()))?;
+            }
+            Ok(())
+        })?;
+        self.0.attempts.forget(id);
+        Ok(())
+    }
+
+    fn edit_user(
+        &self,
+        id: &str,
+        edit: impl FnOnce(&mut User) -> Result<(), DirectoryError>,
+    ) -> Result<Arc<User>, DirectoryError> {
+        self.change(|tables, draft| {
+            let account = tables.users.get(id).ok_or(DirectoryError::NotFound)?;
+            let mut user = User::clone(&account.user);
+            edit(&mut user)?;
+            check(tables, &user)?;
+            user.updated_at = self.now();
+            let kind = if account.user.enabled && !user.enabled { ChangeKind::Disabled } else { ChangeKind::Updated };
+            let user = Arc::new(user);
+            put(tables, draft, Account { user: Arc::clone(&user), password: account.password.clone() }, kind)?;
+            Ok(shown_user(tables, &user))
+        })
+    }
+}
+
+fn put(tables: &Tables, draft: &mut Draft, account: Account, kind: ChangeKind) -> Result<(), DirectoryError> {
+    draft.tell(kind, dependents(tables, &account.user.id));
+    draft.edit(Edit::User(account))
+}
+
+/// A user, and what stands or falls with them.
+pub(super) fn dependents(tables: &Tables, id: &str) -> Vec<String> {
+    let own = format!("user:{id}");
+    let keys = tables.keys_owned_by(&own).map(|key| format!("key:{key}"));
+    std::iter::once(own.clone()).chain(keys).collect()
+}
+
+fn set(user: &mut User, name: &str, value: &str) -> Result<(), DirectoryError> {
+    match name {
+        "name" => value.clone_into(&mut user.name),
+        "email" => {
+            let email = Some(value.to_owned()).filter(|email| !email.is_empty());
+            if user.email != email {
+                user.verified = false;
+                user.email = email;
+            }
+        }
+        "enabled" => user.enabled = value.parse().map_err(|_| invalid("enabled", "must be true or false"))?,
+        // What only the directory may say must not look as if it had been said.
+        "id" | "domain-id" | "verified" | "password" | "created-at" | "updated-at" | "password-expires-at" => {
+            return Err(invalid(name, "cannot be changed like this"));
+        }
+        attribute => {
+            user.attributes.retain(|(name, _)| name != attribute);
+            if !value.is_empty() {
+                user.attributes.push((attribute.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a user may be as they are, beside the others.
+pub(super) fn check(tables: &Tables, user: &User) -> Result<(), DirectoryError> {
+    let mut problems = Problems::default();
+    problems.text("name", &user.name, 255);
+    if let Some(email) = &user.email {
+        problems.email(email);
+    }
+    problems.expect(tables.domains.contains_key(&user.domain_id), "domain-id", "is not a domain of the directory");
+    problems.attributes(&user.attributes);
+    problems.result()?;
+    let taken = |by: Option<&String>| by.is_some_and(|id| *id != user.id);
+    if user.email.as_ref().is_some_and(|email| taken(tables.emails.get(&email.to_ascii_lowercase()))) {
+        return Err(DirectoryError::Conflict("email"));
+    }
+    if taken(tables.user_names.get(&(user.domain_id.clone(), user.name.clone()))) {
+        return Err(DirectoryError::Conflict("name"));
+    }
+    Ok(())
+}
+
+/// What was asked for, in one size, whatever a stranger sends.
+fn digest(user: UserSelector<'_>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    let mut part = |text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    match user {
+        UserSelector::Id(id) => ["id", id].map(&mut part),
+        UserSelector::Email(email) => ["email", &email.to_ascii_lowercase()].map(&mut part),
+        UserSelector::Name { name, domain_id } => {
+            part(domain_id);
+            ["name", name].map(&mut part)
+        }
+    };
+    hasher.finalize().into()
+}
