@@ -7,6 +7,9 @@
 //!
 //! This room holds sockets and knows no scheme, no WebAssembly and no configuration file.
 
+// A test that meets what it does not expect should panic.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod conn;
 pub mod handler;
 pub mod listener;

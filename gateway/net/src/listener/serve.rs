@@ -175,7 +175,7 @@ impl Acceptor {
                     () = &mut stopped => break,
                     () = tokio::time::sleep(pause) => {}
                 }
-            } else if batch % BATCH == 0 {
+            } else if batch.is_multiple_of(BATCH) {
                 tokio::task::yield_now().await;
             }
         }

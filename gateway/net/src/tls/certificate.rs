@@ -84,3 +84,76 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
     }
     <[u8; 16]>::try_from(octets).ok().map(|v6| IpAddr::V6(Ipv6Addr::from(v6)).to_canonical())
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, OtherNameValue, SanType};
+
+    use super::*;
+
+    fn read(params: &CertificateParams) -> Certificate {
+        let key = KeyPair::generate().unwrap();
+        read_certificate(params.self_signed(&key).unwrap().der()).unwrap()
+    }
+
+    #[test]
+    fn names_are_written_as_rfc_4514_says() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CountryName, "AT");
+        params.distinguished_name.push(DnType::OrganizationName, "Müller & Söhne, \"Nord\" ");
+        params.distinguished_name.push(DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 99999, 1]), "own");
+        params.distinguished_name.push(DnType::CommonName, DnValue::BmpString("Žluť".try_into().unwrap()));
+        let certificate = read(&params);
+        assert_eq!(
+            certificate.subject,
+            "CN=Žluť,1.3.6.1.4.1.99999.1=#0c036f776e,O=Müller & Söhne\\, \\\"Nord\\\"\\ ,C=AT"
+        );
+        assert_eq!(certificate.common_name.as_deref(), Some("Žluť"));
+        assert_eq!(certificate.issuer, certificate.subject);
+    }
+
+    #[test]
+    fn alternative_names_keep_their_order_and_kind() {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![
+            SanType::URI("urn:dev:mac:0024befffe804ff1".try_into().unwrap()),
+            SanType::DnsName("Pump.example".try_into().unwrap()),
+            SanType::IpAddress("192.0.2.7".parse().unwrap()),
+            SanType::IpAddress("2001:db8:0:0::1".parse().unwrap()),
+            SanType::Rfc822Name("a@b.example".try_into().unwrap()),
+            SanType::OtherName((vec![1, 2, 3], OtherNameValue::Utf8String("x".to_owned()))),
+        ];
+        let names = read(&params).alternative_names;
+        let expected = [
+            ("uri", "urn:dev:mac:0024befffe804ff1"),
+            ("dns", "Pump.example"),
+            ("ip", "192.0.2.7"),
+            ("ip", "2001:db8::1"),
+            ("email", "a@b.example"),
+            ("other", "a00906022a03a0030c0178"),
+        ];
+        let names: Vec<_> = names.iter().map(|(kind, value)| (*kind, value.as_str())).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn serials_fingerprints_and_dates() {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(vec![0x8f, 0x00, 0x0a].into());
+        params.not_before = rcgen::date_time_ymd(1960, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+        let certificate = read(&params);
+        assert_eq!(certificate.serial, "8f000a", "without the octet that is only a sign");
+        assert_eq!((certificate.not_before_at, certificate.not_after_at), (0, 4_102_444_800));
+        assert_eq!(certificate.fingerprint.len(), 64);
+        assert!(certificate.alternative_names.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_none() {
+        assert!(read_certificate(b"").is_none());
+        assert!(read_certificate(b"-----BEGIN CERTIFICATE-----").is_none());
+        assert!(read_certificate(&[0x30, 0x82, 0xff, 0xff]).is_none());
+    }
+}
