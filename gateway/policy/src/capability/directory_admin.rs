@@ -1,0 +1,113 @@
+//! `directory-admin`: changes to the directory. Each waits until it is on disk, on a blocking thread.
+
+use portcullis_identity as identity;
+use portcullis_identity::{Directory, DirectoryError};
+
+use super::directory::{device, key, user};
+use crate::bindings::portcullis::policy::directory_admin::{
+    Device, Error, Host, IssuedKey, NewDevice, NewKey, NewUser, User,
+};
+use crate::state::State;
+
+fn error(why: DirectoryError) -> Error {
+    match why {
+        DirectoryError::NotFound => Error::NotFound,
+        DirectoryError::Conflict(field) => Error::Conflict(field.to_owned()),
+        DirectoryError::Invalid(fields) => Error::Invalid(fields),
+        DirectoryError::RateLimited(seconds) => Error::RateLimited(seconds),
+        other => Error::Other(other.to_string()),
+    }
+}
+
+fn invalid(field: &str, why: &str) -> Error {
+    Error::Invalid(vec![(field.to_owned(), why.to_owned())])
+}
+
+impl State {
+    /// Makes a change, and says in the audit which policy made it.
+    async fn change<T: Send + 'static>(
+        // Exclusive, though nothing is changed here: a shared reference held over a wait would not be `Send`.
+        &mut self,
+        what: &'static str,
+        change: impl FnOnce(&Directory) -> Result<T, DirectoryError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let directory = self.directory().map_err(Error::Other)?;
+        let result = match tokio::task::spawn_blocking(move || change(&directory)).await {
+            Ok(result) => result.map_err(error),
+            Err(_) => Err(Error::Other("the change stopped".to_owned())),
+        };
+        tracing::info!(target: "portcullis::audit", policy = &*self.with.policy, change = what, done = result.is_ok(), "a policy changed the directory");
+        result
+    }
+}
+
+impl Host for State {
+    async fn create_user(&mut self, new: NewUser) -> Result<User, Error> {
+        let new = identity::NewUser {
+            name: new.name,
+            domain_id: new.domain_id,
+            email: new.email,
+            password: new.password,
+            attributes: new.attributes,
+        };
+        let made = self.change("create-user", move |directory| directory.create_user(new)).await?;
+        Ok(user(&made))
+    }
+
+    async fn update_user(&mut self, id: String, changes: Vec<(String, String)>) -> Result<User, Error> {
+        let changed = self.change("update-user", move |directory| directory.update_user(&id, &changes)).await?;
+        Ok(user(&changed))
+    }
+
+    async fn set_password(&mut self, user_id: String, password: Vec<u8>) -> Result<(), Error> {
+        self.change("set-password", move |directory| directory.set_password(&user_id, &password)).await
+    }
+
+    async fn create_key(&mut self, new: NewKey) -> Result<IssuedKey, Error> {
+        let alphabet = match new.alphabet.as_str() {
+            "hex" => identity::Alphabet::Hex,
+            "base62" => identity::Alphabet::Base62,
+            _ => return Err(invalid("alphabet", "must be `hex` or `base62`")),
+        };
+        let new = identity::NewKey {
+            kind: new.kind,
+            owner: new.owner,
+            prefix: new.prefix,
+            length: new.length,
+            alphabet,
+            expires_at: new.expires_at,
+            attributes: new.attributes,
+        };
+        let issued = self.change("create-key", move |directory| directory.create_key(new)).await?;
+        Ok(IssuedKey { key: key(&issued.key), secret: issued.secret })
+    }
+
+    async fn revoke_key(&mut self, id: String) -> Result<bool, Error> {
+        self.change("revoke-key", move |directory| directory.revoke_key(&id)).await
+    }
+
+    async fn revoke_token(&mut self, token_id: String, expires_at: u64) -> Result<(), Error> {
+        self.change("revoke-token", move |directory| directory.revoke_token(&token_id, expires_at)).await
+    }
+
+    async fn create_device(&mut self, new: NewDevice) -> Result<Device, Error> {
+        let Some(credential) = identity::DeviceCredential::from_word(&new.credential) else {
+            return Err(invalid("credential", "must be `username`, `x509` or `token`"));
+        };
+        let new = identity::NewDevice {
+            app_id: new.app_id,
+            owner_id: new.owner_id,
+            external_id: new.external_id,
+            credential,
+            fingerprint: new.fingerprint,
+            certificate_subject: None,
+            attributes: new.attributes,
+        };
+        let made = self.change("create-device", move |directory| directory.create_device(new)).await?;
+        Ok(device(&made))
+    }
+
+    async fn delete_device(&mut self, id: String) -> Result<(), Error> {
+        self.change("delete-device", move |directory| directory.delete_device(&id)).await
+    }
+}

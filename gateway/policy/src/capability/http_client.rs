@@ -1,0 +1,224 @@
+//! `http-client`: requests to the hosts that the policy's entry names, and to no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use url::Url;
+
+use crate::bindings::portcullis::policy::http_client::{Error, Host, HttpResponse, Request as WitRequest};
+use crate::state::State;
+
+const MAX_URL: usize = 8 << 10;
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_OCTETS: usize = 32 << 10;
+const MAX_BODY: usize = 1 << 20;
+/// Fields that the client itself writes; set by a policy they could split or smuggle a request (RFC 9112 §11).
+const OWN_FIELDS: [&str; 8] =
+    ["connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
+
+/// The client that all policies share, so that connections are kept between calls.
+pub(crate) struct HttpClient {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl HttpClient {
+    /// Trusts the system's authorities and those given.
+    pub(crate) fn new(authorities: &[CertificateDer<'static>]) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        let native = rustls_native_certs::load_native_certs();
+        for why in native.errors {
+            tracing::debug!("a certificate of the system cannot be read: {why}");
+        }
+        roots.add_parsable_certificates(native.certs);
+        for authority in authorities {
+            roots
+                .add(authority.clone())
+                .map_err(|why| format!("a configured authority for `http-client` is of no use: {why}"))?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|why| why.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(4)
+            .http1_max_buf_size(64 << 10)
+            .http1_max_headers(128)
+            .http2_max_header_list_size(64 << 10)
+            .pool_timer(hyper_util::rt::TokioTimer::new())
+            .build(connector);
+        Ok(Self { client })
+    }
+
+    /// Sends a request to a host that `allowed` names, and reads the whole response of at most `limit` octets.
+    pub(crate) async fn send(
+        &self,
+        request: WitRequest,
+        allowed: &[String],
+        limit: u64,
+    ) -> Result<HttpResponse, Error> {
+        let url = check_url(&request.url, allowed)?;
+        let request = build(request, &url)?;
+        let response = self.client.request(request).await.map_err(|why| {
+            if why.is_connect() { Error::Unreachable(chain(&why)) } else { Error::Other(chain(&why)) }
+        })?;
+        let status = response.status().as_u16();
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        let mut incoming = response.into_body();
+        let mut body = Vec::new();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|why| Error::Other(chain(&why)))?;
+            if let Ok(data) = frame.into_data() {
+                if (body.len() + data.len()) as u64 > limit {
+                    return Err(Error::TooLarge(limit));
+                }
+                body.extend_from_slice(&data);
+            }
+        }
+        Ok(HttpResponse { status, headers, body })
+    }
+}
+
+/// An error with its causes: "client error (Connect)" alone helps nobody.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Parses a URL and checks its host and port against the policy's list.
+pub(crate) fn check_url(url: &str, allowed: &[String]) -> Result<Url, Error> {
+    if url.len() > MAX_URL {
+        return Err(Error::InvalidRequest(format!("the URL has more than {MAX_URL} octets")));
+    }
+    let url = Url::parse(url).map_err(|why| Error::InvalidRequest(format!("the URL does not parse: {why}")))?;
+    let (Some(host), Some(port), "http" | "https") = (url.host_str(), url.port_or_known_default(), url.scheme()) else {
+        return Err(Error::InvalidRequest("the URL is not an absolute http or https URL".to_owned()));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::InvalidRequest("the URL contains user information".to_owned()));
+    }
+    let with_port = format!("{host}:{port}");
+    let own_port = url.port().is_none();
+    if allowed
+        .iter()
+        .any(|entry| entry.eq_ignore_ascii_case(&with_port) || own_port && entry.eq_ignore_ascii_case(host))
+    {
+        Ok(url)
+    } else {
+        Err(Error::NotAllowed(with_port))
+    }
+}
+
+fn build(request: WitRequest, url: &Url) -> Result<Request<Full<Bytes>>, Error> {
+    let invalid = |why: &str| Error::InvalidRequest(why.to_owned());
+    if request.body.len() > MAX_BODY {
+        return Err(invalid("the body is larger than 1 MiB"));
+    }
+    let octets: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if request.headers.len() > MAX_HEADERS || octets > MAX_HEADER_OCTETS {
+        return Err(invalid("there are more than 64 header fields or 32 KiB of them"));
+    }
+    let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("the method is not a token"))?;
+    if method == Method::CONNECT {
+        return Err(invalid("CONNECT is not a request for a resource"));
+    }
+    let uri: Uri =
+        url.as_str().split('#').next().unwrap_or_default().parse().map_err(|_| invalid("the URL cannot be sent"))?;
+    let mut built = Request::builder().method(method).uri(uri);
+    for (name, value) in request.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("a header name is not a token"))?;
+        if OWN_FIELDS.contains(&name.as_str()) {
+            return Err(Error::InvalidRequest(format!("the field `{name}` is the gateway's to write")));
+        }
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| Error::InvalidRequest(format!("the value of `{name}` contains control characters")))?;
+        built = built.header(name, value);
+    }
+    built.body(Full::new(request.body.into())).map_err(|why| Error::InvalidRequest(why.to_string()))
+}
+
+impl Host for State {
+    async fn send(&mut self, request: WitRequest) -> Result<HttpResponse, Error> {
+        self.barred().map_err(Error::Other)?;
+        let wanted = request.timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(u64::from(ms)));
+        let sent = self.with.shared.http.send(request, &self.with.allow.http, self.with.http_response);
+        tokio::time::timeout(wanted.min(self.remaining()), sent).await.unwrap_or(Err(Error::Timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(url: &str, allowed: &[&str]) -> Result<String, Error> {
+        let allowed: Vec<String> = allowed.iter().map(|a| (*a).to_owned()).collect();
+        check_url(url, &allowed).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn only_listed_hosts_and_ports() {
+        assert!(verdict("https://a.example/x", &["a.example"]).is_ok());
+        assert!(verdict("https://a.example:443/x", &["a.example"]).is_ok(), "the scheme's own port");
+        assert!(verdict("https://A.EXAMPLE/x", &["a.example:443"]).is_ok());
+        assert!(verdict("http://127.0.0.1:5000/v3", &["127.0.0.1:5000"]).is_ok());
+        assert!(verdict("http://[::1]:5000/", &["[::1]:5000"]).is_ok());
+        for refused in [
+            "https://a.example:8443/",
+            "https://b.example/",
+            "https://a.example.evil/",
+            "https://evil/a.example",
+            "http://0x7f000001:5001/",
+        ] {
+            assert!(
+                matches!(verdict(refused, &["a.example", "127.0.0.1:5000"]), Err(Error::NotAllowed(_))),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_invalid_request() {
+        for bad in ["", "a.example", "/x", "ftp://a.example/", "https://user:pw@a.example/", "https://a.example@evil/"]
+        {
+            assert!(matches!(verdict(bad, &["a.example"]), Err(Error::InvalidRequest(_))), "{bad}");
+        }
+    }
+
+    fn request(headers: &[(&str, &str)]) -> Result<Request<Full<Bytes>>, Error> {
+        let url = Url::parse("https://a.example/x?y#z").expect("url");
+        let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        build(WitRequest { method: "GET".into(), url: url.to_string(), headers, body: vec![], timeout_ms: None }, &url)
+    }
+
+    #[test]
+    fn a_request_cannot_be_split_or_smuggled() {
+        assert_eq!(request(&[("accept", "*/*")]).expect("fine").uri(), "https://a.example/x?y");
+        for bad in [("x", "a\r\nhost: evil"), ("a b", "c"), ("Transfer-Encoding", "chunked"), ("host", "evil")] {
+            assert!(matches!(request(&[bad]), Err(Error::InvalidRequest(_))), "{bad:?}");
+        }
+        assert!(request(&[("x", "y"); 65]).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! The host interfaces, one file each. An interface that a policy was not granted is not linked: the policy cannot be
+//! loaded, rather than fail when it runs.
+
+use std::sync::Arc;
+
+use portcullis_identity::{Directory, Keyring};
+use portcullis_store::KeyValue;
+use tokio::sync::Semaphore;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::bindings::portcullis::policy as contract;
+use crate::inspect::Abilities;
+use crate::spec::{Allow, Fault, PolicySpec};
+use crate::state::State;
+
+mod clock;
+mod config;
+mod directory;
+mod directory_admin;
+mod http_client;
+mod jose;
+mod jwks;
+mod log;
+mod peer;
+mod random;
+mod store;
+pub(crate) mod wasi;
+
+pub(crate) use clock::seconds_now;
+pub(crate) use http_client::HttpClient;
+pub(crate) use jwks::JwksCache;
+pub(crate) use log::escaped;
+
+/// What the instances of one generation may use.
+pub(crate) struct Capabilities {
+    pub(crate) policy: Arc<str>,
+    pub(crate) allow: Allow,
+    pub(crate) http_response: u64,
+    pub(crate) config: config::Values,
+    pub(crate) log: log::Lines,
+    pub(crate) shared: Arc<SharedServices>,
+    pub(crate) store: Option<KeyValue>,
+}
+
+/// What all policies share.
+pub(crate) struct SharedServices {
+    pub(crate) directory: Option<Directory>,
+    pub(crate) keyring: Option<Keyring>,
+    /// Bounds password checks; shared so that a check that outlives its call still counts.
+    pub(crate) passwords: Arc<Semaphore>,
+    pub(crate) http: HttpClient,
+    pub(crate) jwks: JwksCache,
+}
+
+impl Capabilities {
+    pub(crate) fn new(spec: &PolicySpec, store: Option<KeyValue>, shared: Arc<SharedServices>) -> Result<Self, Fault> {
+        Ok(Self {
+            policy: spec.name.as_str().into(),
+            allow: spec.allow.clone(),
+            http_response: spec.limits.http_response,
+            config: config::Values::new(&spec.config).map_err(Fault::Settings)?,
+            log: log::Lines::new(spec.name.as_str().into(), spec.limits.log_lines),
+            shared,
+            store,
+        })
+    }
+}
+
+/// Links what a component imports. What it may import was checked before.
+pub(crate) fn link(linker: &mut Linker<State>, abilities: &Abilities) -> wasmtime::Result<()> {
+    type Own = HasSelf<State>;
+    macro_rules! each {
+        ($($name:literal => $module:ident),* $(,)?) => {
+            $(if abilities.imports($name) {
+                contract::$module::add_to_linker::<_, Own>(linker, |state| state)?;
+            })*
+        };
+    }
+    each! {
+        "types" => types,
+        "peer" => peer,
+        "log" => log,
+        "clock" => clock,
+        "random" => random,
+        "config" => config,
+        "jose" => jose,
+        "store" => store,
+        "http-client" => http_client,
+        "directory" => directory,
+        "directory-admin" => directory_admin,
+    }
+    if abilities.wasi {
+        wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    }
+    Ok(())
+}
+
+impl contract::types::Host for State {}

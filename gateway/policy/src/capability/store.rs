@@ -1,0 +1,48 @@
+//! `store`: durable keys and values of the policy's own.
+
+use portcullis_store::{KeyValue, KeyValueError};
+
+use crate::bindings::portcullis::policy::store::{Error, Host};
+use crate::state::State;
+
+impl State {
+    fn key_value(&self) -> Result<KeyValue, Error> {
+        self.barred().map_err(Error::Other)?;
+        // Linked only where it was granted, and granted only where there is one.
+        self.with.store.clone().ok_or_else(|| Error::Other("there is no storage".to_owned()))
+    }
+}
+
+fn error(why: KeyValueError) -> Error {
+    match why {
+        KeyValueError::Full(_) => Error::Full,
+        KeyValueError::Invalid(what) => Error::Invalid(what),
+        KeyValueError::Store(why) => Error::Other(why.to_string()),
+    }
+}
+
+impl Host for State {
+    async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
+        self.key_value()?.get(&key).map_err(error)
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>, ttl: Option<u32>) -> Result<(), Error> {
+        self.key_value()?.set(&key, &value, ttl).await.map_err(error)
+    }
+
+    async fn set_if_absent(&mut self, key: String, value: Vec<u8>, ttl: Option<u32>) -> Result<bool, Error> {
+        self.key_value()?.set_if_absent(&key, &value, ttl).await.map_err(error)
+    }
+
+    async fn take(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
+        self.key_value()?.take(&key).await.map_err(error)
+    }
+
+    async fn delete(&mut self, key: String) -> Result<bool, Error> {
+        self.key_value()?.delete(&key).await.map_err(error)
+    }
+
+    async fn increment(&mut self, key: String, delta: i64, ttl: Option<u32>) -> Result<i64, Error> {
+        self.key_value()?.increment(&key, delta, ttl).await.map_err(error)
+    }
+}

@@ -1,0 +1,165 @@
+//! The wasmtime engine: how guests are compiled, where their memory lies, and the clock that interrupts them.
+//!
+//! Two sets of settings are kept apart here. Those that decide what machine code looks like are the same in every
+//! process ([`compile_settings`]), so that what a child process compiled can be loaded. Those that decide where
+//! instances live are probed when the gateway starts: pooled if the address space allows, on demand otherwise.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::ticker::Ticker;
+
+/// Address space set aside for one linear memory. The default of 4 GiB would save the guest its bounds checks and does
+/// not fit a board with 39-bit addresses; the checks cost a policy next to nothing.
+const MEMORY_RESERVATION: u64 = 128 << 20;
+const MEMORY_GUARD: u64 = 64 << 10;
+/// Host functions run on the guest's stack too, and signature checks need some of it.
+const GUEST_STACK: usize = 512 << 10;
+const FIBER_STACK: usize = 2 << 20;
+
+/// How much the engine may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Instances of all policies that may live at one time, idle ones included. 16 to 4,096.
+    pub instances: u32,
+    /// The most memory that the `limits` of any policy may name, in octets. At most 128 MiB when instances are pooled.
+    pub max_memory: usize,
+    /// Try to pool instances. False: always on demand, at about twice the cost of a fresh instance.
+    pub pooling: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { instances: 256, max_memory: MEMORY_RESERVATION as usize, pooling: true }
+    }
+}
+
+/// The engine that all policies share.
+#[derive(Clone)]
+pub(crate) struct PolicyEngine {
+    engine: Engine,
+    ticker: Arc<Ticker>,
+    compatibility: Arc<str>,
+    pooled: bool,
+    max_memory: usize,
+}
+
+impl PolicyEngine {
+    /// Makes the engine, with the largest pool that the address space has room for.
+    pub(crate) fn new(options: EngineOptions) -> Result<Self, String> {
+        let mut instances = options.instances.clamp(16, 4096);
+        let pooled = loop {
+            if !options.pooling || instances < 16 {
+                break None;
+            }
+            let mut config = compile_settings();
+            config.allocation_strategy(pool(instances, options.max_memory.min(MEMORY_RESERVATION as usize)));
+            match Engine::new(&config) {
+                Ok(engine) => break Some(engine),
+                Err(why) => {
+                    tracing::debug!(instances, "no room for a pool of policy instances: {why:#}");
+                    instances /= 4;
+                }
+            }
+        };
+        let is_pooled = pooled.is_some();
+        let engine = match pooled {
+            Some(engine) => engine,
+            None => {
+                if options.pooling {
+                    tracing::info!(
+                        "the address space is too small to pool policy instances; each is allocated when needed"
+                    );
+                }
+                Engine::new(&compile_settings()).map_err(|why| format!("{why:#}"))?
+            }
+        };
+        Ok(Self {
+            ticker: Arc::new(Ticker::start(engine.clone()).map_err(|why| why.to_string())?),
+            compatibility: compatibility(&engine).into(),
+            pooled: is_pooled,
+            max_memory: if is_pooled {
+                options.max_memory.min(MEMORY_RESERVATION as usize)
+            } else {
+                options.max_memory
+            },
+            engine,
+        })
+    }
+
+    pub(crate) fn wasmtime(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn ticker(&self) -> &Arc<Ticker> {
+        &self.ticker
+    }
+
+    /// Compiled code is good for every engine that says the same. 32 hexadecimal digits.
+    pub(crate) fn compatibility(&self) -> &Arc<str> {
+        &self.compatibility
+    }
+
+    pub(crate) fn pooled(&self) -> bool {
+        self.pooled
+    }
+
+    pub(crate) fn max_memory(&self) -> usize {
+        self.max_memory
+    }
+}
+
+/// What decides the compiled code. Every process of one build uses exactly these.
+pub(crate) fn compile_settings() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // A component call costs four times as much with it, and no policy is asynchronous inside.
+        .concurrency_support(false)
+        .memory_reservation(MEMORY_RESERVATION)
+        .memory_guard_size(MEMORY_GUARD)
+        .memory_reservation_for_growth(0)
+        .max_wasm_stack(GUEST_STACK)
+        .async_stack_size(FIBER_STACK);
+    config
+}
+
+fn pool(instances: u32, max_memory: usize) -> InstanceAllocationStrategy {
+    let mut pool = PoolingAllocationConfig::default();
+    // A component of a scripting language is more than twenty core instances with tables of their own.
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(32))
+        .total_memories(instances.saturating_mul(2))
+        .total_tables(instances.saturating_mul(16))
+        .total_stacks(instances.saturating_mul(2))
+        .max_core_instances_per_component(64)
+        .max_memories_per_component(4)
+        .max_tables_per_component(64)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(1 << 20)
+        .table_elements(20_000)
+        .max_memory_size(max_memory)
+        // What was used once is not kept mapped for long: idle memory is a figure that we show.
+        .max_unused_warm_slots(16);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
+/// Feeds a digest with what wasmtime says decides compatibility; the standard hasher differs between builds of Rust.
+fn compatibility(engine: &Engine) -> String {
+    struct Feed(Sha256);
+    impl Hasher for Feed {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut feed = Feed(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut feed);
+    let digest = feed.0.finalize();
+    crate::digest::hex(&digest[..16])
+}

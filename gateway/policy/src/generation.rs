@@ -1,0 +1,177 @@
+//! One loaded version of a policy: compiled, linked, tested, and ready to be called.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_grant::PolicyStamp;
+use wasmtime::PoolConcurrencyLimitError;
+use wasmtime::component::InstancePre;
+
+use crate::call::{Answer, CallError, Caller, Question};
+use crate::capability::Capabilities;
+use crate::engine::PolicyEngine;
+use crate::inspect::Abilities;
+use crate::instance::{Indices, Instance};
+use crate::pool::Pool;
+use crate::quarantine::Quarantine;
+use crate::spec::{Description, PolicyLimits};
+use crate::state::{Call, DeadlinePassed, State};
+
+/// A version of a policy that may go live. Immutable; dropped when the last call on it has ended.
+pub struct Generation {
+    pub(crate) stamp: PolicyStamp,
+    pub(crate) origin: String,
+    pub(crate) octets: usize,
+    pub(crate) loaded_at: u64,
+    pub(crate) from_cache: bool,
+    pub(crate) abilities: Abilities,
+    pub(crate) description: Option<Description>,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) runtime: Runtime,
+}
+
+/// What is needed to run it.
+pub(crate) struct Runtime {
+    pub(crate) engine: PolicyEngine,
+    pub(crate) with: Arc<Capabilities>,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) indices: Arc<Indices>,
+    pub(crate) limits: PolicyLimits,
+    pub(crate) deadline: Duration,
+    pub(crate) pool: Pool<Instance>,
+}
+
+impl Generation {
+    /// Name and digest.
+    #[must_use]
+    pub fn stamp(&self) -> &PolicyStamp {
+        &self.stamp
+    }
+
+    /// Where the component came from.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Octets of the component.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn loaded_at(&self) -> u64 {
+        self.loaded_at
+    }
+
+    /// Whether its machine code was found on disk.
+    #[must_use]
+    pub fn from_cache(&self) -> bool {
+        self.from_cache
+    }
+
+    /// What it imports and exports.
+    #[must_use]
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
+    /// What it says of itself. None: it exports no `descriptor`.
+    #[must_use]
+    pub fn description(&self) -> Option<&Description> {
+        self.description.as_ref()
+    }
+
+    /// The wall-clock bound of a call.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.runtime.deadline
+    }
+
+    /// Instances that wait for work.
+    #[must_use]
+    pub fn idle_instances(&self) -> usize {
+        self.runtime.pool.idle()
+    }
+
+    /// Whether it keeps failing and is left alone.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantine.is_open()
+    }
+
+    /// Whether it may serve a client that names this MQTT 5 authentication method. One without a descriptor is asked.
+    pub(crate) fn serves_method(&self, method: &str) -> bool {
+        self.description.as_ref().is_none_or(|says| says.methods.iter().any(|m| &**m == method))
+    }
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation").field("stamp", &self.stamp).field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Starts an instance within a call's deadline.
+    pub(crate) async fn start(&self, call: Call) -> wasmtime::Result<Instance> {
+        let state = State::new(Arc::clone(&self.with), self.limits.memory, call);
+        Instance::start(self.engine.wasmtime(), &self.pre, &self.indices, state).await
+    }
+
+    /// Asks one question. The deadline counts from the moment it is this call's turn, over guest and host time together.
+    pub(crate) async fn ask(&self, question: Question<'_>, caller: Caller) -> Result<Answer, CallError> {
+        let _turn = self.pool.turn(self.deadline).await.ok_or(CallError::Busy)?;
+        let kept = if self.limits.reuse { self.pool.take() } else { None };
+        let call = Call { details: caller.details, address: caller.address, ..Call::within(self.deadline) };
+        let (instance, answer) = self.run(kept, &question, call, self.deadline).await?;
+        if self.limits.reuse && instance.served < self.limits.calls_per_instance {
+            self.pool.give_back(instance);
+        }
+        Ok(answer)
+    }
+
+    /// Runs a question on an instance, started for it if there is none. An instance that failed is dropped.
+    pub(crate) async fn run(
+        &self,
+        kept: Option<Instance>,
+        question: &Question<'_>,
+        call: Call,
+        allowed: Duration,
+    ) -> Result<(Instance, Answer), CallError> {
+        let _ticking = self.engine.ticker().enter();
+        let until = call.deadline;
+        let work = async {
+            let mut instance = match kept {
+                Some(mut instance) => {
+                    instance.state_mut().call = call;
+                    instance
+                }
+                None => self.start(call).await.map_err(|why| start_error(&why, allowed))?,
+            };
+            match instance.ask(question).await {
+                Ok(answer) => {
+                    // What it was told of the client is not for the next call.
+                    instance.state_mut().call.details = None;
+                    Ok((instance, answer))
+                }
+                Err(why) => Err(CallError::of(&why, allowed, instance.state())),
+            }
+        };
+        // Ticks end a guest that runs; this ends one that waits for the host.
+        tokio::time::timeout_at(until.into(), work).await.unwrap_or(Err(CallError::Deadline(allowed)))
+    }
+}
+
+pub(crate) fn start_error(why: &wasmtime::Error, allowed: Duration) -> CallError {
+    if why.downcast_ref::<DeadlinePassed>().is_some() {
+        CallError::Deadline(allowed)
+    } else if why.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        CallError::Busy
+    } else {
+        CallError::Start(crate::call::trap_words(why))
+    }
+}

@@ -1,0 +1,297 @@
+//! The host: one for the gateway. It turns what an operator configured into generations that may go live.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portcullis_grant::PolicyStamp;
+use portcullis_store::KeyValue;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use crate::cache::{CodeCache, Miss};
+use crate::call::{Answer, CallError, Question};
+use crate::capability::{Capabilities, HttpClient, JwksCache, SharedServices, link, seconds_now};
+use crate::compile::{Compiler, InProcess};
+use crate::convert;
+use crate::digest::digest_of;
+use crate::engine::{EngineOptions, PolicyEngine};
+use crate::generation::{Generation, Runtime, start_error};
+use crate::inspect::{check_kind, inspect};
+use crate::instance::{Indices, Instance};
+use crate::pool::Pool;
+use crate::quarantine::Quarantine;
+use crate::services::Services;
+use crate::spec::{Description, DirectoryAccess, Fault, LoadError, PolicySpec};
+use crate::state::{Call, State};
+
+/// How the host is set up.
+pub struct HostOptions {
+    /// The engine's bounds.
+    pub engine: EngineOptions,
+    /// The data directory, for compiled code (`<data>/cache/policies`). None: nothing is cached.
+    pub data: Option<PathBuf>,
+    /// Who compiles.
+    pub compiler: Arc<dyn Compiler>,
+    /// What policies may be let into.
+    pub services: Services,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            engine: EngineOptions::default(),
+            data: None,
+            compiler: Arc::new(InProcess),
+            services: Services::default(),
+        }
+    }
+}
+
+/// Why the host cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// wasmtime does not work on this machine.
+    #[error("the WebAssembly engine cannot be started: {0}")]
+    Engine(String),
+    /// The cache cannot be used.
+    #[error("the cache of compiled policies in {} cannot be used: {why}", data.display())]
+    Cache {
+        /// The data directory.
+        data: PathBuf,
+        /// What the operating system says.
+        why: std::io::Error,
+    },
+    /// The HTTP client's certificates are of no use.
+    #[error("{0}")]
+    HttpClient(String),
+}
+
+/// Loads policies. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    engine: PolicyEngine,
+    cache: Option<Arc<CodeCache>>,
+    compiler: Arc<dyn Compiler>,
+    store: Option<portcullis_store::Store>,
+    shared: Arc<SharedServices>,
+}
+
+impl Host {
+    /// Makes the host. Needs no runtime yet; [`Host::load`] does.
+    ///
+    /// # Errors
+    /// [`HostError`] when the machine does not let it.
+    pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        let cache = match options.data {
+            Some(data) => Some(Arc::new(CodeCache::open(&data).map_err(|why| HostError::Cache { data, why })?)),
+            None => None,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let services = options.services;
+        let checks = if services.password_checks == 0 { (cores / 2).max(1) } else { services.password_checks };
+        Ok(Self {
+            engine: PolicyEngine::new(options.engine).map_err(HostError::Engine)?,
+            cache,
+            compiler: options.compiler,
+            store: services.store,
+            shared: Arc::new(SharedServices {
+                directory: services.directory,
+                keyring: services.keyring,
+                passwords: Arc::new(Semaphore::new(checks)),
+                http: HttpClient::new(&services.http_authorities).map_err(HostError::HttpClient)?,
+                jwks: JwksCache::default(),
+            }),
+        })
+    }
+
+    /// Whether instances are pooled; otherwise the address space was too small.
+    #[must_use]
+    pub fn pools_instances(&self) -> bool {
+        self.engine.pooled()
+    }
+
+    /// Compiles (or finds compiled), inspects, links, starts and tests a policy. Nothing of what is live is touched; a
+    /// candidate that traps, loops, or wants what it was not given is refused.
+    ///
+    /// # Errors
+    /// [`LoadError`], a sentence for the operator.
+    pub async fn load(&self, spec: PolicySpec) -> Result<Arc<Generation>, LoadError> {
+        match self.generation(&spec).await {
+            Ok(generation) => Ok(Arc::new(generation)),
+            Err(why) => Err(LoadError::new(&spec, why)),
+        }
+    }
+
+    async fn generation(&self, spec: &PolicySpec) -> Result<Generation, Fault> {
+        self.check_settings(spec)?;
+        check_kind(&spec.component)?;
+        let (digest, component, from_cache) = self.component(&spec.component).await?;
+        let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow)?;
+        let mut linker: Linker<State> = Linker::new(self.engine.wasmtime());
+        link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;
+        let pre = linker.instantiate_pre(&component).map_err(|why| Fault::Shape(words(&why)))?;
+        let indices = Indices::of(&pre, |name| abilities.exports(name)).map_err(|why| Fault::Shape(words(&why)))?;
+        let runtime = self.runtime(spec, pre, indices)?;
+        let (description, instance) = self.try_out(&runtime, abilities.exports("descriptor")).await?;
+        if runtime.limits.reuse {
+            runtime.pool.give_back(instance);
+        }
+        Ok(Generation {
+            stamp: PolicyStamp { name: spec.name.as_str().into(), digest: digest.into() },
+            origin: spec.origin.clone(),
+            octets: spec.component.len(),
+            loaded_at: seconds_now(),
+            from_cache,
+            abilities,
+            description,
+            quarantine: Quarantine::default(),
+            runtime,
+        })
+    }
+
+    fn check_settings(&self, spec: &PolicySpec) -> Result<(), Fault> {
+        let wrong = |why: String| Err(Fault::Settings(why));
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if spec.name.is_empty() || spec.name.len() > 64 || !spec.name.chars().all(word) {
+            return wrong(format!("its name {:?} is not 1 to 64 lower-case letters, digits and hyphens", spec.name));
+        }
+        let most = self.engine.max_memory();
+        if spec.limits.memory > most {
+            return wrong(format!(
+                "`limits.memory` is {} MiB, more than the {} MiB that instances have room for",
+                spec.limits.memory >> 20,
+                most >> 20
+            ));
+        }
+        if spec.limits.deadline.is_some_and(|d| d < Duration::from_millis(1) || d > Duration::from_secs(60)) {
+            return wrong("`limits.deadline` is not between 1 ms and 60 s".to_owned());
+        }
+        if spec.limits.concurrency == 0 || spec.limits.calls_per_instance == 0 {
+            return wrong("a limit of 0 calls lets nobody in".to_owned());
+        }
+        if spec.allow.directory > DirectoryAccess::None && self.shared.directory.is_none() {
+            return wrong("it is granted the directory, and there is none".to_owned());
+        }
+        if spec.allow.keyvalue && self.store.is_none() {
+            return wrong("it is granted storage, and there is none".to_owned());
+        }
+        Ok(())
+    }
+
+    fn storage(&self, spec: &PolicySpec) -> Result<Option<KeyValue>, Fault> {
+        match &self.store {
+            Some(store) if spec.allow.keyvalue => {
+                let opened = store.key_value(&format!("policy/{}", spec.name), spec.limits.storage);
+                opened.map(Some).map_err(|why| Fault::Settings(format!("its storage cannot be opened: {why}")))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn runtime(&self, spec: &PolicySpec, pre: InstancePre<State>, indices: Indices) -> Result<Runtime, Fault> {
+        let with = Capabilities::new(spec, self.storage(spec)?, Arc::clone(&self.shared))?;
+        Ok(Runtime {
+            engine: self.engine.clone(),
+            with: Arc::new(with),
+            pre,
+            indices: Arc::new(indices),
+            deadline: spec.limits.deadline_with(&spec.allow),
+            pool: Pool::new(spec.limits.concurrency, spec.limits.queue),
+            limits: spec.limits.clone(),
+        })
+    }
+
+    /// Machine code from the cache or the compiler, loaded.
+    async fn component(&self, bytes: &Bytes) -> Result<(String, Component, bool), Fault> {
+        let (cache, engine) = (self.cache.clone(), self.engine.clone());
+        let component = bytes.clone();
+        let found = blocking(move || {
+            let digest = digest_of(&component);
+            let code = cache.as_ref().map_or(Err(Miss::Absent), |cache| cache.load(&digest, engine.compatibility()));
+            let loaded = code.ok().and_then(|code| match load_code(&engine, &code) {
+                Ok(component) => Some(component),
+                Err(why) => {
+                    tracing::warn!("compiled code in the cache is of no use and is made again: {why}");
+                    if let Some(cache) = &cache {
+                        cache.forget(&digest, engine.compatibility());
+                    }
+                    None
+                }
+            });
+            (digest, loaded)
+        });
+        let (digest, loaded) = found.await?;
+        if let Some(component) = loaded {
+            return Ok((digest, component, true));
+        }
+        let code = self.compiler.compile(bytes.clone()).await.map_err(Fault::Compile)?;
+        let (cache, engine) = (self.cache.clone(), self.engine.clone());
+        let made = blocking(move || {
+            let component = load_code(&engine, &code)?;
+            if let Some(Err(why)) = cache.map(|cache| cache.store(&digest, engine.compatibility(), &code)) {
+                // It works all the same; only the next start takes longer.
+                tracing::warn!("compiled code cannot be kept: {why}");
+            }
+            Ok((digest, component))
+        });
+        let (digest, component) = made.await?.map_err(Fault::Compile)?;
+        Ok((digest, component, false))
+    }
+
+    /// Starts the candidate and puts it through its own tests.
+    async fn try_out(&self, runtime: &Runtime, describes: bool) -> Result<(Option<Description>, Instance), Fault> {
+        let _ticking = self.engine.ticker().enter();
+        let allowed = runtime.limits.self_test;
+        let call = Call { describing: true, ..Call::within(allowed) };
+        let until = call.deadline;
+        let started = match tokio::time::timeout_at(until.into(), runtime.start(call)).await {
+            Ok(started) => started.map_err(|why| start_error(&why, allowed)),
+            Err(_) => Err(CallError::Deadline(allowed)),
+        };
+        let mut instance = started.map_err(|why| match why {
+            CallError::Start(why) => Fault::Start(why),
+            other => Fault::Start(other.to_string()),
+        })?;
+        instance.check_exports().map_err(|why| Fault::Shape(words(&why)))?;
+        if !describes {
+            return Ok((None, instance));
+        }
+        let call = Call { describing: true, ..Call::within(allowed) };
+        let (instance, answer) = runtime
+            .run(Some(instance), &Question::Describe, call, allowed)
+            .await
+            .map_err(|why| Fault::Describe(why.to_string()))?;
+        let Answer::Description(said) = answer else { return Err(Fault::Describe("no answer".to_owned())) };
+        let description = convert::description(said).map_err(Fault::Describe)?;
+        let (instance, answer) = runtime
+            .run(Some(instance), &Question::SelfTest, Call::within(allowed), allowed)
+            .await
+            .map_err(|why| Fault::SelfTest(why.to_string()))?;
+        match answer {
+            Answer::SelfTest(Ok(())) => Ok((Some(description), instance)),
+            Answer::SelfTest(Err(why)) => Err(Fault::SelfTest(crate::capability::escaped(&why))),
+            _ => Err(Fault::SelfTest("no answer".to_owned())),
+        }
+    }
+}
+
+/// Loads machine code into this process.
+fn load_code(engine: &PolicyEngine, code: &[u8]) -> Result<Component, String> {
+    // SAFETY: wasmtime runs what it is given here, so the bytes must be what wasmtime compiled. They come from
+    // `Compiler`, which is this very program (in a child or in-process), or from `CodeCache::load`, which verified an
+    // HMAC that only this gateway's key makes over exactly these bytes, this component and this engine. wasmtime itself
+    // checks version, settings and target. A file is never mapped: the bytes that were verified are the bytes loaded.
+    #[allow(unsafe_code)]
+    let component = unsafe { Component::deserialize(engine.wasmtime(), code) };
+    component.map_err(|why| format!("{why:#}"))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Fault::Compile("the gateway is stopping".to_owned()))
+}
+
+fn words(error: &wasmtime::Error) -> String {
+    crate::capability::escaped(&format!("{error:#}"))
+}

@@ -1,0 +1,177 @@
+//! A policy by name: the generation that is live, and how it has fared.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use portcullis_grant::{BoxFuture, ConnectionFacts, HttpAnswer, HttpCall, HttpEndpoint, PeerDetails};
+
+use crate::call::{Answer, CallError, Caller, Question};
+use crate::capability::seconds_now;
+use crate::convert;
+use crate::generation::Generation;
+use crate::stats::{CallOutcome, Stats};
+
+/// A named slot that chains and mounts refer to. Putting another generation in place is one pointer; calls that are
+/// under way end on the one that they began with.
+#[derive(Debug)]
+pub struct Policy {
+    name: Arc<str>,
+    current: ArcSwap<Generation>,
+    /// For clients in the middle of a challenge that the one before began.
+    previous: Mutex<Option<Arc<Generation>>>,
+    stats: Stats,
+}
+
+impl Policy {
+    /// A slot named after the generation.
+    #[must_use]
+    pub fn new(generation: Arc<Generation>) -> Arc<Self> {
+        Arc::new(Self {
+            name: Arc::clone(&generation.stamp.name),
+            current: ArcSwap::new(generation),
+            previous: Mutex::new(None),
+            stats: Stats::default(),
+        })
+    }
+
+    /// The configured name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The generation that is live.
+    #[must_use]
+    pub fn current(&self) -> Arc<Generation> {
+        self.current.load_full()
+    }
+
+    /// Puts a generation in place and returns the one that was there.
+    pub fn swap(&self, generation: Arc<Generation>) -> Arc<Generation> {
+        let old = self.current.swap(generation);
+        let challenges = old.abilities.exports("enhanced-authentication");
+        *self.previous.lock() = challenges.then(|| Arc::clone(&old));
+        self.stats.swapped();
+        old
+    }
+
+    /// Counters since the slot was made.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The generation with this digest, if it is live or was so last.
+    pub(crate) fn with_digest(&self, digest: &str) -> Option<Arc<Generation>> {
+        let current = self.current();
+        if *current.stamp.digest == *digest {
+            return Some(current);
+        }
+        self.previous.lock().clone().filter(|previous| *previous.stamp.digest == *digest)
+    }
+
+    /// Asks a generation, reads its answer, and counts what came of it. What `read` refuses is void.
+    pub(crate) async fn ask<T>(
+        &self,
+        generation: &Generation,
+        question: Question<'_>,
+        caller: Caller,
+        read: impl FnOnce(Answer) -> Result<(T, CallOutcome), String>,
+    ) -> Result<T, CallError> {
+        let begun = Instant::now();
+        if let Err(rest) = generation.quarantine.admit() {
+            let last = self.stats.figures().last_error.map_or_else(String::new, |error| error.what);
+            self.stats.count(CallOutcome::Refused, Duration::ZERO);
+            return Err(CallError::Quarantined { rest, last });
+        }
+        // The caller may hang up in the middle of the one call that tries whether the policy has healed.
+        let trial = Trial(Some(generation));
+        let answer = generation.runtime.ask(question, caller).await;
+        match answer.and_then(|answer| read(answer).map_err(CallError::Void)) {
+            Ok((value, outcome)) => {
+                trial.over();
+                generation.quarantine.succeeded();
+                self.stats.count(outcome, begun.elapsed());
+                Ok(value)
+            }
+            Err(error) => {
+                self.stats.count(CallOutcome::of(&error), begun.elapsed());
+                self.stats.failed(seconds_now(), &generation.stamp.digest, &error);
+                if error.blames_policy() {
+                    trial.over();
+                    if generation.quarantine.failed() {
+                        tracing::error!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "the policy keeps failing and is left alone for a while: {error}");
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Leaves the way free for another trial unless the call came to an end that counts.
+struct Trial<'a>(Option<&'a Generation>);
+
+impl Trial<'_> {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if let Some(generation) = self.0 {
+            generation.quarantine.gave_up();
+        }
+    }
+}
+
+pub(crate) fn caller(of: &ConnectionFacts) -> Caller {
+    Caller { details: of.details.clone(), address: Some(of.peer.ip()) }
+}
+
+impl HttpEndpoint for Policy {
+    fn handle(&self, connection: ConnectionFacts, call: HttpCall) -> BoxFuture<'_, HttpAnswer> {
+        Box::pin(async move {
+            let generation = self.current();
+            if !generation.abilities.exports("http-endpoint") {
+                return plain(404, "not found");
+            }
+            let mut caller = caller(&connection);
+            if generation.abilities.imports("peer") && caller.details.as_ref().is_none_or(|d| d.http.is_none()) {
+                let known = caller.details.as_deref().cloned().unwrap_or_default();
+                caller.details = Some(Arc::new(PeerDetails { http: Some(call.head.clone()), ..known }));
+            }
+            let connection = convert::connection(&connection);
+            let request = convert::http_request(&call.head, call.body);
+            let answer = self
+                .ask(&generation, Question::Handle(&connection, &request), caller, |answer| match answer {
+                    Answer::Http(response) => convert::http_answer(response).map(|a| (a, CallOutcome::Answer)),
+                    _ => Err("an answer to another question".to_owned()),
+                })
+                .await;
+            answer.unwrap_or_else(|error| {
+                tracing::warn!(target: "portcullis::policy", policy = &*self.name, path = call.head.path, "the policy did not answer an HTTP request: {error}");
+                match error {
+                    CallError::Deadline(_) => plain(504, "the policy did not answer in time"),
+                    CallError::Busy | CallError::Quarantined { .. } | CallError::Start(_) => {
+                        let mut answer = plain(503, "the policy is not available; try again later");
+                        answer.headers.push(("retry-after".to_owned(), "1".to_owned()));
+                        answer
+                    }
+                    _ => plain(500, "the policy failed"),
+                }
+            })
+        })
+    }
+}
+
+fn plain(status: u16, text: &str) -> HttpAnswer {
+    HttpAnswer {
+        status,
+        headers: vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())],
+        body: format!("{text}\n").into_bytes(),
+    }
+}

@@ -1,0 +1,23 @@
+//! What stands behind the host interfaces: given to [`crate::Host`] once, shared by all policies.
+
+use std::sync::Arc;
+
+use portcullis_identity::{Directory, Keyring};
+use portcullis_store::Store;
+use rustls::pki_types::CertificateDer;
+
+/// The gateway's own rooms that policies may be let into. What is missing is refused when a policy is granted it.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    /// For `store`.
+    pub store: Option<Store>,
+    /// For `directory`, `directory-admin` and the `app` keys of `jose`.
+    pub directory: Option<Directory>,
+    /// For the `named` keys of `jose`.
+    pub keyring: Option<Keyring>,
+    /// Certificates of authorities that `http-client` trusts beside the system's own.
+    pub http_authorities: Arc<[CertificateDer<'static>]>,
+    /// Password checks that run at one time in the whole gateway; each keeps a core busy for tens of milliseconds.
+    /// 0: half of the cores, at least one.
+    pub password_checks: usize,
+}

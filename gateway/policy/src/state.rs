@@ -1,0 +1,141 @@
+//! What belongs to one instance of a policy while it lives: its generation's settings, the call it serves, its memory.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_grant::PeerDetails;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::capability::{Capabilities, wasi};
+
+/// The data of a wasmtime store. Host interfaces are implemented on it.
+pub(crate) struct State {
+    /// Shared by all instances of the generation.
+    pub(crate) with: Arc<Capabilities>,
+    /// The call that is being served.
+    pub(crate) call: Call,
+    pub(crate) memory: MemoryMeter,
+    /// Made when first used: most policies import nothing of WASI.
+    wasi: Option<Box<(WasiCtx, ResourceTable)>>,
+}
+
+/// One call into a policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) deadline: Instant,
+    /// What `peer` answers from.
+    pub(crate) details: Option<Arc<PeerDetails>>,
+    /// Whose call it is, for counting wrong passwords.
+    pub(crate) address: Option<IpAddr>,
+    /// While a policy describes itself it may use only what has no effects.
+    pub(crate) describing: bool,
+}
+
+impl Call {
+    pub(crate) fn within(deadline: Duration) -> Self {
+        Self { deadline: Instant::now() + deadline, details: None, address: None, describing: false }
+    }
+}
+
+impl State {
+    pub(crate) fn new(with: Arc<Capabilities>, memory: usize, call: Call) -> Self {
+        Self { with, call, memory: MemoryMeter { used: 0, limit: memory, refused: false }, wasi: None }
+    }
+
+    /// A word of refusal for interfaces with effects while the policy only describes itself.
+    pub(crate) fn barred(&self) -> Result<(), String> {
+        if self.call.describing {
+            return Err("only `log`, `clock`, `random` and `config` may be used in `describe`".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        self.call.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (ctx, table) =
+            &mut **self.wasi.get_or_insert_with(|| Box::new((wasi::empty(&self.with), ResourceTable::new())));
+        WasiCtxView { ctx, table }
+    }
+}
+
+/// The call's deadline has passed while the guest ran.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the deadline has passed")]
+pub(crate) struct DeadlinePassed;
+
+/// What a guest meets at each tick: it yields, so that others run, or ends.
+pub(crate) fn on_tick(state: &State) -> wasmtime::Result<UpdateDeadline> {
+    if Instant::now() >= state.call.deadline {
+        return Err(DeadlinePassed.into());
+    }
+    Ok(UpdateDeadline::Yield(1))
+}
+
+/// Bounds the linear memories of an instance, all together.
+#[derive(Debug)]
+pub(crate) struct MemoryMeter {
+    used: usize,
+    limit: usize,
+    /// Whether the instance ever wanted more: a trap that follows has this as its likely cause.
+    pub(crate) refused: bool,
+}
+
+impl MemoryMeter {
+    /// Octets that the instance may have.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+}
+
+impl ResourceLimiter for MemoryMeter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        if used > self.limit {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // Elements of 8 octets: large programs have some ten thousand.
+        Ok(desired <= 1 << 17)
+    }
+
+    fn instances(&self) -> usize {
+        64
+    }
+
+    fn tables(&self) -> usize {
+        64
+    }
+
+    fn memories(&self) -> usize {
+        4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_count_together() {
+        let mut meter = MemoryMeter { used: 0, limit: 100, refused: false };
+        assert!(meter.memory_growing(0, 60, None).expect("meter"));
+        assert!(meter.memory_growing(0, 40, None).expect("meter"));
+        assert!(!meter.refused);
+        assert!(!meter.memory_growing(40, 41, None).expect("meter"));
+        assert!(meter.refused);
+        assert!(!meter.memory_growing(0, usize::MAX, None).expect("meter"));
+    }
+}
