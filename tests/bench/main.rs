@@ -1,1 +1,142 @@
-fn main() {}
+//! Measures what the gateway promises about itself, on the machine that it runs on, and prints a table.
+//!
+//! `cargo run --release -p portcullis-tests --bin portcullis-measure`
+//!
+//! Start to first CONNACK with a warm compile cache; resident memory of the idle demo; how long clients wait for
+//! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. It is a
+//! measurement, not a test: nothing fails when a figure is missed, the table says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on stops with the reason")]
+#![allow(clippy::print_stdout, reason = "the table is what it is for")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{Config, Gateway, Transport, Version, config, policies};
+
+const STARTS: usize = 21;
+const CONNECTS: usize = 2_000;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let rows = [start().await, memory().await, swap().await].concat();
+    println!("{:<58} {:>12} {:>12}", "what", "measured", "promised");
+    for Row { what, measured, promised } in rows {
+        println!("{what:<58} {measured:>12} {promised:>12}");
+    }
+}
+
+#[derive(Clone)]
+struct Row {
+    what: String,
+    measured: String,
+    promised: String,
+}
+
+fn row(what: impl Into<String>, measured: String, promised: &str) -> Row {
+    Row { what: what.into(), measured, promised: promised.into() }
+}
+
+/// The value below which so many of a hundred lie (nearest rank).
+fn percentile(sorted: &[Duration], percent: f64) -> Duration {
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+/// From starting the process to the first CONNACK, with everything compiled before.
+async fn start() -> Vec<Row> {
+    let config = Config::everywhere(&["device", "jwt", "api-key"]).mqtt("open", Transport::Tcp, &["anonymous"]);
+    let directory = tempfile::tempdir().unwrap();
+    config.write(directory.path());
+    let mut directory = Some(directory);
+    let mut times = Vec::new();
+    for round in 0..=STARTS {
+        let begun = Instant::now();
+        let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
+        let mut gateway = Gateway::spawn(directory.take().unwrap(), &serve).await.unwrap();
+        let open = gateway.route_to("open", Transport::Tcp);
+        let client = portcullis_tests::Dial::new(open, Version::V5, "first").connect().await;
+        // The first round fills the cache.
+        if round > 0 {
+            times.push(begun.elapsed());
+        }
+        drop(client);
+        gateway.stop().await;
+        directory = Some(gateway.into_directory());
+    }
+    times.sort_unstable();
+    vec![
+        row("start to first CONNACK, warm cache, median", milliseconds(percentile(&times, 50.0)), "150 ms"),
+        row("start to first CONNACK, warm cache, slowest of 21", milliseconds(*times.last().unwrap()), ""),
+    ]
+}
+
+/// Resident memory of the demo, started on a warm cache and left alone.
+async fn memory() -> Vec<Row> {
+    let first = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::spawn(first, DEMO).await.unwrap();
+    gateway.stop().await;
+    let gateway = Gateway::spawn(gateway.into_directory(), DEMO).await.unwrap();
+    let (now, most) = gateway.memory();
+    let megabytes = |octets: u64| format!("{:.1} MB", octets as f64 / 1e6);
+    vec![
+        row("resident memory of the idle demo", megabytes(now), "25 MB"),
+        row("resident memory of the demo, most since its start", megabytes(most), ""),
+    ]
+}
+
+const DEMO: &[&str] = &["serve", "--data", "data", "--any-port"];
+
+/// How long a client waits for CONNACK: undisturbed, and while the policy of its listener is replaced all the time.
+async fn swap() -> Vec<Row> {
+    let component = policies::bundled("anonymous");
+    let config = Config::tcp(&["candidate"])
+        .file("policy.wasm", component.clone())
+        .toml("[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"");
+    let gateway = Gateway::start(&config).await;
+    let calm = connects(&gateway).await;
+
+    let over = Arc::new(AtomicBool::new(false));
+    let swapper = {
+        let (over, directory) = (Arc::clone(&over), gateway.directory().to_owned());
+        std::thread::spawn(move || {
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                count += 1;
+                config::replace(&directory.join("policy.wasm"), &policies::variant(&component, count));
+                let output = portcullis_tests::gateway::run(&directory, &["policy", "reload", "candidate"]);
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            }
+            count
+        })
+    };
+    let busy = connects(&gateway).await;
+    over.store(true, Ordering::Relaxed);
+    let swaps = swapper.join().unwrap();
+    let at = |times: &[Duration], percent| percentile(times, percent);
+    let pause = at(&busy, 99.0).saturating_sub(at(&calm, 99.0));
+    vec![
+        row("connect and CONNACK, undisturbed, median", milliseconds(at(&calm, 50.0)), ""),
+        row("connect and CONNACK, undisturbed, 99th percentile", milliseconds(at(&calm, 99.0)), ""),
+        row(format!("the same during {swaps} swaps, median"), milliseconds(at(&busy, 50.0)), ""),
+        row(format!("the same during {swaps} swaps, 99th percentile"), milliseconds(at(&busy, 99.0)), ""),
+        row("what swaps add at the 99th percentile", milliseconds(pause), "1 ms"),
+    ]
+}
+
+async fn connects(gateway: &Gateway) -> Vec<Duration> {
+    let dial = gateway.tcp(Version::V5, "visitor");
+    let mut times = Vec::with_capacity(CONNECTS);
+    for _ in 0..CONNECTS {
+        let begun = Instant::now();
+        let client = dial.connect().await;
+        times.push(begun.elapsed());
+        client.disconnect().await;
+    }
+    times.sort_unstable();
+    times
+}

@@ -1,1 +1,68 @@
-fn main() {}
+//! Clients that others wrote, against the real binary: Debian's mosquitto_pub and mosquitto_sub, paho-mqtt and MQTT.js,
+//! on every transport that they speak and every version.
+//!
+//! Compiled with the feature `real-clients`, which `tests/run` switches on after it has installed them: then a client that
+//! is missing is a failure. Without the feature there is nothing here, so that plain `cargo test` needs only Rust.
+#![cfg(feature = "real-clients")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
+
+mod mosquitto;
+mod scripts;
+mod swap;
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use portcullis_tests::tokens::{SigningKey, now};
+use portcullis_tests::{Config, Gateway, policies, within};
+use serde_json::json;
+use tokio::process::Command;
+
+/// A gateway behind the bundled `jwt` policy (of a file, so that it can be swapped), and a token that it takes.
+struct Stand {
+    gateway: Gateway,
+    token: String,
+}
+
+impl Stand {
+    async fn new() -> Self {
+        let key = SigningKey::new("ES256");
+        let token = key.token(&json!({ "iss": "tests", "sub": "client", "exp": now() + 3600 }));
+        let config = Config::everywhere(&["tokens"]).file("jwt.wasm", policies::bundled("jwt")).toml(&format!(
+            "[[policy]]\nname = \"tokens\"\nsource = \"jwt.wasm\"\nallow = {{ directory = \"read\", keys = [] }}\n\
+             [policy.config]\nusername = \"any\"\n\
+             rules = [{{ actions = [\"publish\", \"subscribe\", \"retain\", \"will\"], filter = \"clients/#\" }}]\n\
+             [[policy.config.issuers]]\nissuer = \"tests\"\nalgorithms = \"ES256\"\nkeys = {{ pem = '''{}''' }}",
+            key.public_pem()
+        ));
+        let config = config.file("ca.pem", portcullis_tests::config::authority().pem());
+        Self { gateway: Gateway::start(&config).await, token }
+    }
+
+    /// The authority that signed the gateway's certificate, as a file.
+    fn authority(&self) -> PathBuf {
+        self.gateway.directory().join("ca.pem")
+    }
+}
+
+/// The folder of this file, where `tests/run` puts the clients.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
+
+/// Runs a client to its end.
+async fn run(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let program = command.as_std().get_program().to_owned();
+    let output = within("the end of a client", command.output()).await;
+    output.unwrap_or_else(|error| panic!("{}: {error}: run tests/run, which installs it", program.display()))
+}
+
+/// Standard output of a client that must succeed.
+async fn succeed(command: Command) -> String {
+    let told = format!("{:?}", command.as_std());
+    let output = run(command).await;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told} failed: {}\n{out}{err}", output.status);
+    out.into_owned()
+}

@@ -91,7 +91,11 @@ fn compare(old: &Path) {
             let world: &wit_parser::World = &resolve.worlds[world];
             count(&world.exports.values().collect::<Vec<_>>())
         };
-        assert_eq!(exports(&old_resolve, before), exports(&resolve, after), "a policy of `{world}` exports what it did");
+        assert_eq!(
+            exports(&old_resolve, before),
+            exports(&resolve, after),
+            "a policy of `{world}` exports what it did"
+        );
         let remap = resolve.merge(old_resolve).unwrap();
         let before = remap.map_world(before, Default::default()).unwrap();
         // An old component runs in a new gateway if the new world can take the place of the old one.

@@ -114,7 +114,9 @@ async fn denied_topics_are_left_out_of_what_a_wider_subscription_delivers() {
     let config = Config::new()
         .mqtt("tcp", Transport::Tcp, &["readers"])
         .mqtt("writers", Transport::Tcp, &["anonymous"])
-        .toml(&format!("[[policy]]\nname = \"readers\"\nsource = \"builtin:anonymous\"\n[policy.config]\nrules = [{RULES}]"));
+        .toml(&format!(
+            "[[policy]]\nname = \"readers\"\nsource = \"builtin:anonymous\"\n[policy.config]\nrules = [{RULES}]"
+        ));
     let gateway = Gateway::start(&config).await;
     let write = gateway.route_to("writers", Transport::Tcp);
     let mut writer = portcullis_tests::Dial::new(write, Version::V5, "writer").connect().await;

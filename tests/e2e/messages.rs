@@ -121,7 +121,11 @@ async fn a_retained_message_waits_for_subscribers_until_it_is_cleared() {
         for text in ["old", "new"] {
             publisher.publish(Message::new(&topic, text).qos(1).retained()).await;
             let message = live.message().await;
-            assert_eq!((&message.payload[..], message.retain), (text.as_bytes(), false), "a live message is not retained");
+            assert_eq!(
+                (&message.payload[..], message.retain),
+                (text.as_bytes(), false),
+                "a live message is not retained"
+            );
         }
         let mut late = gateway.dial(transport, version, &named("late", transport, version)).connect().await;
         late.subscribe(&topic, 1).await;
@@ -185,7 +189,9 @@ async fn settle(publisher: &mut Client, qos: u8) {
                 })
                 .await;
             publisher.send(&packets::acknowledgement(0x62, id)).await.unwrap();
-            publisher.wait("PUBCOMP", |packet| matches!(packet, Incoming::PubComp(done, _) if *done == id).then_some(())).await;
+            publisher
+                .wait("PUBCOMP", |packet| matches!(packet, Incoming::PubComp(done, _) if *done == id).then_some(()))
+                .await;
         }
     }
 }

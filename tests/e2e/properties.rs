@@ -80,14 +80,15 @@ async fn a_topic_alias_stands_for_its_topic() {
     let maximum = client.properties.as_ref().and_then(|properties| properties.topic_alias_max).unwrap_or(0);
     assert!(maximum > 0, "the gateway takes aliases");
     client.subscribe("alias/#", 1).await;
-    let with = |topic: &str, text: &str| {
-        Message::new(topic, text).qos(1).with(|properties| properties.topic_alias = Some(1))
-    };
+    let with =
+        |topic: &str, text: &str| Message::new(topic, text).qos(1).with(|properties| properties.topic_alias = Some(1));
     client.publish(with("alias/one", "first")).await;
     client.publish(with("", "second")).await;
     client.publish(with("alias/two", "third")).await;
     client.publish(with("", "fourth")).await;
-    for (topic, text) in [("alias/one", "first"), ("alias/one", "second"), ("alias/two", "third"), ("alias/two", "fourth")] {
+    for (topic, text) in
+        [("alias/one", "first"), ("alias/one", "second"), ("alias/two", "third"), ("alias/two", "fourth")]
+    {
         let message = client.message().await;
         assert_eq!((message.topic.as_str(), &message.payload[..]), (topic, text.as_bytes()));
     }
@@ -110,7 +111,8 @@ async fn an_alias_that_was_never_set_ends_the_connection() {
 async fn no_more_than_receive_maximum_are_in_flight() {
     let gateway = open_gateway().await;
     for qos in [1, 2] {
-        let mut slow = gateway.tcp(Version::V5, "slow").with(|properties| properties.receive_maximum = Some(3)).connect().await;
+        let mut slow =
+            gateway.tcp(Version::V5, "slow").with(|properties| properties.receive_maximum = Some(3)).connect().await;
         slow.acknowledge = false;
         slow.subscribe("flood", qos).await;
         let mut publisher = gateway.tcp(Version::V5, "publisher").connect().await;
@@ -131,7 +133,8 @@ async fn no_more_than_receive_maximum_are_in_flight() {
                 slow.send(&packets::acknowledgement(0x40, id)).await.unwrap();
             } else {
                 slow.send(&packets::acknowledgement(0x50, id)).await.unwrap();
-                slow.wait("PUBREL", |packet| matches!(packet, Incoming::PubRel(of, _) if *of == id).then_some(())).await;
+                slow.wait("PUBREL", |packet| matches!(packet, Incoming::PubRel(of, _) if *of == id).then_some(()))
+                    .await;
                 slow.send(&packets::acknowledgement(0x70, id)).await.unwrap();
             }
             let message = slow.message().await;
@@ -144,7 +147,8 @@ async fn no_more_than_receive_maximum_are_in_flight() {
 #[tokio::test]
 async fn a_message_beyond_the_clients_packet_size_is_not_sent() {
     let gateway = open_gateway().await;
-    let mut small = gateway.tcp(Version::V5, "small").with(|properties| properties.max_packet_size = Some(64)).connect().await;
+    let mut small =
+        gateway.tcp(Version::V5, "small").with(|properties| properties.max_packet_size = Some(64)).connect().await;
     small.subscribe("sizes", 1).await;
     let mut publisher = gateway.tcp(Version::V5, "publisher").connect().await;
     publisher.publish(Message::new("sizes", vec![b'x'; 200]).qos(1)).await;

@@ -157,7 +157,9 @@ async fn plain_text_on_a_tls_port_is_no_way_in() {
 async fn a_client_that_says_nothing_is_not_waited_for_for_ever() {
     let config = portcullis_tests::Config::everywhere(&["anonymous"]).toml("").http();
     // The limit is a key of each listener; the shortest that may be written keeps the test short.
-    let text = config.text().replace("policies = [\"anonymous\"]", "policies = [\"anonymous\"]\nlimits = { handshake = \"200ms\" }");
+    let text = config
+        .text()
+        .replace("policies = [\"anonymous\"]", "policies = [\"anonymous\"]\nlimits = { handshake = \"200ms\" }");
     let config = portcullis_tests::Config::bare().toml(&text).server_certificate();
     let gateway = portcullis_tests::Gateway::start(&config).await;
     for transport in Transport::ALL {

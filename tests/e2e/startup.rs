@@ -50,7 +50,8 @@ async fn a_data_directory_in_use_is_left_alone() {
     let data = gateway.data();
     let directory = tempfile::tempdir().unwrap();
     Config::tcp(&["anonymous"]).write(directory.path());
-    let second = Gateway::spawn(directory, &["serve", "--config", "portcullis.toml", "--data", data.to_str().unwrap()]).await;
+    let second =
+        Gateway::spawn(directory, &["serve", "--config", "portcullis.toml", "--data", data.to_str().unwrap()]).await;
     let Err(failure) = second else { panic!("two gateways on one data directory") };
     let line = sentence(&failure);
     assert!(line.contains(data.to_str().unwrap()) && line.contains("in use"), "{line}");
@@ -68,7 +69,8 @@ async fn a_certificate_and_a_key_that_do_not_match_are_named() {
 #[tokio::test]
 async fn an_unreadable_key_is_named() {
     for content in ["", "-----BEGIN PRIVATE KEY-----\nnot base64!\n-----END PRIVATE KEY-----\n"] {
-        let config = Config::tcp(&["anonymous"]).mqtt("tls", Transport::Tls, &["anonymous"]).file("server.key", content);
+        let config =
+            Config::tcp(&["anonymous"]).mqtt("tls", Transport::Tls, &["anonymous"]).file("server.key", content);
         let line = sentence(&failure(&config).await);
         assert!(line.contains("server.key"), "{line}");
     }
@@ -89,7 +91,8 @@ async fn a_damaged_database_is_reported_and_not_emptied() {
     let directory = tempfile::tempdir().unwrap();
     Config::tcp(&["anonymous"]).write(directory.path());
     let data = gateway.data();
-    let again = Gateway::spawn(directory, &["serve", "--config", "portcullis.toml", "--data", data.to_str().unwrap()]).await;
+    let again =
+        Gateway::spawn(directory, &["serve", "--config", "portcullis.toml", "--data", data.to_str().unwrap()]).await;
     let Err(failure) = again else { panic!("a damaged database was taken for a new one") };
     let line = sentence(&failure);
     assert!(line.contains(database.to_str().unwrap()), "{line}");

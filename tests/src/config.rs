@@ -118,8 +118,35 @@ impl Config {
         for (name, content) in &self.files {
             replace(&directory.join(name), content);
         }
-        replace(&directory.join("portcullis.toml"), self.text.as_bytes());
+        let text = match std::env::var("PORTCULLIS_TEST_POLICIES") {
+            Ok(folder) => freshly_built(&self.text, &folder),
+            Err(_) => self.text.clone(),
+        };
+        replace(&directory.join("portcullis.toml"), text.as_bytes());
     }
+}
+
+/// What the bundled policies are granted by the gateway itself when they are embedded.
+const BUNDLED: [(&str, &str); 4] = [
+    ("anonymous", ""),
+    ("device", "directory = \"read\""),
+    ("jwt", "directory = \"read\", keys = []"),
+    ("api-key", "directory = \"read\""),
+];
+
+/// The same configuration with the bundled policies taken from a folder instead of from within the binary: the tests
+/// then run on what was built a moment ago.
+fn freshly_built(text: &str, folder: &str) -> String {
+    let mut text = text.to_owned();
+    for (name, allow) in BUNDLED {
+        let source = format!("source = \"{folder}/{name}.wasm\"\nallow = {{ {allow} }}");
+        let named = text.lines().any(|line| line.starts_with("policies = ") && line.contains(&format!("{name:?}")));
+        if named && !text.lines().any(|line| line == format!("name = {name:?}")) {
+            let _ = write!(text, "\n[[policy]]\nname = {name:?}\n{source}\n");
+        }
+        text = text.replace(&format!("source = \"builtin:{name}\""), &source);
+    }
+    text
 }
 
 /// Puts a file in place in one step, as careful operators do: a reload never sees half of it.

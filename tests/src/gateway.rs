@@ -227,10 +227,18 @@ impl Gateway {
     pub async fn restart(mut self) -> Self {
         let status = self.stop().await;
         assert!(status.success(), "the gateway did not stop cleanly: {status}\n{}", self.log());
-        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a temporary directory"));
-        drop(self);
+        let directory = self.into_directory();
         let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
         Self::spawn(directory, &serve).await.unwrap_or_else(|failure| panic!("no restart: {failure:?}"))
+    }
+
+    /// Its directory, for another start. The process is killed if it still runs.
+    ///
+    /// # Panics
+    /// When there is no room for another temporary directory.
+    #[must_use]
+    pub fn into_directory(mut self) -> TempDir {
+        std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a temporary directory"))
     }
 
     /// Waits for its end.

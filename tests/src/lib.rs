@@ -12,6 +12,7 @@ pub mod binary;
 pub mod certificates;
 pub mod client;
 pub mod config;
+pub mod directory;
 pub mod gateway;
 pub mod link;
 pub mod packets;

@@ -1,1 +1,108 @@
-fn main() {}
+//! The README's tour is true: its commands are run, in order, against the demo on its own ports, and say what the README
+//! says that they say.
+//!
+//! A block of commands belongs to the tour when the line before it is `<!-- tour -->`. Lines of the form
+//! `<!-- tour: says TEXT -->` right after a block name texts that its output must have, and `<!-- tour: fails -->` says that its
+//! last command does not succeed. The commands need mosquitto's clients, so the test is compiled with `real-clients`.
+#![cfg(feature = "real-clients")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
+
+use std::process::Stdio;
+
+use portcullis_tests::{Gateway, binary, within};
+
+/// One block of commands, and what is promised about it.
+#[derive(Debug, Default)]
+struct Block {
+    commands: String,
+    says: Vec<String>,
+    fails: bool,
+}
+
+/// The blocks of the tour, in the order of the README.
+fn blocks(readme: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        let line = line.trim();
+        if line == "<!-- tour -->" {
+            let fence = lines.next().unwrap_or_default().trim();
+            assert_eq!(fence, "```sh", "a block of commands follows <!-- tour -->");
+            let commands: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "```").collect();
+            blocks.push(Block { commands: commands.join("\n"), ..Block::default() });
+        } else if let Some(text) = line.strip_prefix("<!-- tour: says ").and_then(|rest| rest.strip_suffix(" -->")) {
+            blocks.last_mut().expect("a block before <!-- tour: says -->").says.push(text.to_owned());
+        } else if line == "<!-- tour: fails -->" {
+            blocks.last_mut().expect("a block before <!-- tour: fails -->").fails = true;
+        }
+    }
+    blocks
+}
+
+#[tokio::test]
+async fn the_tour_of_the_readme_is_true() {
+    let readme = std::fs::read_to_string(binary::root().join("README.md")).unwrap();
+    let blocks = blocks(&readme);
+    assert!(blocks.len() >= 5, "the tour has {} blocks", blocks.len());
+    let gateway = Gateway::spawn(tempfile::tempdir().unwrap(), &[]).await.expect("the demo starts on its own ports");
+
+    // One shell for all, as a reader has: what a block sets, the next one finds. Where each ends is marked.
+    let mut script = String::from("exec 2>&1\n");
+    for (index, block) in blocks.iter().enumerate() {
+        script += &format!("{}\nprintf '\\n@%s %s\\n' {index} $?\n", block.commands);
+    }
+    let path =
+        format!("{}:{}", binary::portcullis().parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = tokio::process::Command::new("bash");
+    shell
+        .args(["-c", &script])
+        .current_dir(gateway.directory())
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = within("the end of the tour", shell.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+
+    let mut rest = &said[..];
+    for (index, block) in blocks.iter().enumerate() {
+        let mark = format!("\n@{index} ");
+        let (own, after) = rest.split_once(&mark).unwrap_or_else(|| panic!("the tour ended in block {index}:\n{said}"));
+        let (status, after) = after.split_once('\n').unwrap();
+        assert_eq!(status != "0", block.fails, "status {status} of\n{}\nwhich said\n{own}", block.commands);
+        for text in &block.says {
+            assert!(own.contains(text), "{text:?} is not what\n{}\nsaid:\n{own}", block.commands);
+        }
+        rest = after;
+    }
+}
+
+#[tokio::test]
+async fn what_the_demo_prints_can_be_copied_and_run() {
+    let gateway =
+        Gateway::spawn(tempfile::tempdir().unwrap(), &["serve", "--any-port"]).await.expect("the demo starts");
+    let shown = gateway.output();
+    let commands: Vec<&str> = shown.lines().map(str::trim).filter(|line| line.starts_with("mosquitto_")).collect();
+    assert!(commands.len() >= 5, "the demo shows commands:\n{shown}");
+    let listen = commands.iter().find(|command| command.starts_with("mosquitto_sub")).unwrap();
+    for command in commands.iter().filter(|command| command.starts_with("mosquitto_pub")) {
+        let refused = command.contains("portcullis why");
+        let path = format!("{}:{}", binary::portcullis().parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let mut shell = tokio::process::Command::new("bash");
+        let (publish, why) = command.split_once(';').unwrap_or((command, "true"));
+        shell.args(["-c", &format!("{publish}; status=$?; {why}; exit $status")]);
+        shell.current_dir(gateway.directory()).env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
+        let output = within("a command of the demo", shell.output()).await.unwrap();
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.success(), !refused, "{command}\n{said}");
+        assert!(!refused || said.contains("password"), "{command} tells why:\n{said}");
+    }
+    // The one that listens: it hears what the device says, again and again, until it has heard it once.
+    let speak =
+        commands.iter().find(|command| command.contains("/stream") && command.starts_with("mosquitto_pub")).unwrap();
+    let script = format!("{listen} -C 1 & {speak} --repeat 20 --repeat-delay 0.2; wait %1");
+    let mut shell = tokio::process::Command::new("bash");
+    shell.args(["-c", &script]).current_dir(gateway.directory()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = within("the conversation of the demo", shell.output()).await.unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("21.5"), "{output:?}");
+}

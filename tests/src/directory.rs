@@ -1,0 +1,57 @@
+//! Entries of the directory, made as an operator makes them: with the command line, while the gateway runs.
+
+use serde_json::Value;
+
+use crate::gateway::Gateway;
+
+/// How a device of a test proves itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// By its user name alone.
+    Username,
+    /// By the certificate with this SHA-256 fingerprint.
+    Fingerprint(&'a str),
+}
+
+/// What a command answers as JSON.
+fn ask(gateway: &Gateway, arguments: &[&str]) -> Value {
+    let said = gateway.ask(&[arguments, &["--json"]].concat());
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: not JSON ({error}): {said}"))
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value}")).to_owned()
+}
+
+/// Makes an app whose owner has this public key (PEM).
+///
+/// # Panics
+/// When it is refused.
+pub fn app(gateway: &Gateway, id: &str, public_pem: &str) {
+    let file = gateway.directory().join(format!("{id}.pub"));
+    std::fs::write(&file, public_pem).expect("a file in the test's directory can be written");
+    ask(gateway, &["app", "add", id, "--key", file.to_str().expect("a path in UTF-8")]);
+}
+
+/// Makes a device, and gives its client identifier.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn device(gateway: &Gateway, app: &str, owner: &str, name: &str, proof: Proof<'_>) -> String {
+    let mut arguments = vec!["device", "add", name, "--app", app, "--owner", owner];
+    if let Proof::Fingerprint(fingerprint) = proof {
+        arguments.extend(["--fingerprint", fingerprint]);
+    }
+    text(&ask(gateway, &arguments), "client_id")
+}
+
+/// Makes a secret key, and gives its identifier and the secret. `owner`: `app:ID` or `consumer:ID`.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn key(gateway: &Gateway, owner: &str) -> (String, String) {
+    let made = ask(gateway, &["key", "add", "--owner", owner]);
+    (text(&made, "id"), text(&made, "secret"))
+}
