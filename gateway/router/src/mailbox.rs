@@ -260,7 +260,7 @@ impl Mailbox {
 
     /// Marks it dirty for this batch, and its publisher as one who should wait if it holds too much.
     fn mark(self: &Arc<Self>, g: &mut MutexGuard<'_, Inner>, batch: &mut Batch) {
-        if !g.dirty && !g.writing && !g.blocked {
+        if g.link.is_some() && !g.dirty && !g.writing && !g.blocked {
             g.dirty = true;
             batch.dirty.push(Arc::clone(self));
         }

@@ -32,7 +32,7 @@ impl Machine {
             && open.version == ProtocolVersion::V5 {
                 let text = end.detail.as_ref();
                 let packet = Disconnect {
-                    reason: end.reason,
+                    reason: for_disconnect(end.reason),
                     reason_string: open.problem_information.then_some(text).filter(|t| t.len() <= 256),
                     ..Disconnect::default()
                 };
@@ -111,5 +111,18 @@ impl Machine {
             self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), &mut s.batch);
         }
         Some(())
+    }
+}
+
+/// The nearest reason that DISCONNECT may carry (MQTT 5 §3.14.2.1): those of a refused CONNECT are not among them.
+fn for_disconnect(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        ReasonCode::BAD_USER_NAME_OR_PASSWORD
+        | ReasonCode::CLIENT_IDENTIFIER_NOT_VALID
+        | ReasonCode::BANNED
+        | ReasonCode::BAD_AUTHENTICATION_METHOD => ReasonCode::NOT_AUTHORIZED,
+        ReasonCode::SERVER_UNAVAILABLE => ReasonCode::SERVER_BUSY,
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => ReasonCode::PROTOCOL_ERROR,
+        other => other,
     }
 }
