@@ -1,14 +1,48 @@
-//! The policies that the gateway carries.
+//! The policies that the gateway carries: components, and what each may use when its entry does not say.
+
+use crate::config::{Allow, DirectoryAccess};
 
 /// A bundled component.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Builtin {
     /// What `builtin:NAME` and the chains of listeners call it.
     pub(crate) name: &'static str,
+    /// The component, as `policies/build` made it.
+    pub(crate) component: &'static [u8],
+    /// Whether it looks into the directory.
+    directory: bool,
+    /// Whether it verifies tokens.
+    tokens: bool,
 }
 
-const ALL: &[Builtin] =
-    &[Builtin { name: "anonymous" }, Builtin { name: "api-key" }, Builtin { name: "device" }, Builtin { name: "jwt" }];
+macro_rules! bundled {
+    ($name:literal, directory: $directory:literal, tokens: $tokens:literal) => {
+        Builtin {
+            name: $name,
+            component: include_bytes!(concat!("../../policies/prebuilt/", $name, ".wasm")),
+            directory: $directory,
+            tokens: $tokens,
+        }
+    };
+}
+
+const ALL: &[Builtin] = &[
+    bundled!("anonymous", directory: false, tokens: false),
+    bundled!("api-key", directory: true, tokens: false),
+    bundled!("device", directory: true, tokens: false),
+    bundled!("jwt", directory: true, tokens: true),
+];
+
+impl Builtin {
+    /// What it may use when its entry has no `allow`.
+    pub(crate) fn allow(&self) -> Allow {
+        Allow {
+            directory: self.directory.then_some(DirectoryAccess::Read),
+            keys: self.tokens.then(Vec::new),
+            ..Allow::default()
+        }
+    }
+}
 
 /// The one with this name.
 pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
@@ -18,4 +52,23 @@ pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
 /// All names, in order.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ALL.iter().map(|builtin| builtin.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn what_is_carried_is_what_the_manifest_lists() {
+        let manifest: serde_json::Value =
+            serde_json::from_str(include_str!("../../policies/prebuilt/manifest.json")).unwrap();
+        let listed = manifest["policies"].as_array().unwrap();
+        assert_eq!(listed.iter().map(|entry| entry["name"].as_str().unwrap()).collect::<Vec<_>>(), names().collect::<Vec<_>>());
+        for (entry, builtin) in listed.iter().zip(ALL) {
+            let digest: String = Sha256::digest(builtin.component).iter().map(|octet| format!("{octet:02x}")).collect();
+            assert_eq!(entry["sha256"], digest.as_str(), "{}", builtin.name);
+        }
+    }
 }

@@ -3,16 +3,25 @@
 //! `cli` reads the command line, `config` the configuration, `assemble` puts the rooms together, `reload` changes a
 //! running gateway. Everything else lives in the rooms' own crates.
 
+mod assemble;
 mod audit;
 mod builtin;
 mod cli;
 mod config;
 mod demo;
 mod files;
+mod listeners;
 mod logging;
+mod policies;
+mod reload;
 mod runtime_file;
+mod watch;
 
 use std::process::ExitCode;
+
+/// Small, quick under many threads, and frugal where thousands of connections come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cli::run().into()

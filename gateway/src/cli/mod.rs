@@ -1,9 +1,11 @@
 //! The command line: what can be asked of the program, and how it answers.
 
 mod check;
+mod compile;
 mod exit;
 mod out;
 mod remote;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -32,6 +34,9 @@ enum Command {
         /// The configuration.
         file: PathBuf,
     },
+    /// Compile a component from standard input to standard output.
+    #[command(hide = true)]
+    CompilePolicy,
 }
 
 /// What `serve` is told.
@@ -43,6 +48,9 @@ pub(crate) struct Serve {
     /// The data directory. Default: the configuration's `data`, or ./portcullis-data.
     #[arg(long, value_name = "DIR", env = "PORTCULLIS_DATA")]
     pub(crate) data: Option<PathBuf>,
+    /// Demo: take any free ports instead of the well-known ones.
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) any_port: bool,
 }
 
 /// Does what the command line says.
@@ -50,6 +58,8 @@ pub(crate) fn run() -> Exit {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Check { file }) => check::run(&file),
-        Some(Command::Serve(_)) | None => Exit::Failure,
+        Some(Command::CompilePolicy) => compile::run(),
+        Some(Command::Serve(serve)) => serve::run(&serve),
+        None => serve::run(&cli.serve),
     }
 }

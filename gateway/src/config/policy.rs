@@ -115,6 +115,19 @@ impl Read for Reuse {
 }
 
 impl PolicyEntry {
+    /// The entry of a built-in policy that the file does not mention.
+    pub(crate) fn of_builtin(name: &str) -> Self {
+        Self {
+            name: Located::nowhere(name.to_owned()),
+            source: Located::nowhere(Source::Builtin(name.to_owned())),
+            config: serde_json::Map::new(),
+            allow: None,
+            limits: PolicyLimits::default(),
+            mount: Vec::new(),
+            on_swap: OnSwap::Keep,
+        }
+    }
+
     pub(super) fn read_all(sections: Vec<Section<'_>>, base: &Path) -> Vec<Self> {
         sections.into_iter().filter_map(|section| Self::read(section, base)).collect()
     }

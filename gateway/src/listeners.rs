@@ -1,0 +1,174 @@
+//! From what the configuration says about MQTT listeners to what the rooms want to know, and the listeners that run.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_grant::Gatekeeper;
+use portcullis_net::{
+    BindError, Bound, ClientAuth, ConnectionHandler, ListenerSpec, Listening, Live, MqttHandler, MqttSettings, Rate, Tls,
+    TlsError, TlsHandle, TlsPurpose, TlsSpec, Transport, WebSocketSpec,
+};
+use portcullis_session::{ListenerRules, RefusedPublish};
+
+use crate::config::{self, Listener, PerSecond, Protocol};
+
+/// How long the connections of a listener that is gone may take to say good-bye.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Reads the certificate of a listener.
+///
+/// # Errors
+/// What is wrong with the files.
+pub(crate) fn load_tls(listener: &Listener) -> Result<Option<Tls>, TlsError> {
+    let Some(files) = &listener.tls else { return Ok(None) };
+    let purpose = match (listener.protocol, listener.transport.is_websocket()) {
+        (Protocol::Http, _) => TlsPurpose::Http,
+        (Protocol::Mqtt, true) => TlsPurpose::WebSocket,
+        (Protocol::Mqtt, false) => TlsPurpose::Mqtt,
+    };
+    let spec = TlsSpec {
+        cert: files.cert.value.clone(),
+        key: files.key.value.clone(),
+        client_ca: files.client_ca.as_ref().map(|path| path.value.clone()),
+        client_auth: match files.client_auth {
+            config::ClientAuth::None => ClientAuth::None,
+            config::ClientAuth::Optional => ClientAuth::Optional,
+            config::ClientAuth::Required => ClientAuth::Required,
+        },
+        purpose,
+    };
+    spec.load().map(Some)
+}
+
+/// The addresses and the transport of a listener, with what may change while it runs.
+pub(crate) fn spec(listener: &Listener, tls: Option<TlsHandle>) -> ListenerSpec {
+    let bind = listener.bind.iter().map(|address| address.value).collect();
+    let mut spec = ListenerSpec::new(&listener.name, bind, transport(listener.transport));
+    spec.live = live(listener, tls);
+    spec
+}
+
+/// What may change while a listener runs.
+pub(crate) fn live(listener: &Listener, tls: Option<TlsHandle>) -> Live {
+    let limits = &listener.limits;
+    let default = Live::default();
+    let rate = |rate: PerSecond| Rate { per_second: rate.0, burst: rate.0 };
+    Live {
+        tls,
+        websocket: WebSocketSpec { path: listener.path.clone(), origins: listener.origins.clone() },
+        handshake_timeout: limits.handshake.map_or(default.handshake_timeout, |time| time.0),
+        max_connections: limits.max_connections.map_or(default.max_connections, |number| number as usize),
+        connect_rate: limits.connect_rate.map(rate),
+        connect_rate_per_address: limits.connect_rate_per_address.map(rate),
+    }
+}
+
+fn transport(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
+        config::Transport::Ws => Transport::Ws,
+        config::Transport::Wss => Transport::Wss,
+    }
+}
+
+/// How the sessions of a listener are bounded.
+fn rules(listener: &Listener) -> ListenerRules {
+    let limits = &listener.limits;
+    let mut rules = ListenerRules::default();
+    let octets = |size: config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    if let Some(time) = limits.handshake {
+        rules.connect_timeout_ms = u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
+    }
+    if let Some(size) = limits.packet_size {
+        rules.max_packet = u32::try_from(size.0).unwrap_or(u32::MAX);
+    }
+    if let Some(time) = limits.keep_alive {
+        rules.keep_alive_max = u16::try_from(time.0.as_secs()).unwrap_or(u16::MAX);
+    }
+    if let Some(time) = limits.session_expiry {
+        rules.session_expiry_max = u32::try_from(time.0.as_secs()).unwrap_or(u32::MAX);
+    }
+    if let Some(number) = limits.receive_maximum {
+        rules.receive_maximum = number;
+        rules.max_in_flight = number;
+    }
+    if let Some(number) = limits.subscriptions {
+        rules.max_subscriptions = number as usize;
+    }
+    if let Some(number) = limits.queued_messages {
+        rules.mailbox.queued_messages = number as usize;
+    }
+    if let Some(size) = limits.queued_bytes {
+        rules.mailbox.queued_bytes = octets(size);
+    }
+    rules.strict_subscriptions = listener.strict;
+    rules.refused_publish = match listener.refused_publish {
+        config::RefusedPublish::Drop => RefusedPublish::AcknowledgeAndDrop,
+        config::RefusedPublish::Disconnect => RefusedPublish::Disconnect,
+    };
+    rules
+}
+
+/// What an MQTT listener's connections are judged by.
+pub(crate) fn settings(listener: &Listener, gatekeeper: Arc<dyn Gatekeeper>) -> MqttSettings {
+    MqttSettings { rules: Arc::new(rules(listener)), gatekeeper }
+}
+
+/// An MQTT listener at work.
+pub(crate) struct MqttListener {
+    handler: Arc<MqttHandler>,
+    tls: Option<TlsHandle>,
+    listening: Arc<Listening>,
+}
+
+impl MqttListener {
+    /// Begins to accept on addresses that were taken.
+    ///
+    /// # Errors
+    /// The runtime cannot watch a socket.
+    pub(crate) fn start(bound: Bound, tls: Option<TlsHandle>, handler: Arc<MqttHandler>) -> Result<Self, BindError> {
+        let speaks: Arc<dyn ConnectionHandler> = Arc::new(Arc::clone(&handler));
+        Ok(Self { listening: Arc::new(bound.serve(speaks)?), tls, handler })
+    }
+
+    /// The bound addresses.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        self.listening.local_addrs()
+    }
+
+    /// The listener itself, for its counters.
+    pub(crate) fn listening(&self) -> &Arc<Listening> {
+        &self.listening
+    }
+
+    /// Another certificate, other bounds, another chain: for connections that are made from now on, and for decisions
+    /// about those that live.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub(crate) fn update(&self, listener: &Listener, tls: Option<&Tls>, gatekeeper: Arc<dyn Gatekeeper>) -> Result<(), BindError> {
+        if let (Some(handle), Some(tls)) = (&self.tls, tls) {
+            handle.replace(tls);
+        }
+        self.listening.update(live(listener, self.tls.clone()))?;
+        self.handler.replace(settings(listener, gatekeeper));
+        Ok(())
+    }
+
+    /// Gives the addresses back; connections live on.
+    pub(crate) async fn stop_accepting(&self) {
+        self.listening.stop_accepting().await;
+    }
+
+    /// Has the connections say good-bye, and waits for them a little.
+    pub(crate) async fn drain(&self) {
+        self.listening.stop_accepting().await;
+        self.listening.stop_connections();
+        let left = self.listening.wait_until_idle(DRAIN).await;
+        if left > 0 {
+            tracing::warn!(listener = %self.listening.name(), left, "connections did not end in time and are cut");
+        }
+    }
+}

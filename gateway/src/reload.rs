@@ -1,0 +1,243 @@
+//! Changing a running gateway. A changed file, SIGHUP, the admin API and the command line all end here.
+//!
+//! Everything new is made aside first. What cannot be had new stays as it was, and the report says so: a broken policy
+//! must not keep a renewed certificate out. What is entirely new and cannot be had stops the reload before anything has
+//! changed.
+
+use std::sync::Arc;
+
+use portcullis_net::{Bound, MqttHandler, Tls, TlsHandle};
+use portcullis_policy::Chain;
+use portcullis_session::Control;
+
+use crate::assemble::Gateway;
+use crate::config::{Config, Listener, OnSwap, Protocol};
+use crate::listeners::{self, MqttListener};
+use crate::policies::{self, Candidate, Policies, PolicyError, Swapped};
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    /// What is different now, a sentence each.
+    pub(crate) done: Vec<String>,
+    /// What stayed as it was although the files say otherwise, and why.
+    pub(crate) kept: Vec<String>,
+}
+
+/// A configuration that was made ready and changes nothing yet.
+struct Prepared {
+    config: Config,
+    candidates: Vec<Candidate>,
+    tls: Vec<(String, Option<Tls>)>,
+    report: Report,
+}
+
+impl Gateway {
+    /// Loads one policy again from where it comes from, whether it changed or not.
+    ///
+    /// # Errors
+    /// The candidate is not fit to go live; the old one stays.
+    pub(crate) async fn reload_policy(&self, name: &str) -> Result<Swapped, PolicyError> {
+        let _turn = self.changing.lock().await;
+        if self.policies.load().get(name).is_none() {
+            return Err(PolicyError::Unknown(name.to_owned()));
+        }
+        let entry = policies::entry(&self.config.load(), name).ok_or_else(|| PolicyError::Unknown(name.to_owned()))?;
+        let loaded = Policies::load(&self.host, vec![entry]).await.into_iter().next();
+        let candidate = loaded.unwrap_or_else(|| Err(PolicyError::Interrupted(name.to_owned())))?;
+        let mut policies = Policies::clone(&self.policies.load());
+        let swapped = policies.put(candidate);
+        self.policies.store(Arc::new(policies));
+        self.tell(&swapped);
+        tracing::info!("{}", words(&swapped));
+        Ok(swapped)
+    }
+
+    /// Reads everything again: configuration, certificates, policies. Changes what is different.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or something new in it cannot be had. Nothing has changed then.
+    pub(crate) async fn reload(&self) -> Result<Report, String> {
+        let _turn = self.changing.lock().await;
+        let Prepared { config, candidates, tls, mut report } = self.prepare().await?;
+        let old = self.config.load_full();
+
+        let mut slots = Policies::clone(&self.policies.load());
+        let swapped: Vec<_> = candidates.into_iter().map(|candidate| slots.put(candidate)).collect();
+        slots.retain(&policies::used(&config));
+        let slots = Arc::new(slots);
+        self.policies.store(Arc::clone(&slots));
+        for swap in &swapped {
+            self.tell(swap);
+            report.done.push(words(swap));
+        }
+
+        for listener in config.listeners.iter().filter(|listener| listener.protocol == Protocol::Mqtt) {
+            let tls = tls.iter().find(|(name, _)| *name == listener.name.value).and_then(|(_, tls)| tls.as_ref());
+            self.put_listener(&old, listener, tls, slots.chain(listener), &mut report).await;
+        }
+        self.close_listeners(&config, &mut report).await;
+        self.level.set(&config.log.level);
+        report.kept.extend(only_at_start(&old, &config));
+        self.config.store(Arc::new(config));
+        Ok(report)
+    }
+
+    /// Reads and loads everything aside.
+    async fn prepare(&self) -> Result<Prepared, String> {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let config = read.map_err(|_| "the gateway stops".to_owned())?.map_err(|report| report.to_string())?;
+        let mut report = Report::default();
+        let live = self.policies.load_full();
+
+        let mut changed = Vec::new();
+        for entry in policies::used(&config).iter().filter_map(|name| policies::entry(&config, name)) {
+            if !live.is_current(&entry).await {
+                changed.push(entry);
+            }
+        }
+        let names: Vec<_> = changed.iter().map(|entry| entry.name.value.clone()).collect();
+        let mut candidates = Vec::new();
+        for (name, loaded) in names.into_iter().zip(Policies::load(&self.host, changed).await) {
+            match loaded {
+                Ok(candidate) => candidates.push(candidate),
+                Err(error) if live.get(&name).is_some() => report.kept.push(format!("{error}; the one before stays live")),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let mut tls = Vec::new();
+        for listener in config.listeners.iter().filter(|listener| listener.protocol == Protocol::Mqtt) {
+            let name = listener.name.value.clone();
+            match listeners::load_tls(listener) {
+                Ok(loaded) => tls.push((name, loaded)),
+                Err(why) if self.mqtt.lock().contains_key(&name) => {
+                    report.kept.push(format!("listener `{name}`: {why}; the certificate before stays in use"));
+                }
+                Err(why) => return Err(format!("listener `{name}`: {why}")),
+            }
+        }
+        Ok(Prepared { config, candidates, tls, report })
+    }
+
+    /// Changes a listener that runs, or opens one.
+    async fn put_listener(&self, old: &Config, listener: &Listener, tls: Option<&Tls>, chain: Chain, report: &mut Report) {
+        let name = &listener.name.value;
+        let running = self.mqtt.lock().get(name).cloned();
+        let before = old.listeners.iter().find(|before| before.name == listener.name);
+        let same_place = before.is_some_and(|before| before.bind == listener.bind && before.transport == listener.transport);
+        if let Some(running) = running.as_ref().filter(|_| same_place) {
+            self.look_again_after(listener, &chain);
+            match running.update(listener, tls, Arc::new(chain)) {
+                Ok(()) if before == Some(listener) => {}
+                Ok(()) => report.done.push(format!("listener `{name}` has new settings for connections from now on")),
+                Err(why) => report.kept.push(why.to_string()),
+            }
+            return;
+        }
+        // The old door is closed before the new one opens: they may share an address.
+        if let Some(running) = &running {
+            running.stop_accepting().await;
+        }
+        match self.open_listener(listener, tls, chain) {
+            Ok(opened) => {
+                self.mqtt.lock().insert(name.clone(), Arc::new(opened));
+                report.done.push(match &running {
+                    None => format!("listener `{name}` is open"),
+                    Some(_) => format!("listener `{name}` has moved; connections at its old address end"),
+                });
+            }
+            Err(why) => report.kept.push(format!("{why}; nobody new can come in there until the next reload")),
+        }
+        if let Some(running) = running {
+            tokio::spawn(async move { running.drain().await });
+        }
+    }
+
+    fn open_listener(&self, listener: &Listener, tls: Option<&Tls>, chain: Chain) -> Result<MqttListener, portcullis_net::BindError> {
+        let handle = tls.map(TlsHandle::new);
+        let bound = Bound::bind(listeners::spec(listener, handle.clone()))?;
+        let settings = listeners::settings(listener, Arc::new(chain));
+        let handler = MqttHandler::new(Arc::clone(&self.broker), Arc::clone(&self.wheel), settings);
+        MqttListener::start(bound, handle, handler)
+    }
+
+    /// Closes the listeners that the configuration no longer has.
+    async fn close_listeners(&self, config: &Config, report: &mut Report) {
+        let wanted = |name: &String| {
+            config.listeners.iter().any(|listener| listener.name.value == *name && listener.protocol == Protocol::Mqtt)
+        };
+        let gone: Vec<_> = {
+            let mut running = self.mqtt.lock();
+            let names: Vec<_> = running.keys().filter(|name| !wanted(name)).cloned().collect();
+            names.into_iter().filter_map(|name| Some((name.clone(), running.remove(&name)?))).collect()
+        };
+        for (name, listener) in gone {
+            listener.stop_accepting().await;
+            report.done.push(format!("listener `{name}` is closed; its connections end"));
+            tokio::spawn(async move { listener.drain().await });
+        }
+    }
+
+    /// Connections that were let in by a policy which no longer stands before their listener are looked at again.
+    fn look_again_after(&self, listener: &Listener, chain: &Chain) {
+        let stands = |policy: &str| chain.policies().iter().any(|slot| **slot.name() == *policy);
+        self.broker.request_where(&Control::Reevaluate, |facts, grant| {
+            *facts.listener == *listener.name.value && !stands(&grant.policy.name)
+        });
+    }
+
+    /// Does with live connections what the policy's entry says.
+    fn tell(&self, swapped: &Swapped) {
+        if swapped.on_swap == OnSwap::Reauthenticate && swapped.before.is_some() {
+            self.broker.request_where(&Control::Reevaluate, |_, grant| *grant.policy.name == *swapped.name);
+        }
+    }
+}
+
+/// What a swap did, as a sentence.
+pub(crate) fn words(swapped: &Swapped) -> String {
+    let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
+    match &swapped.before {
+        None => format!("policy `{}` is live ({})", swapped.name, short(&swapped.now)),
+        Some(before) if *before == swapped.now => format!("policy `{}` is live again ({})", swapped.name, short(before)),
+        Some(before) => format!("policy `{}` was replaced ({} by {})", swapped.name, short(before), short(&swapped.now)),
+    }
+}
+
+/// What a running gateway cannot change.
+fn only_at_start(old: &Config, new: &Config) -> Vec<String> {
+    let changed = [
+        (old.data != new.data, "`data`"),
+        (old.workers != new.workers, "`workers`"),
+        (old.keys != new.keys, "`[[key]]`"),
+        (old.admin != new.admin, "`[admin]`"),
+        (old.log.format != new.log.format, "`log.format`"),
+    ];
+    changed
+        .into_iter()
+        .filter_map(|(changed, key)| changed.then(|| format!("{key} has changed; that takes effect at the next start")))
+        .collect()
+}
+
+impl Gateway {
+    /// [`Gateway::reload`], with what came of it in the log.
+    pub(crate) async fn reload_and_log(&self, why: &str) {
+        match self.reload().await {
+            Ok(report) => {
+                for sentence in &report.done {
+                    tracing::info!("{sentence}");
+                }
+                for sentence in &report.kept {
+                    tracing::warn!("{sentence}");
+                }
+                if report.kept.is_empty() {
+                    tracing::info!("reloaded, because {why}");
+                } else {
+                    tracing::warn!("reloaded in part, because {why}; the lines above say what stayed as it was");
+                }
+            }
+            Err(error) => tracing::error!("nothing was reloaded, although {why}: {error}"),
+        }
+    }
+}
