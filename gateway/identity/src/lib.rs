@@ -7,6 +7,8 @@
 //!
 //! This room does not know policies, MQTT, or what a scheme makes of an entry.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod directory;
 mod error;
 mod keyring;

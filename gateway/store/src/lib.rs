@@ -17,6 +17,8 @@
 //! A further kind of data is a file in `tables/`, a variant of `batch::Operation`, a field of `tables::Tables` and a
 //! migration in `schema`. This room does not know what the bytes mean.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod batch;
 mod clock;
 mod error;

@@ -1,5 +1,7 @@
 //! Many callers share a transaction and a sync; the queue between them is bounded; tickets work for threads and futures.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! Namespaces of keys and values: bounds, time to live, quota, and any sequence of operations against a simple model.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::HashMap;
 use std::thread;
 

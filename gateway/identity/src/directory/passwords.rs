@@ -2,6 +2,8 @@
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use parking_lot::{Condvar, Mutex};
 
 use super::check::invalid;
@@ -64,19 +66,15 @@ impl Passwords {
     pub(super) fn new(cost: PasswordCost, length: std::ops::RangeInclusive<usize>) -> Result<Self, DirectoryError> {
         let params = Params::new(cost.memory_kib, cost.passes, 1, None)
             .map_err(|error| invalid("password-cost", &format!("cannot be used: {error}")))?;
-        let mut passwords = Self {
+        Ok(Self {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             length,
-            nobody: String::new(),
+            nobody: nobody(cost)?,
             gate: Mutex::default(),
             freed: Condvar::new(),
             // Half the processors: the other half keeps moving messages.
             at_once: std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
-        };
-        let mut nobody = [0; 32];
-        random::fill(&mut nobody)?;
-        passwords.nobody = passwords.hash_now(&nobody)?;
-        Ok(passwords)
+        })
     }
 
     /// Waits for a turn. None: too many wait already.
@@ -132,6 +130,17 @@ impl Passwords {
         let salt = SaltString::encode_b64(&salt).map_err(failed)?;
         Ok(self.argon2.hash_password(password, &salt).map_err(failed)?.to_string())
     }
+}
+
+/// The hash of no password that anybody knows: random octets in the place of a hash cost as much to compare with, and
+/// nothing to make, so that the gateway starts at once.
+fn nobody(cost: PasswordCost) -> Result<String, DirectoryError> {
+    let (mut salt, mut hash) = ([0; 16], [0; 32]);
+    random::fill(&mut salt)?;
+    random::fill(&mut hash)?;
+    let PasswordCost { memory_kib, passes } = cost;
+    let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+    Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${hash}"))
 }
 
 /// An imported hash must not cost more memory or time than we would choose ourselves: at most 256 MiB, 16 passes.

@@ -23,7 +23,7 @@ pub(crate) enum SigningKey {
     P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     /// The secret is kept beside the HMAC key, for checking.
-    Secret(hmac::Key, Zeroizing<Vec<u8>>),
+    Secret(Box<hmac::Key>, Zeroizing<Vec<u8>>),
 }
 
 /// Octets of an HMAC secret: at least those of the hash (RFC 7518 §3.2).
@@ -94,7 +94,7 @@ impl SigningKey {
                 octets.len()
             )));
         }
-        Ok(Self::Secret(hmac::Key::new(hmac::HMAC_SHA256, octets), Zeroizing::new(octets.to_vec())))
+        Ok(Self::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, octets)), Zeroizing::new(octets.to_vec())))
     }
 
     fn from_sec1(der: &[u8]) -> Result<Self, KeyError> {

@@ -1,0 +1,157 @@
+//! Passwords: who gets in, who is slowed, and that nobody learns who exists.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::net::IpAddr;
+use std::thread;
+
+use common::*;
+use portcullis_identity::*;
+
+const RIGHT: UserSelector<'static> = UserSelector::Email("ada@example.org");
+const NOBODY: UserSelector<'static> = UserSelector::Email("nobody@example.org");
+
+fn address(last: u8) -> Option<IpAddr> {
+    Some(IpAddr::from([192, 0, 2, last]))
+}
+
+fn check(directory: &Directory, who: UserSelector<'_>, password: &[u8], from: u8) -> Result<(), PasswordError> {
+    directory.verify_password(who, password, address(from)).map(drop)
+}
+
+#[test]
+fn the_right_password_lets_in_by_any_name() {
+    let Home { directory, .. } = memory();
+    let made = directory.create_user(user("ada")).unwrap();
+    for who in [RIGHT, UserSelector::Id(&made.id), UserSelector::Name { name: "ada", domain_id: DEFAULT_DOMAIN }] {
+        assert_eq!(directory.verify_password(who, PASSWORD, None).unwrap(), made);
+    }
+    for wrong in [&b""[..], b"correct horse batter", b"Correct horse battery", &[0xFF; 9]] {
+        assert_eq!(check(&directory, RIGHT, wrong, 1), Err(PasswordError::Wrong));
+        directory.unlock_user(&made.id);
+    }
+    assert_eq!(check(&directory, RIGHT, &vec![b'x'; 1 << 20], 2), Err(PasswordError::Wrong));
+}
+
+#[test]
+fn a_new_password_replaces_the_old_one() {
+    let Home { directory, .. } = memory();
+    let made = directory.create_user(user("ada")).unwrap();
+    directory.set_password_expiry(&made.id, Some(NOW)).unwrap();
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 1), Err(PasswordError::Expired(NOW)));
+    directory.set_password(&made.id, b"another password").unwrap();
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 1), Err(PasswordError::Wrong));
+    assert_eq!(check(&directory, RIGHT, b"another password", 1), Ok(()));
+    assert_eq!(directory.set_password("nobody", b"another password").unwrap_err(), DirectoryError::NotFound);
+    directory.set_user_enabled(&made.id, false).unwrap();
+    assert_eq!(check(&directory, RIGHT, b"another password", 1), Err(PasswordError::Disabled));
+    assert_eq!(
+        check(&directory, RIGHT, b"wrong", 1),
+        Err(PasswordError::Wrong),
+        "only the right password is told more"
+    );
+}
+
+#[test]
+fn those_who_exist_and_those_who_do_not_are_answered_and_locked_alike() {
+    let Home { directory, hand, .. } = memory();
+    directory.create_user(user("ada")).unwrap();
+    let story = |who, from| -> Vec<_> { (0..5).map(|_| check(&directory, who, b"guess", from)).collect() };
+    let known = story(RIGHT, 1);
+    let unknown = story(NOBODY, 2);
+    let locked = Err(PasswordError::Locked(NOW + 300));
+    assert_eq!(known, [vec![Err(PasswordError::Wrong); 3], vec![locked.clone(); 2]].concat());
+    assert_eq!(known, unknown);
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 3), locked, "the right one is not looked at either");
+    hand.advance_ms(300_000);
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 3), Ok(()));
+    assert_eq!(check(&directory, NOBODY, PASSWORD, 4), Err(PasswordError::Wrong));
+}
+
+#[test]
+fn looking_for_nobody_costs_a_hash_as_well() {
+    let (clock, _hand) = portcullis_store::Clock::manual(NOW * 1000);
+    let store = portcullis_store::Store::in_memory(portcullis_store::Options::default()).unwrap();
+    let cost = PasswordCost { memory_kib: 8 * 1024, passes: 2 };
+    let lock_out = LockOut { after: 1000, per_address: 1000, ..LOCK_OUT };
+    let directory =
+        Directory::open(store, DirectoryOptions { password_cost: cost, lock_out, ..options(clock) }).unwrap();
+    directory.create_user(user("ada")).unwrap();
+    // The quickest of several is what the work itself takes, whatever else the machine does.
+    let quickest = |who| {
+        (0..8)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                assert_eq!(check(&directory, who, b"guess", 1), Err(PasswordError::Wrong));
+                start.elapsed()
+            })
+            .min()
+            .unwrap()
+    };
+    let (known, unknown) = (quickest(RIGHT), quickest(NOBODY));
+    assert!(unknown * 3 > known && known * 3 > unknown, "{known:?} against {unknown:?}");
+}
+
+#[test]
+fn the_right_password_forgets_the_wrong_ones() {
+    let Home { directory, .. } = memory();
+    let made = directory.create_user(user("ada")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(check(&directory, RIGHT, b"guess", 1), Err(PasswordError::Wrong));
+        assert_eq!(check(&directory, UserSelector::Id(&made.id), PASSWORD, 1), Ok(()));
+    }
+    for _ in 0..3 {
+        assert_eq!(check(&directory, RIGHT, b"guess", 2), Err(PasswordError::Wrong));
+    }
+    assert!(matches!(check(&directory, UserSelector::Id(&made.id), PASSWORD, 3), Err(PasswordError::Locked(_))));
+    directory.unlock_user(&made.id);
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 3), Ok(()));
+}
+
+#[test]
+fn an_address_that_guesses_at_many_is_slowed() {
+    let Home { directory, hand, .. } = memory();
+    directory.create_user(user("ada")).unwrap();
+    for n in 0..5 {
+        let who = format!("user{n}@example.org");
+        assert_eq!(check(&directory, UserSelector::Email(&who), b"guess", 1), Err(PasswordError::Wrong));
+    }
+    hand.advance_ms(20_000);
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 1), Err(PasswordError::RateLimited(40)));
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 2), Ok(()), "others are not");
+    hand.advance_ms(40_000);
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 1), Ok(()));
+}
+
+#[test]
+fn guessing_in_parallel_gains_no_guesses_beyond_those_already_running() {
+    let Home { directory, .. } = memory();
+    directory.create_user(user("ada")).unwrap();
+    let threads: Vec<_> = (0..40)
+        .map(|n| {
+            let directory = directory.clone();
+            thread::spawn(move || check(&directory, RIGHT, b"guess", n))
+        })
+        .collect();
+    let answers: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    let looked_at = answers.iter().filter(|answer| **answer == Err(PasswordError::Wrong)).count();
+    let at_once = thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
+    assert!((3..3 + at_once).contains(&looked_at), "{looked_at} of {answers:?}");
+}
+
+#[test]
+fn no_password_is_in_the_file() {
+    let data = tempfile::tempdir().unwrap();
+    {
+        let Home { directory, .. } = on_disk(data.path());
+        directory.create_user(user("ada")).unwrap();
+        assert!(!directory.export(true).unwrap().contains("correct horse"));
+        assert!(directory.export(true).unwrap().contains("$argon2id$"));
+        assert!(!directory.export(false).unwrap().contains("argon2"));
+    }
+    let file = std::fs::read(data.path().join("portcullis.redb")).unwrap();
+    assert!(file.windows(10).any(|w| w == b"$argon2id$"), "the hash is there, so the search would find the password");
+    assert!(!file.windows(PASSWORD.len()).any(|w| w == PASSWORD));
+}
