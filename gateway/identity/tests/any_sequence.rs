@@ -110,6 +110,15 @@ proptest! {
         let live = &home.directory;
         let reread = Directory::open(home.store.clone(), options(home.store.clock().clone())).unwrap();
         prop_assert_eq!(live.export(true).unwrap(), reread.export(true).unwrap());
+        for n in 0..4 {
+            let (name, email, fingerprint) = (format!("u{n}"), format!("u{n}@example.org"), format!("{n:02x}").repeat(32));
+            let by_name = UserSelector::Name { name: &name, domain_id: DEFAULT_DOMAIN };
+            for by in [by_name, UserSelector::Email(&email)] {
+                prop_assert_eq!(live.find_user(by), reread.find_user(by), "an index that was left behind");
+            }
+            let by = DeviceSelector::Fingerprint(&fingerprint);
+            prop_assert_eq!(live.find_device(by), reread.find_device(by), "an index that was left behind");
+        }
         for directory in [live, &reread] {
             for user in directory.list_users(None, 100) {
                 let by_name = UserSelector::Name { name: &user.name, domain_id: &user.domain_id };

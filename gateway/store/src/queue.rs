@@ -79,15 +79,39 @@ impl Queue {
         if !state.waiting.is_empty() && state.size + size > self.limit {
             return Err(Refusal::Busy(batch));
         }
+        self.take(&mut state, batch, durability, completion);
+        Ok(())
+    }
+
+    /// Takes a batch whatever waits.
+    pub(crate) fn push_always(
+        &self,
+        batch: Batch,
+        durability: Durability,
+        completion: &Arc<Completion>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        if let Some(why) = &state.stopped {
+            return Err(why.clone());
+        }
+        self.take(&mut state, batch, durability, completion);
+        Ok(())
+    }
+
+    fn take(&self, state: &mut State, batch: Batch, durability: Durability, completion: &Arc<Completion>) {
+        let size = batch.size();
         state.size += size;
         let first = state.waiting.is_empty();
         let completion = Arc::clone(completion);
         state.waiting.push_back(Submission { operations: batch.operations, size, durability, completion });
-        drop(state);
         if first {
             self.filled.notify_one();
         }
-        Ok(())
+    }
+
+    /// Whether more waits than the limit.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.state.lock().size > self.limit
     }
 
     /// Blocks until something waits, the deadline comes, or the queue is closed.

@@ -12,7 +12,7 @@ use crate::tables::{self, Fault, meta};
 pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// In order, from version 0.
-pub(crate) const MIGRATIONS: &[Migration] = &[tables::create];
+pub(crate) const MIGRATIONS: &[Migration] = &[tables::create, tables::sessions::create];
 
 /// The version that this build writes and reads.
 pub const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -16,8 +16,9 @@ use crate::key_value::KeyValue;
 use crate::open::{self, Opened};
 use crate::options::{Durability, Options};
 use crate::queue::{Queue, Refusal};
+use crate::tables::sessions::SessionRow;
 use crate::tables::{self, Fault};
-use crate::ticket::{Answer, Completion, Outcome, Room, Ticket};
+use crate::ticket::{Answer, Completion, Outcome, Room, Ticket, written};
 use crate::writer::{Counters, Writer};
 
 /// A store. Cheap to clone; the file is closed when the last handle is dropped, after all that was handed in is on
@@ -101,7 +102,7 @@ impl Store {
 
     /// As [`Store::submit`], as durable as this says.
     pub fn submit_with(&self, batch: Batch, durability: Durability) -> Ticket<()> {
-        self.hand_in(batch, durability, done)
+        self.hand_in(batch, durability, written)
     }
 
     /// As [`Store::submit_with`], but a batch that finds no room is given back; wait for [`Store::room`] then.
@@ -111,10 +112,41 @@ impl Store {
     pub fn try_submit(&self, batch: Batch, durability: Durability) -> Result<Ticket<()>, Batch> {
         let completion = Completion::new();
         match self.0.queue.push(batch, durability, &completion) {
-            Ok(()) => Ok(Ticket::pending(completion, done)),
+            Ok(()) => Ok(Ticket::pending(completion, written)),
             Err(Refusal::Busy(batch)) => Err(batch),
             Err(Refusal::Stopped(why)) => Ok(Ticket::refused(why)),
         }
+    }
+
+    /// Hands in a batch and has `then` called when it is written, or is not: on the writer's thread, in the order of the
+    /// batches, so it must be quick. A batch is taken whatever waits already; who hands in more than the store can
+    /// write looks at [`Store::is_crowded`] and waits.
+    ///
+    /// Where the durability does not promise the disk, `then` is called when the engine has it.
+    pub fn submit_then(
+        &self,
+        batch: Batch,
+        durability: Durability,
+        then: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        let completion = Completion::calling(Box::new(then));
+        if let Err(why) = self.0.queue.push_always(batch, durability, &completion) {
+            completion.complete(Err(why.into()));
+        }
+    }
+
+    /// Whether more waits to be written than [`Options::queue`] allows.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.0.queue.is_crowded()
+    }
+
+    /// Visits sessions, what belongs to them, and retained messages, as they were last committed.
+    ///
+    /// # Errors
+    /// The file could not be read.
+    pub fn visit_sessions(&self, see: impl FnMut(SessionRow<'_>)) -> Result<(), StoreError> {
+        self.read(|transaction| tables::sessions::visit(transaction, see))
     }
 
     /// Done when the queue is half empty, or the store is closed.
@@ -152,7 +184,7 @@ impl Store {
     pub fn sweep(&self, limit: u32) -> Ticket<u64> {
         self.hand_in(Batch::single(Operation::Sweep(limit)), Durability::None, |outcome| match outcome {
             Ok(Answer::Count(count)) => Ok(count),
-            other => done(other).map(|()| 0),
+            other => written(other).map(|()| 0),
         })
     }
 
@@ -233,13 +265,5 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-fn done(outcome: Outcome) -> Result<(), StoreError> {
-    match outcome {
-        Ok(_) => Ok(()),
-        Err(KeyValueError::Store(why)) => Err(why),
-        Err(other) => Err(StoreError::Failed(other.to_string().into())),
     }
 }

@@ -21,21 +21,35 @@ pub(crate) enum Answer {
 
 pub(crate) type Outcome = Result<Answer, KeyValueError>;
 
-#[derive(Debug)]
+/// What is called when a batch is written, or is not.
+pub(crate) type Callback = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
 enum Progress {
+    /// Nobody waits: somebody is to be called.
+    Calling(Callback),
     Waiting(Option<Waker>),
     Done(Outcome),
     Taken,
 }
 
 /// Where the writer leaves the outcome and the ticket picks it up.
-#[derive(Debug)]
 pub(crate) struct Completion {
     progress: Mutex<Progress>,
     done: Condvar,
 }
 
+impl std::fmt::Debug for Completion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Completion")
+    }
+}
+
 impl Completion {
+    /// One that calls instead of being asked.
+    pub(crate) fn calling(callback: Callback) -> Arc<Self> {
+        Arc::new(Self { progress: Mutex::new(Progress::Calling(callback)), done: Condvar::new() })
+    }
+
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { progress: Mutex::new(Progress::Waiting(None)), done: Condvar::new() })
     }
@@ -43,14 +57,20 @@ impl Completion {
     /// The first outcome counts.
     pub(crate) fn complete(&self, outcome: Outcome) {
         let mut progress = self.progress.lock();
-        if let Progress::Waiting(waker) = &mut *progress {
-            let waker = waker.take();
-            *progress = Progress::Done(outcome);
-            drop(progress);
-            self.done.notify_all();
-            if let Some(waker) = waker {
-                waker.wake();
+        match std::mem::replace(&mut *progress, Progress::Taken) {
+            Progress::Calling(callback) => {
+                drop(progress);
+                callback(written(outcome));
             }
+            Progress::Waiting(waker) => {
+                *progress = Progress::Done(outcome);
+                drop(progress);
+                self.done.notify_all();
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            other => *progress = other,
         }
     }
 
@@ -63,7 +83,7 @@ impl Completion {
                 *progress = Progress::Waiting(Some(waker));
                 Poll::Pending
             }
-            Progress::Taken => Poll::Pending,
+            Progress::Taken | Progress::Calling(_) => Poll::Pending,
         }
     }
 
@@ -73,11 +93,20 @@ impl Completion {
             match std::mem::replace(&mut *progress, Progress::Taken) {
                 Progress::Done(outcome) => return outcome,
                 // Taken before: only a ticket that was polled to its end and then waited for.
-                Progress::Taken => return Err(StoreError::Closed.into()),
+                Progress::Taken | Progress::Calling(_) => return Err(StoreError::Closed.into()),
                 waiting @ Progress::Waiting(_) => *progress = waiting,
             }
             self.done.wait(&mut progress);
         }
+    }
+}
+
+/// What an outcome says to those who only want to know whether it was written.
+pub(crate) fn written(outcome: Outcome) -> Result<(), StoreError> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(KeyValueError::Store(why)) => Err(why),
+        Err(other) => Err(StoreError::Failed(other.to_string().into())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one thread that writes: takes what waits, applies it in one transaction, syncs once, tells everybody.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::options::Durability;
 use crate::queue::{Queue, Submission, Work};
-use crate::tables::{Fault, Tables, key_value};
+use crate::tables::{Fault, Tables, key_value, sessions};
 use crate::ticket::Outcome;
 
 /// Octets that may wait for a sync under [`Durability::None`].
@@ -137,6 +138,7 @@ impl Writer {
         transaction.set_durability(if sync { redb::Durability::Immediate } else { redb::Durability::None })?;
         let mut outcomes = Vec::with_capacity(submissions.len());
         let mut tables = Tables::new(&transaction, self.clock.now_ms());
+        tables.skip_queued(done_with(&submissions))?;
         for operations in submissions {
             outcomes.push(tables.apply(operations)?);
         }
@@ -174,4 +176,15 @@ impl Writer {
         }
         false
     }
+}
+
+/// Messages of sessions that this group deletes.
+fn done_with(submissions: &[Vec<Operation>]) -> HashSet<(u64, u64)> {
+    let changes = submissions.iter().flatten();
+    changes
+        .filter_map(|operation| match operation {
+            Operation::Session(sessions::Change::DeleteQueued { session, sequence }) => Some((*session, *sequence)),
+            _ => None,
+        })
+        .collect()
 }

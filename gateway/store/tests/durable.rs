@@ -166,7 +166,7 @@ fn an_octet_changed_anywhere_is_reported_or_does_not_matter() {
     let intact = entries(&open(data.path()).unwrap(), "user");
     let mut reported = 0;
     // Every octet of the header, then ever other places across the pages.
-    let places = (0..320).chain((320..whole.len()).step_by(whole.len() / 400 | 1));
+    let places = (0..320).chain((320..whole.len()).step_by((whole.len() / 400) | 1));
     for at in places {
         let mut changed = whole.clone();
         changed[at] ^= 0x10;

@@ -3,6 +3,9 @@
 pub(crate) mod directory;
 pub(crate) mod key_value;
 pub(crate) mod meta;
+pub(crate) mod sessions;
+
+use std::collections::HashSet;
 
 use redb::{ReadTransaction, TableError, WriteTransaction};
 
@@ -34,11 +37,20 @@ pub(crate) struct Tables<'t> {
     directory: Option<directory::Writing<'t>>,
     key_value: Option<key_value::Writing<'t>>,
     meta: Option<meta::Writing<'t>>,
+    sessions: Option<sessions::Writing<'t>>,
 }
 
 impl<'t> Tables<'t> {
     pub(crate) fn new(transaction: &'t WriteTransaction, now_ms: u64) -> Self {
-        Self { transaction, now_ms, directory: None, key_value: None, meta: None }
+        Self { transaction, now_ms, directory: None, key_value: None, meta: None, sessions: None }
+    }
+
+    /// Tells of messages that are done with before the transaction ends; see [`sessions::Writing::skip`].
+    pub(crate) fn skip_queued(&mut self, done: HashSet<(u64, u64)>) -> Result<(), Fault> {
+        if !done.is_empty() {
+            opened(&mut self.sessions, || sessions::Writing::open(self.transaction))?.skip(done);
+        }
+        Ok(())
     }
 
     /// Applies a batch. The inner error is the caller's and nothing was changed; the outer one ends the transaction.
@@ -61,6 +73,10 @@ impl<'t> Tables<'t> {
             }
             Operation::Meta(change) => {
                 opened(&mut self.meta, || meta::Writing::open(self.transaction))?.apply(&change)?;
+                Ok(Ok(Answer::Done))
+            }
+            Operation::Session(change) => {
+                opened(&mut self.sessions, || sessions::Writing::open(self.transaction))?.apply(change)?;
                 Ok(Ok(Answer::Done))
             }
             Operation::KeyValue(change) => self.key_value()?.apply(change),
