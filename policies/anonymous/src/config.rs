@@ -9,8 +9,7 @@ use policy_support::wit::types::Limit;
 /// JSON Schema of the configuration.
 pub const SCHEMA: &str = include_str!("../config.schema.json");
 
-const GRAMMAR: Grammar =
-    Grammar { vocabulary: Vocabulary { names: &["client-id"], families: &[] }, roles: false };
+const GRAMMAR: Grammar = Grammar { vocabulary: Vocabulary { names: &["client-id"], families: &[] }, roles: false };
 
 /// Everything, except topics that begin with `$`: a filter that begins with a wildcard does not match those.
 const RULES: &str = r##"{"rules": [{"actions": ["publish", "subscribe", "retain", "will"], "filter": "#"}]}"##;

@@ -99,14 +99,12 @@ fn owner(key: &Key) -> Result<Owner<'_>, Denial> {
 }
 
 /// `client_id`: none where it is not on MQTT.
-fn admit(
-    gateway: &impl Gateway,
-    config: &Config,
-    offer: &Offer,
-    client_id: Option<&str>,
-) -> Result<Grant, Denial> {
+fn admit(gateway: &impl Gateway, config: &Config, offer: &Offer, client_id: Option<&str>) -> Result<Grant, Denial> {
     if offer.kind == Kind::Reset && !config.reset_keys {
-        return Err(deny(DenyReason::NotAuthorized, "reset keys are not admitted here: `reset-keys = true` admits them"));
+        return Err(deny(
+            DenyReason::NotAuthorized,
+            "reset keys are not admitted here: `reset-keys = true` admits them",
+        ));
     }
     let key = gateway
         .find_key(&offer.secret)?

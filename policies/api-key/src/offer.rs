@@ -54,7 +54,11 @@ pub struct Offer {
 ///
 /// # Errors
 /// It offers a key of ours that cannot be one, or contradicts itself.
-pub fn find(gateway: &impl Gateway, connection: &Connection, credentials: &Credentials) -> Result<Option<Offer>, Denial> {
+pub fn find(
+    gateway: &impl Gateway,
+    connection: &Connection,
+    credentials: &Credentials,
+) -> Result<Option<Offer>, Denial> {
     let has_request = bearer::has_request(connection);
     let found = if let Some(method) = &credentials.method {
         if method != METHOD {
@@ -138,7 +142,10 @@ mod tests {
         assert_eq!(ask(&bearer, &http(), &empty), found(Kind::Secret, SECRET, None));
         let own = Fake::default().with_header("x-api-key", RESET).with_header("x-on-behalf-of", "bob");
         assert_eq!(ask(&own, &http(), &empty), found(Kind::Reset, RESET, Some("bob")));
-        assert_eq!(ask(&own, &connection("wss"), &credentials("c", Some("bob"), None)), found(Kind::Reset, RESET, Some("bob")));
+        assert_eq!(
+            ask(&own, &connection("wss"), &credentials("c", Some("bob"), None)),
+            found(Kind::Reset, RESET, Some("bob"))
+        );
         assert_eq!(ask(&own, &connection("wss"), &credentials("c", Some("ann"), None)), Err(DenyReason::Malformed));
         assert_eq!(ask(&own, &connection("tls"), &credentials("c", Some("ann"), None)), Ok(None));
 
@@ -154,9 +161,11 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let two = Fake::default().with_header("authorization", &format!("Bearer {SECRET}")).with_header("x-api-key", RESET);
+        let two =
+            Fake::default().with_header("authorization", &format!("Bearer {SECRET}")).with_header("x-api-key", RESET);
         assert_eq!(ask(&two, &http(), &credentials("", None, None)), Err(DenyReason::Malformed));
-        let same = Fake::default().with_header("authorization", &format!("Bearer {SECRET}")).with_header("x-api-key", SECRET);
+        let same =
+            Fake::default().with_header("authorization", &format!("Bearer {SECRET}")).with_header("x-api-key", SECRET);
         assert_eq!(ask(&same, &http(), &credentials("", None, None)), found(Kind::Secret, SECRET, None));
     }
 
@@ -167,7 +176,10 @@ mod tests {
             assert_eq!(ask(&gateway, &connection("wss"), &credentials("c", Some("u"), Some(password))), Ok(None));
         }
         for password in ["sk_", "rk_short", &format!("{SECRET}/"), &format!("sk_{}", "a".repeat(126))] {
-            assert_eq!(ask(&gateway, &connection("tcp"), &credentials("c", Some("u"), Some(password))), Err(DenyReason::BadCredentials));
+            assert_eq!(
+                ask(&gateway, &connection("tcp"), &credentials("c", Some("u"), Some(password))),
+                Err(DenyReason::BadCredentials)
+            );
         }
         assert_eq!(gateway.calls.get(), 0);
     }

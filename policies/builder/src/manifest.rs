@@ -79,7 +79,8 @@ impl Manifest {
 
     pub(crate) fn read(directory: &Path) -> Result<Self, Box<dyn Error>> {
         let file = directory.join(FILE);
-        let text = std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let text =
+            std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         let value = serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", file.display()))?;
         Self::from_json(&value).ok_or_else(|| format!("{} is not a manifest of policies", file.display()).into())
     }
@@ -91,13 +92,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let entry = Entry {
-            name: "jwt".into(),
-            version: "0.1.0".into(),
-            size: 3,
-            sha256: "ab".into(),
-            sources: "cd".into(),
-        };
+        let entry =
+            Entry { name: "jwt".into(), version: "0.1.0".into(), size: 3, sha256: "ab".into(), sources: "cd".into() };
         let manifest = Manifest { rustc: "rustc 1".into(), policies: vec![entry] };
         assert_eq!(Manifest::from_json(&manifest.to_json()), Some(manifest));
         assert_eq!(Manifest::from_json(&serde_json::json!({ "policies": [{}] })), None);

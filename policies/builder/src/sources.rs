@@ -64,7 +64,8 @@ fn counts(name: &str) -> bool {
 pub(crate) fn version(root: &Path) -> Result<String, Box<dyn Error>> {
     let file = root.join("policies/Cargo.toml");
     let text = std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    let line = text.lines().skip_while(|line| *line != "[workspace.package]").find_map(|l| l.strip_prefix("version = "));
+    let line =
+        text.lines().skip_while(|line| *line != "[workspace.package]").find_map(|l| l.strip_prefix("version = "));
     line.map(|value| value.trim_matches('"').to_owned())
         .ok_or_else(|| format!("{} has no version", file.display()).into())
 }

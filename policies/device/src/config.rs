@@ -10,10 +10,7 @@ use policy_support::wit::types::Limit;
 pub const SCHEMA: &str = include_str!("../config.schema.json");
 
 const GRAMMAR: Grammar = Grammar {
-    vocabulary: Vocabulary {
-        names: &["device", "device-id", "client-id", "app", "owner"],
-        families: &["attribute."],
-    },
+    vocabulary: Vocabulary { names: &["device", "device-id", "client-id", "app", "owner"], families: &["attribute."] },
     roles: false,
 };
 

@@ -28,7 +28,7 @@ pub fn authenticate(
     let unknown = match by_certificate(gateway, config, connection, credentials)? {
         Certified::As(device, proof) => {
             check_names(connection, credentials, &device)?;
-            return grant(gateway, config, device, &credentials.client_id, Some(proof)).map(Some);
+            return grant(gateway, config, *device, &credentials.client_id, Some(proof)).map(Some);
         }
         Certified::ByNobody => None,
         Certified::Unknown(fingerprint) => Some(fingerprint),
@@ -88,7 +88,7 @@ fn by_username(
 /// Whose certificate a client has.
 enum Certified {
     /// A device's.
-    As(Device, Proof),
+    As(Box<Device>, Proof),
     /// There is none, or it is not to be looked at.
     ByNobody,
     /// No device's. The fingerprint.
@@ -111,7 +111,7 @@ fn by_certificate(
         None => Ok(Certified::Unknown(proof.fingerprint)),
         // Whoever sends a bearer token says that it, and not the certificate, is who they are.
         Some(_) if offers_header(gateway, connection) => Ok(Certified::ByNobody),
-        Some(device) if device.credential == "x509" => Ok(Certified::As(device, proof)),
+        Some(device) if device.credential == "x509" => Ok(Certified::As(Box::new(device), proof)),
         Some(device) => Err(deny(
             DenyReason::BadCredentials,
             format!("the device {} has a certificate, but logs in by {}", device.id, device.credential),
@@ -189,11 +189,11 @@ pub fn renew(gateway: &impl Gateway, config: &Config, state: &[u8]) -> Result<Gr
     if !client_id.is_empty() && client_id != device.client_id {
         return Err(deny(DenyReason::ClientIdNotValid, format!("the device {id} has another client id now")));
     }
-    if let Some(proof) = &proof {
-        if owner(gateway, proof, &device.client_id)?.is_none_or(|owner| owner.id != device.id) {
-            let detail = format!("the certificate {} is no longer that of the device {id}", proof.fingerprint);
-            return Err(deny(DenyReason::BadCredentials, detail));
-        }
+    if let Some(proof) = &proof
+        && owner(gateway, proof, &device.client_id)?.is_none_or(|owner| owner.id != device.id)
+    {
+        let detail = format!("the certificate {} is no longer that of the device {id}", proof.fingerprint);
+        return Err(deny(DenyReason::BadCredentials, detail));
     }
     grant(gateway, config, device, &client_id, proof)
 }

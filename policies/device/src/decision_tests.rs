@@ -123,7 +123,8 @@ fn a_certificate_is_its_device() {
     }
     let of_another = credentials(NS, Some("another"), None);
     assert_eq!(ask(&by_certificate(), &connection("tls"), &of_another), Err(DenyReason::BadCredentials));
-    let on_http = ask(&by_certificate(), &Connection { transport: "tls".into(), ..http() }, &credentials("", None, None));
+    let on_http =
+        ask(&by_certificate(), &Connection { transport: "tls".into(), ..http() }, &credentials("", None, None));
     assert!(on_http.unwrap().is_some());
 }
 
@@ -147,7 +148,8 @@ fn a_device_with_a_certificate_does_not_come_in_without() {
     let gateway = Fake::default().with_certified_device(certified(), "f1");
     let answer = ask(&gateway, &connection("tls"), &credentials(NS, Some(NS), None));
     assert_eq!(answer, Err(DenyReason::BadCredentials));
-    let named_wrongly = Fake { certificate: Some(certificate()), ..Fake::default().with_certified_device(device("d", NS), "f1") };
+    let named_wrongly =
+        Fake { certificate: Some(certificate()), ..Fake::default().with_certified_device(device("d", NS), "f1") };
     assert_eq!(ask(&named_wrongly, &connection("tls"), &credentials(NS, None, None)), Err(DenyReason::BadCredentials));
 }
 
@@ -160,7 +162,10 @@ fn unknown_certificates_are_refused_or_passed() {
     let pass = config(r#"{"unknown-certificate":"pass"}"#);
     assert_eq!(authenticate(&gateway(), &pass, &connection("tls"), &login), Ok(None));
     let names_only = config(r#"{"credentials":"username"}"#);
-    assert_eq!(authenticate(&by_certificate(), &names_only, &connection("tls"), &credentials(NS, None, None)), Ok(None));
+    assert_eq!(
+        authenticate(&by_certificate(), &names_only, &connection("tls"), &credentials(NS, None, None)),
+        Ok(None)
+    );
 }
 
 #[test]

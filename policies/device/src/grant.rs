@@ -105,13 +105,11 @@ pub fn grant(
     if !device.enabled {
         return Err(deny(DenyReason::NotAuthorized, format!("the device {} is disabled", device.id)));
     }
-    if let Some(app) = &device.app_id {
-        if !gateway.find_app(app)?.is_some_and(|app| app.enabled) {
-            return Err(deny(
-                DenyReason::NotAuthorized,
-                format!("the app {app} of the device {} is disabled", device.id),
-            ));
-        }
+    if let Some(app) = &device.app_id
+        && !gateway.find_app(app)?.is_some_and(|app| app.enabled)
+    {
+        let detail = format!("the app {app} of the device {} is disabled", device.id);
+        return Err(deny(DenyReason::NotAuthorized, detail));
     }
     let rules = rules::expand(&config.rules, &Of(&device), &[]).map_err(|unfit| client_id::unfit(&unfit))?;
 
@@ -148,12 +146,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_read() {
         let plain = Remembered { device: "d".into(), client_id: "c".into(), proof: None };
-        let proof = Proof {
-            fingerprint: "ab".into(),
-            subject: "CN=x".into(),
-            common_name: None,
-            not_after_at: 7,
-        };
+        let proof = Proof { fingerprint: "ab".into(), subject: "CN=x".into(), common_name: None, not_after_at: 7 };
         let certified = Remembered { proof: Some(proof), ..plain.clone() };
         for remembered in [plain, certified] {
             assert_eq!(Remembered::read(&remembered.write().unwrap()), Some(remembered));

@@ -18,7 +18,7 @@ const GRAMMAR: Grammar = Grammar { vocabulary: VOCABULARY, roles: true };
 const RULES: &str = r#"{"rules": [
     {"actions": "subscribe", "filter": "{device}/stream"},
     {"actions": "publish", "filter": "{device}/control"},
-    {"actions": ["publish", "subscribe", "retain", "will"], "filter": "{app}/{sub}/#"}
+    {"actions": ["publish", "subscribe", "retain", "will"], "filter": "apps/{app}/{sub}/#"}
 ]}"#;
 
 /// Signatures that anybody with the public key can check.
@@ -176,12 +176,14 @@ fn keys(table: &Table<'_>) -> Result<KeySource, ConfigError> {
     .into_iter()
     .flatten()
     .collect();
-    let [source] = <[KeySource; 1]>::try_from(sources)
-        .map_err(|_| ConfigError::new(&table.path("keys"), "give exactly one of `pem`, `jwks`, `jwks-url` and `named`"))?;
-    if let KeySource::JwksUrl(url) = &source {
-        if !url.starts_with("https://") && !url.starts_with("http://") {
-            return Err(table.error("jwks-url", "expected a URL that begins with `https://`"));
-        }
+    let [source] = <[KeySource; 1]>::try_from(sources).map_err(|_| {
+        ConfigError::new(&table.path("keys"), "give exactly one of `pem`, `jwks`, `jwks-url` and `named`")
+    })?;
+    if let KeySource::JwksUrl(url) = &source
+        && !url.starts_with("https://")
+        && !url.starts_with("http://")
+    {
+        return Err(table.error("jwks-url", "expected a URL that begins with `https://`"));
     }
     Ok(source)
 }
@@ -214,7 +216,7 @@ fn within(table: &Table<'_>, claimed: bool) -> Result<Vec<Template>, ConfigError
     if given.is_some() && !claimed {
         return Err(table.error(KEY, "it bounds the rules of `rules-claim`, which is not there"));
     }
-    let texts = given.unwrap_or_else(|| vec!["{app}/#".to_owned()]);
+    let texts = given.unwrap_or_else(|| vec!["apps/{app}/#".to_owned()]);
     texts.iter().map(|text| Template::parse(text, &VOCABULARY).map_err(|why| table.error(KEY, why))).collect()
 }
 
@@ -252,7 +254,10 @@ mod tests {
         let [first, second] = config.issuers.as_slice() else { panic!("two issuers") };
         assert_eq!((first.issuer.as_str(), first.app.as_deref()), ("i1", Some("x")));
         assert_eq!(first.requirements.keys, KeySource::Named("k".into()));
-        assert_eq!((&first.requirements.algorithms[..], &first.requirements.audiences[..]), (&["HS256".to_owned()][..], &["a".to_owned()][..]));
+        assert_eq!(
+            (&first.requirements.algorithms[..], &first.requirements.audiences[..]),
+            (&["HS256".to_owned()][..], &["a".to_owned()][..])
+        );
         assert_eq!((first.requirements.leeway, &first.requirements.required[..]), (5, &["sub".to_owned()][..]));
         assert_eq!(second.requirements.issuers, ["i2"]);
         assert!(second.requirements.algorithms.iter().all(|name| !name.starts_with("HS")));
@@ -265,7 +270,10 @@ mod tests {
             (r#"{"algorithms":["none"]}"#, "found \"none\""),
             (r#"{"algorithms":["HS256"]}"#, "`algorithms`: `HS256` needs a secret"),
             (r#"{"algorithms":[]}"#, "`algorithms`: it is empty"),
-            (r#"{"issuers":[{"issuer":"i","keys":{"pem":"p"},"algorithms":["HS256"]}]}"#, "`issuers.0.algorithms`: `HS256`"),
+            (
+                r#"{"issuers":[{"issuer":"i","keys":{"pem":"p"},"algorithms":["HS256"]}]}"#,
+                "`issuers.0.algorithms`: `HS256`",
+            ),
             (r#"{"issuers":[{"issuer":"i","keys":{"jwks":"{}"},"algorithms":["HS256"]}]}"#, "`HS256` needs a secret"),
             (r#"{"issuers":[{"keys":{"pem":"p"}}]}"#, "`issuers.0.issuer`: it is missing"),
             (r#"{"issuers":[{"issuer":"i"}]}"#, "`issuers.0.keys`: it is missing"),
@@ -277,7 +285,10 @@ mod tests {
             (r#"{"app":"a","app-claim":"b"}"#, "`app-claim`: `app` names the app already"),
             (r##"{"rules-within":["#"]}"##, "`rules-within`: it bounds the rules of `rules-claim`"),
             (r#"{"client-id":"own"}"#, "`client-id`: expected `any` or `sub` or `prefix`"),
-            (r#"{"rules":[{"actions":"publish","filter":"{consumer}"}]}"#, "`{sub}`, `{app}`, `{client-id}`, `{device}`, `{claim.…}`"),
+            (
+                r#"{"rules":[{"actions":"publish","filter":"{consumer}"}]}"#,
+                "`{sub}`, `{app}`, `{client-id}`, `{device}`, `{claim.…}`",
+            ),
         ] {
             let error = Config::parse(json).unwrap_err().to_string();
             assert!(error.contains(part), "{json}: {error}");

@@ -62,14 +62,12 @@ pub fn authenticate(
 ///
 /// # Errors
 /// It would not be admitted now.
-pub fn renew(
-    gateway: &impl Gateway,
-    config: &Config,
-    connection: &Connection,
-    state: &[u8],
-) -> Result<Grant, Denial> {
+pub fn renew(gateway: &impl Gateway, config: &Config, connection: &Connection, state: &[u8]) -> Result<Grant, Denial> {
     let Some([app, client_id, token]) = state::read(STATE, state) else {
-        return Err(deny(DenyReason::NotAuthorized, "the token was not kept (it is too long, or of an older version): log in again"));
+        return Err(deny(
+            DenyReason::NotAuthorized,
+            "the token was not kept (it is too long, or of an older version): log in again",
+        ));
     };
     let login = Login {
         token,
@@ -139,7 +137,11 @@ fn admit(gateway: &impl Gateway, config: &Config, login: &Login<'_>) -> Result<G
         Signer::Issuer(issuer) => (verify(gateway, login.token, &issuer.requirements)?, issuer.app.as_deref()),
         Signer::App(id) => {
             match gateway.find_app(id)? {
-                None => return Err(Refusal::Foreign(format!("the token is said to be of the app {id:?}, which does not exist"))),
+                None => {
+                    return Err(Refusal::Foreign(format!(
+                        "the token is said to be of the app {id:?}, which does not exist"
+                    )));
+                }
                 Some(app) if !app.enabled => {
                     return Err(deny(DenyReason::NotAuthorized, format!("the app {id} is disabled")).into());
                 }
@@ -265,7 +267,8 @@ fn check_client_id(
         }
     };
     if !fits {
-        let wanted = if wanted == ClientId::Prefix { "begin with the token's subject" } else { "be the token's subject" };
+        let wanted =
+            if wanted == ClientId::Prefix { "begin with the token's subject" } else { "be the token's subject" };
         return Err(deny(DenyReason::ClientIdNotValid, format!("the client id {client_id:?} must {wanted}")));
     }
     client_id::not_a_devices(gateway, client_id)?;

@@ -57,7 +57,12 @@ fn login(username: Option<&str>) -> Credentials {
     credentials("phone", username, Some(TOKEN))
 }
 
-fn ask(gateway: &Fake, config: &str, connection: &Connection, credentials: &Credentials) -> Result<Option<Grant>, DenyReason> {
+fn ask(
+    gateway: &Fake,
+    config: &str,
+    connection: &Connection,
+    credentials: &Credentials,
+) -> Result<Option<Grant>, DenyReason> {
     authenticate(gateway, &Config::parse(config).unwrap(), connection, credentials).map_err(|denial| denial.reason)
 }
 
@@ -87,7 +92,7 @@ fn the_user_name_names_the_app() {
 fn the_grant_reaches_the_devices_of_the_consumer() {
     let grant = ask(&gateway(), "{}", &connection("tcp"), &login(Some("app1"))).unwrap().unwrap();
     let filters: Vec<_> = grant.rules.iter().map(|rule| rule.filter.as_str()).collect();
-    assert_eq!(filters, ["thermo_a1b2c3/stream", "thermo_a1b2c3/control", "app1/ann/#"]);
+    assert_eq!(filters, ["thermo_a1b2c3/stream", "thermo_a1b2c3/control", "apps/app1/ann/#"]);
     assert_eq!(grant.depends_on, ["consumer:ann", "app:app1", "token:t1"]);
     assert_eq!(grant.client_id, None);
 }
@@ -99,8 +104,14 @@ fn headers_name_the_app() {
     assert_eq!(subject(ask(&bearer().with_header("x-app-id", "app1"), "{}", &http(), &nothing)), is("ann", "app1"));
     assert_eq!(ask(&bearer(), "{}", &http(), &nothing), Err(DenyReason::BadCredentials));
     let upgrade = bearer().with_header("x-app-id", "app1");
-    assert_eq!(subject(ask(&upgrade, "{}", &connection("wss"), &credentials("c", Some("ann"), None))), is("ann", "app1"));
-    assert_eq!(ask(&upgrade, "{}", &connection("wss"), &credentials("c", Some("bob"), None)), Err(DenyReason::BadCredentials));
+    assert_eq!(
+        subject(ask(&upgrade, "{}", &connection("wss"), &credentials("c", Some("ann"), None))),
+        is("ann", "app1")
+    );
+    assert_eq!(
+        ask(&upgrade, "{}", &connection("wss"), &credentials("c", Some("bob"), None)),
+        Err(DenyReason::BadCredentials)
+    );
 }
 
 #[test]
@@ -125,8 +136,14 @@ fn the_configuration_or_a_claim_may_name_the_app() {
 #[test]
 fn trusted_issuers_have_keys_of_their_own() {
     let config = r#"{"apps":false,"issuers":[{"issuer":"idp","keys":{"pem":"p"}}]}"#;
-    assert_eq!(subject(ask(&saying(Some("idp"), "{}"), config, &connection("tcp"), &login(Some("bob")))), is("bob", "idp"));
-    assert_eq!(ask(&saying(Some("other"), "{}"), config, &connection("tcp"), &login(Some("app1"))), Err(DenyReason::BadCredentials));
+    assert_eq!(
+        subject(ask(&saying(Some("idp"), "{}"), config, &connection("tcp"), &login(Some("bob")))),
+        is("bob", "idp")
+    );
+    assert_eq!(
+        ask(&saying(Some("other"), "{}"), config, &connection("tcp"), &login(Some("app1"))),
+        Err(DenyReason::BadCredentials)
+    );
     let of_app = r#"{"issuers":[{"issuer":"idp","keys":{"pem":"p"},"app":"app2"}]}"#;
     assert_eq!(subject(ask(&saying(Some("idp"), "{}"), of_app, &connection("tcp"), &login(None))), is("bob", "app2"));
     // Another issuer, or none: the app's keys.
@@ -156,7 +173,11 @@ fn what_the_gateway_finds_decides() {
         (Error::NotAllowed("x".into()), DenyReason::Unavailable),
         (Error::Other("x".into()), DenyReason::Unavailable),
     ] {
-        assert_eq!(ask(&failing(error.clone()), "{}", &connection("tcp"), &login(Some("app1"))), Err(reason), "{error:?}");
+        assert_eq!(
+            ask(&failing(error.clone()), "{}", &connection("tcp"), &login(Some("app1"))),
+            Err(reason),
+            "{error:?}"
+        );
     }
 }
 
@@ -169,7 +190,10 @@ fn subjects_are_checked() {
     }
     let slashed = Fake { verifier: Some(Box::new(|_, _| Ok(token("a/b")))), ..gateway() };
     assert_eq!(ask(&slashed, "{}", &connection("tcp"), &login(Some("app1"))), Err(DenyReason::NotAuthorized));
-    assert!(ask(&slashed, r#"{"rules":[{"actions":"publish","filter":"x"}]}"#, &connection("tcp"), &login(Some("app1"))).is_ok());
+    assert!(
+        ask(&slashed, r#"{"rules":[{"actions":"publish","filter":"x"}]}"#, &connection("tcp"), &login(Some("app1")))
+            .is_ok()
+    );
 }
 
 #[test]
@@ -241,7 +265,8 @@ fn a_login_is_looked_at_again() {
     assert_eq!(again(&gateway(), &[]), Err(DenyReason::NotAuthorized));
 
     let long = format!("{TOKEN}{}", "A".repeat(4096));
-    let grant = ask(&gateway(), "{}", &connection("tcp"), &credentials("c", Some("app1"), Some(&long))).unwrap().unwrap();
+    let grant =
+        ask(&gateway(), "{}", &connection("tcp"), &credentials("c", Some("app1"), Some(&long))).unwrap().unwrap();
     assert!(grant.state.is_empty());
 }
 

@@ -68,8 +68,7 @@ pub fn grant(config: &Config, bearer: &Bearer<'_>, now: u64) -> Result<Grant, De
     };
     let roles = roles(config, &claims)?;
     let fillings = Fillings { bearer, claims: &claims };
-    let mut rules =
-        rules::expand(&config.rules, &fillings, &roles).map_err(|unfit| client_id::unfit(&unfit))?;
+    let mut rules = rules::expand(&config.rules, &fillings, &roles).map_err(|unfit| client_id::unfit(&unfit))?;
     if let Some(name) = &config.rules_claim {
         claimed(config, name, &fillings, &mut rules)?;
     }

@@ -43,7 +43,11 @@ pub fn looks_like_a_token(octets: &[u8]) -> bool {
 ///
 /// # Errors
 /// It says that it offers a token and does not.
-pub fn find(gateway: &impl Gateway, connection: &Connection, credentials: &Credentials) -> Result<Option<Offer>, Denial> {
+pub fn find(
+    gateway: &impl Gateway,
+    connection: &Connection,
+    credentials: &Credentials,
+) -> Result<Option<Offer>, Denial> {
     let username = || credentials.username.clone().filter(|name| !name.is_empty());
     if let Some(method) = &credentials.method {
         if method != METHOD {
@@ -92,7 +96,9 @@ mod tests {
         for token in [TOKEN, "ewogImEiOjF9.e30.", "eyB9.e30.x-_"] {
             assert!(looks_like_a_token(token.as_bytes()), "{token}");
         }
-        for other in ["", "e", "secret", "sk_abc", "ey.a", "ey.a.b.c", "ey..b", "eyJ.a=.b", "xyJ.a.b", "eyJ.a b.c", "ea.b.c"] {
+        for other in
+            ["", "e", "secret", "sk_abc", "ey.a", "ey.a.b.c", "ey..b", "eyJ.a=.b", "xyJ.a.b", "eyJ.a b.c", "ea.b.c"]
+        {
             assert!(!looks_like_a_token(other.as_bytes()), "{other}");
         }
     }
@@ -103,12 +109,14 @@ mod tests {
 
     #[test]
     fn each_place_is_looked_at() {
-        let ask = |gateway: &Fake, connection, credentials| find(gateway, &connection, &credentials).map_err(|d| d.reason);
+        let ask =
+            |gateway: &Fake, connection, credentials| find(gateway, &connection, &credentials).map_err(|d| d.reason);
         let none = Fake::default();
         let password = credentials("c", Some("app1"), Some(TOKEN));
         assert_eq!(ask(&none, connection("tcp"), password.clone()), offer(None, Some("app1")));
 
-        let header = Fake::default().with_header("authorization", &format!("Bearer {TOKEN}")).with_header("x-app-id", "app1");
+        let header =
+            Fake::default().with_header("authorization", &format!("Bearer {TOKEN}")).with_header("x-app-id", "app1");
         assert_eq!(ask(&header, http(), credentials("", None, None)), offer(Some("app1"), None));
         assert_eq!(ask(&header, connection("wss"), credentials("c", None, None)), offer(Some("app1"), None));
         assert_eq!(ask(&header, connection("wss"), password), offer(Some("app1"), Some("app1")));
@@ -126,7 +134,9 @@ mod tests {
     #[test]
     fn what_is_not_a_token_is_passed_without_a_call() {
         let gateway = Fake::default();
-        for (transport, password) in [("wss", Some("secret")), ("ws", Some("sk_0123")), ("tls", None), ("tcp", Some(""))] {
+        for (transport, password) in
+            [("wss", Some("secret")), ("ws", Some("sk_0123")), ("tls", None), ("tcp", Some(""))]
+        {
             assert_eq!(find(&gateway, &connection(transport), &credentials("c", Some("u"), password)), Ok(None));
         }
         assert_eq!(gateway.calls.get(), 0);

@@ -80,9 +80,7 @@ impl<'a> Table<'a> {
     /// # Errors
     /// Names the first unknown key and the known ones.
     pub fn finish(&self) -> Result<()> {
-        let mut known = self.known.borrow_mut();
-        known.sort_unstable();
-        known.dedup();
+        let known = self.known.borrow();
         match self.map.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some(key) => Err(self.error(key, format!("there is no such key; there are `{}`", known.join("`, `")))),
@@ -91,13 +89,18 @@ impl<'a> Table<'a> {
 
     /// The value of a key as it is.
     pub fn raw(&self, key: &'static str) -> Option<&'a Value> {
-        self.known.borrow_mut().push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
         self.map.get(key)
     }
 
     fn typed<T>(&self, key: &'static str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
         self.raw(key)
-            .map(|value| read(value).ok_or_else(|| self.error(key, format!("expected {expected}, found {}", kind(value)))))
+            .map(|value| {
+                read(value).ok_or_else(|| self.error(key, format!("expected {expected}, found {}", kind(value))))
+            })
             .transpose()
     }
 
@@ -258,7 +261,10 @@ mod tests {
         assert_eq!(error("{}", |t| t.needed_text("a").map(|_| ())), "`a`: it is missing");
         assert_eq!(error(r#"{"a":9}"#, |t| t.number("a", 0..=8)), "`a`: 9 is not between 0 and 8");
         assert_eq!(error(r#"{"a":-1}"#, |t| t.number("a", 0..=8)), "`a`: expected a whole number, found a number");
-        assert_eq!(error(r#"{"a":"x"}"#, |t| t.word("a", 0, &[("b", 1), ("c", 2)])), "`a`: expected `b` or `c`, found \"x\"");
+        assert_eq!(
+            error(r#"{"a":"x"}"#, |t| t.word("a", 0, &[("b", 1), ("c", 2)])),
+            "`a`: expected `b` or `c`, found \"x\""
+        );
         assert_eq!(error(r#"{"a":["x",1]}"#, |t| t.texts("a")), "`a`: expected a string or an array of strings");
         assert_eq!(error(r#"{"a":[1]}"#, |t| t.tables("a", 2, |_| Ok(()))), "`a.0`: expected a table, found a number");
         assert_eq!(error("[]", |_| Ok(())), "expected a table, found an array");

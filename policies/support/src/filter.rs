@@ -15,7 +15,9 @@ pub fn check(filter: &str) -> Result<(), &'static str> {
         return Err("contains U+0000");
     }
     if filter.starts_with("$share/") {
-        return Err("begins with `$share/`: write the filter inside it, which is what a shared subscription is judged by");
+        return Err(
+            "begins with `$share/`: write the filter inside it, which is what a shared subscription is judged by",
+        );
     }
     let mut levels = filter.split('/').peekable();
     while let Some(level) = levels.next() {

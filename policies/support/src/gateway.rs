@@ -2,11 +2,11 @@
 //! in unit tests. A method that a policy does not use leaves no import in its component.
 
 use crate::answer::directory_failed;
+use crate::wit::clock;
 use crate::wit::directory::{self, App, Device, DeviceSelector, Key};
 use crate::wit::jose::{self, Requirements, UnverifiedToken, VerifiedToken};
 use crate::wit::peer::{self, Certificate};
 use crate::wit::types::Denial;
-use crate::wit::clock;
 
 /// The gateway, as far as the bundled policies need it. Directory failures are refusals already.
 pub trait Gateway {

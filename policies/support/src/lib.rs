@@ -9,9 +9,9 @@ pub mod bearer;
 pub mod client_id;
 pub mod config;
 #[cfg(not(target_family = "wasm"))]
-pub mod fake;
-#[cfg(not(target_family = "wasm"))]
 pub mod documented;
+#[cfg(not(target_family = "wasm"))]
+pub mod fake;
 pub mod filter;
 pub mod gateway;
 pub mod limits;

@@ -53,8 +53,8 @@ pub fn read(
 
 fn one(table: &Table<'_>, grammar: &Grammar) -> Result<RuleTemplate, ConfigError> {
     let (effect, actions, max_qos) = terms(table)?;
-    let filter = Template::parse(table.needed_text("filter")?, &grammar.vocabulary)
-        .map_err(|why| table.error("filter", why))?;
+    let filter =
+        Template::parse(table.needed_text("filter")?, &grammar.vocabulary).map_err(|why| table.error("filter", why))?;
     let role = if grammar.roles { table.text("role")?.map(str::to_owned) } else { None };
     Ok(RuleTemplate { effect, actions, filter, max_qos, role })
 }
