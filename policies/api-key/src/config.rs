@@ -19,7 +19,7 @@ const GRAMMAR: Grammar = Grammar {
 const RULES: &str = r#"{"rules": [
     {"actions": "subscribe", "filter": "{device}/stream"},
     {"actions": "publish", "filter": "{device}/control"},
-    {"actions": ["publish", "subscribe", "retain", "will"], "filter": "apps/{app}/{consumer}/#"}
+    {"actions": ["publish", "subscribe", "retain", "will"], "filter": "{app}/{consumer}/#"}
 ]}"#;
 
 /// What a reset key may do: ask for the reset of the consumer's devices, and nothing else.

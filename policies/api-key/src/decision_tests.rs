@@ -58,7 +58,7 @@ fn filters(grant: &Grant) -> Vec<&str> {
 #[test]
 fn a_key_acts_for_a_consumer_of_its_app() {
     let grant = on_mqtt(&of_app(), "{}", Some("ann"), SECRET).unwrap().unwrap();
-    assert_eq!(filters(&grant), ["thermo_a1b2c3/stream", "thermo_a1b2c3/control", "apps/app1/ann/#"]);
+    assert_eq!(filters(&grant), ["thermo_a1b2c3/stream", "thermo_a1b2c3/control", "app1/ann/#"]);
     let identity = &grant.identity;
     assert_eq!((identity.scheme.as_str(), identity.subject.as_str()), ("api-key", "k1"));
     assert_eq!((identity.tenant.as_deref(), identity.acting_for.as_deref()), (Some("app1"), Some("ann")));
@@ -99,7 +99,7 @@ fn a_consumers_own_key_is_for_nobody_else() {
     let gateway = gateway(SECRET, own);
     for named in [None, Some("ann")] {
         let grant = on_mqtt(&gateway, "{}", named, SECRET).unwrap().unwrap();
-        assert_eq!(filters(&grant), ["thermo_a1b2c3/stream", "thermo_a1b2c3/control", "apps/app1/ann/#"]);
+        assert_eq!(filters(&grant), ["thermo_a1b2c3/stream", "thermo_a1b2c3/control", "app1/ann/#"]);
     }
     assert_eq!(on_mqtt(&gateway, "{}", Some("bob"), SECRET), Err(DenyReason::NotAuthorized));
 }

@@ -18,7 +18,7 @@ const GRAMMAR: Grammar = Grammar { vocabulary: VOCABULARY, roles: true };
 const RULES: &str = r#"{"rules": [
     {"actions": "subscribe", "filter": "{device}/stream"},
     {"actions": "publish", "filter": "{device}/control"},
-    {"actions": ["publish", "subscribe", "retain", "will"], "filter": "apps/{app}/{sub}/#"}
+    {"actions": ["publish", "subscribe", "retain", "will"], "filter": "{app}/{sub}/#"}
 ]}"#;
 
 /// Signatures that anybody with the public key can check.
@@ -216,7 +216,7 @@ fn within(table: &Table<'_>, claimed: bool) -> Result<Vec<Template>, ConfigError
     if given.is_some() && !claimed {
         return Err(table.error(KEY, "it bounds the rules of `rules-claim`, which is not there"));
     }
-    let texts = given.unwrap_or_else(|| vec!["apps/{app}/#".to_owned()]);
+    let texts = given.unwrap_or_else(|| vec!["{app}/#".to_owned()]);
     texts.iter().map(|text| Template::parse(text, &VOCABULARY).map_err(|why| table.error(KEY, why))).collect()
 }
 

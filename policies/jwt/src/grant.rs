@@ -68,7 +68,7 @@ pub fn grant(config: &Config, bearer: &Bearer<'_>, now: u64) -> Result<Grant, De
     };
     let roles = roles(config, &claims)?;
     let fillings = Fillings { bearer, claims: &claims };
-    let mut rules = rules::expand(&config.rules, &fillings, &roles).map_err(|unfit| client_id::unfit(&unfit))?;
+    let mut rules = rules::expand(&config.rules, &fillings, &roles).map_err(refuse)?;
     if let Some(name) = &config.rules_claim {
         claimed(config, name, &fillings, &mut rules)?;
     }
@@ -91,6 +91,14 @@ pub fn grant(config: &Config, bearer: &Bearer<'_>, now: u64) -> Result<Grant, De
         depends_on,
         ..answer::grant(identity, rules)
     })
+}
+
+/// The refusal for a placeholder's value. What the token says is the token's fault.
+fn refuse(unfit: Unfit) -> Denial {
+    match unfit.placeholder.as_str() {
+        name if name == "sub" || name.starts_with("claim.") => deny(DenyReason::BadCredentials, unfit.to_string()),
+        _ => client_id::unfit(&unfit),
+    }
 }
 
 /// When a session with a token ends: when the token does. One that was let in by the tolerance for clocks that differ
@@ -123,7 +131,7 @@ fn claimed(config: &Config, name: &str, fillings: &Fillings<'_>, rules: &mut Vec
     };
     let mut bounds = Vec::new();
     for template in &config.rules_within {
-        bounds.extend(template.expand(fillings, LIMIT).map_err(|unfit| client_id::unfit(&unfit))?);
+        bounds.extend(template.expand(fillings, LIMIT).map_err(refuse)?);
     }
     for (index, item) in items.iter().enumerate() {
         let path = format!("{name}.{index}");

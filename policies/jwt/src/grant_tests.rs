@@ -42,7 +42,7 @@ fn filters(config: &str, claims: &str) -> Result<Vec<String>, String> {
 fn the_defaults_are_the_devices_and_a_branch_of_ones_own() {
     let grant = ask("{}", "not looked at").unwrap();
     let filters: Vec<_> = grant.rules.iter().map(|rule| rule.filter.as_str()).collect();
-    assert_eq!(filters, ["d1/stream", "d2/stream", "d1/control", "d2/control", "apps/app1/ann/#"]);
+    assert_eq!(filters, ["d1/stream", "d2/stream", "d1/control", "d2/control", "app1/ann/#"]);
     assert_eq!(grant.expires_at, Some(2_000));
     assert_eq!(grant.depends_on, ["consumer:ann", "app:app1", "token:t1"]);
     assert_eq!((grant.identity.subject.as_str(), grant.identity.tenant.as_deref()), ("ann", Some("app1")));
@@ -85,15 +85,15 @@ fn roles_come_from_a_claim_and_decide_about_rules() {
 fn a_claim_may_bring_rules_within_bounds() {
     let claims = |rule: &str| format!(r#"{{"mqtt":[{rule}]}}"#);
     let config = r#"{"rules-claim":"mqtt","rules":[]}"#;
-    let allowed = filters(config, &claims(r#"{"actions":["publish"],"filter":"apps/app1/x/+","max-qos":0}"#));
-    assert_eq!(allowed, Ok(vec!["apps/app1/x/+".into()]));
+    let allowed = filters(config, &claims(r#"{"actions":["publish"],"filter":"app1/x/+","max-qos":0}"#));
+    assert_eq!(allowed, Ok(vec!["app1/x/+".into()]));
     for (rule, part) in [
         (r##"{"actions":"publish","filter":"#"}"##, "lies outside of what `rules-within` permits"),
-        (r#"{"actions":"publish","filter":"apps/app2/x"}"#, "lies outside"),
+        (r#"{"actions":"publish","filter":"app2/x"}"#, "lies outside"),
         (r#"{"actions":"publish","filter":"+/x"}"#, "lies outside"),
-        (r#"{"actions":"publish","filter":"apps/app1/a+"}"#, "`mqtt.0.filter`: it has a wildcard beside"),
-        (r#"{"actions":"publish","filter":"apps/app1/x","qos":1}"#, "`mqtt.0.qos`: there is no such key"),
-        (r#"{"actions":"all","filter":"apps/app1/x"}"#, "found \"all\""),
+        (r#"{"actions":"publish","filter":"app1/a+"}"#, "`mqtt.0.filter`: it has a wildcard beside"),
+        (r#"{"actions":"publish","filter":"app1/x","qos":1}"#, "`mqtt.0.qos`: there is no such key"),
+        (r#"{"actions":"all","filter":"app1/x"}"#, "found \"all\""),
         ("1", "`mqtt.0`: expected an object"),
     ] {
         let error = filters(config, &claims(rule)).unwrap_err();
@@ -103,7 +103,7 @@ fn a_claim_may_bring_rules_within_bounds() {
     assert_eq!(denied.rules[0].effect, Effect::Deny);
     assert_eq!(filters(config, "{}"), Ok(vec![]));
     assert!(filters(config, r#"{"mqtt":{}}"#).is_err());
-    let many = claims(&vec![r#"{"actions":"publish","filter":"apps/app1/x"}"#; 257].join(","));
+    let many = claims(&vec![r#"{"actions":"publish","filter":"app1/x"}"#; 257].join(","));
     assert!(filters(config, &many).unwrap_err().contains("more than 256"));
 
     let wider = r#"{"rules-claim":"mqtt","rules":[],"rules-within":["{device}/#","all/{sub}/+"]}"#;

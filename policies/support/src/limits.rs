@@ -43,6 +43,9 @@ mod tests {
         let limits = parse(r#"{"limits":{"connections":2}}"#, super::read).unwrap();
         assert_eq!((limits[0].name.as_str(), limits[0].value, limits.len()), ("connections", 2, 1));
         let error = parse(r#"{"limits":{"conections":2}}"#, super::read).unwrap_err().to_string();
-        assert!(error.starts_with("`limits.conections`: there is no such key; there are `publish-per-second`"), "{error}");
+        assert!(
+            error.starts_with("`limits.conections`: there is no such key; there are `publish-per-second`"),
+            "{error}"
+        );
     }
 }
