@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_mqtt::QoS;
 
 use crate::encode::{Parts, Wire};
-use crate::mailbox::{Flush, Mailbox};
+use crate::mailbox::{Flush, Mailbox, Queued};
 use crate::message::Message;
 use crate::run::{FrameMark, Run};
 
@@ -28,6 +28,32 @@ pub struct Counts {
     pub unauthorized: u64,
 }
 
+/// What a batch changes about stored sessions. Whoever ends the batch hands it to the store, and only then answers.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A message waits for a session, or is in flight to it.
+    Queued {
+        /// The session's number.
+        session: u64,
+        /// The message.
+        queued: Queued,
+    },
+    /// The client has a QoS 2 message: only PUBREL is to be sent again.
+    Released {
+        /// The session's number.
+        session: u64,
+        /// The message's sequence number.
+        sequence: u64,
+    },
+    /// The client has it, or it is not to be delivered.
+    Done {
+        /// The session's number.
+        session: u64,
+        /// The message's sequence number.
+        sequence: u64,
+    },
+}
+
 /// One worker's scratch. Kept between batches for its buffers.
 #[derive(Default)]
 pub struct Batch {
@@ -37,6 +63,10 @@ pub struct Batch {
     pub over: Vec<Arc<Mailbox>>,
     pub(crate) encodings: Encodings,
     pub(crate) owned: Vec<Arc<Message>>,
+    /// What is to be stored.
+    pub changes: Vec<Change>,
+    /// QoS 2 messages that are to be sent once `changes` are on disk: call [`Mailbox::committed`] then.
+    pub uncommitted: Vec<(Arc<Mailbox>, u64)>,
     /// Of this batch.
     pub counts: Counts,
 }

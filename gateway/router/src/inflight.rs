@@ -39,12 +39,14 @@ pub enum AckError {
     WrongStage,
 }
 
-/// Messages in flight. Identifiers are consecutive, so that an acknowledgement finds its slot by subtraction, in
-/// whatever order a client sends them.
+/// Messages in flight. Each has a sequence number of its session, and its identifier follows from that: after a restart
+/// the same message goes out under the same identifier without anything having been written when it was sent. Sequence
+/// numbers are consecutive (one that is never sent leaves a gap), so that an acknowledgement finds its slot by
+/// subtraction, in whatever order a client sends them.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    /// The identifier of the first slot.
-    first: u16,
+    /// The sequence number of the first slot.
+    first: u64,
     slots: VecDeque<Slot>,
     /// Slots that are not [`Stage::Done`]: what counts against receive maximum (MQTT 5 §4.9).
     live: u32,
@@ -56,70 +58,93 @@ pub(crate) enum Resend<'a> {
     PubRel(u16),
 }
 
-impl Default for InFlight {
-    fn default() -> Self {
-        Self { first: 1, slots: VecDeque::new(), live: 0 }
-    }
-}
-
-fn nth_after(first: u16, n: usize) -> u16 {
-    ((u32::from(first) - 1 + n as u32) % IDENTIFIERS) as u16 + 1
-}
-
 impl InFlight {
+    /// Nothing in flight; the first message will be the one with the sequence number `first`.
+    pub(crate) fn starting_at(first: u64) -> Self {
+        Self { first, slots: VecDeque::new(), live: 0 }
+    }
+
     /// How many more messages may be sent when the window is `window`.
     pub(crate) fn room(&self, window: u16) -> usize {
         let by_window = u32::from(window).saturating_sub(self.live) as usize;
-        by_window.min(LONGEST - self.slots.len())
+        by_window.min(LONGEST.saturating_sub(self.slots.len()))
+    }
+
+    /// Whether the message with this sequence number has an identifier of its own now: a gap may reach too far.
+    pub(crate) fn takes(&self, sequence: u64) -> bool {
+        self.slots.is_empty() || sequence.saturating_sub(self.first) < LONGEST as u64
     }
 
     pub(crate) fn live(&self) -> u32 {
         self.live
     }
 
-    /// Hands out the next identifier. The caller has seen that there is [`Self::room`].
-    pub(crate) fn send(&mut self, qos: QoS, kept: Option<Box<Queued>>) -> u16 {
-        let id = nth_after(self.first, self.slots.len());
+    /// Puts a message in flight. Sequence numbers only grow; the caller has seen that there is [`Self::room`].
+    pub(crate) fn send(&mut self, sequence: u64, qos: QoS, kept: Option<Box<Queued>>) -> u16 {
         let stage = if qos == QoS::ExactlyOnce { Stage::AwaitPubRec } else { Stage::AwaitPubAck };
-        self.slots.push_back(Slot { stage, kept });
-        self.live += 1;
-        id
+        self.put(sequence, stage, kept);
+        identifier(sequence)
     }
 
-    fn slot(&mut self, id: u16) -> Result<&mut Slot, AckError> {
-        let offset = (u32::from(id) + IDENTIFIERS - u32::from(self.first)) % IDENTIFIERS;
-        match self.slots.get_mut(offset as usize) {
+    /// Puts back what was released before a restart: PUBREL is to be sent again.
+    pub(crate) fn restore_released(&mut self, sequence: u64) {
+        self.put(sequence, Stage::AwaitPubComp, None);
+    }
+
+    fn put(&mut self, sequence: u64, stage: Stage, kept: Option<Box<Queued>>) {
+        if self.slots.is_empty() {
+            self.first = sequence;
+        }
+        while self.first + (self.slots.len() as u64) < sequence {
+            self.slots.push_back(Slot { stage: Stage::Done, kept: None });
+        }
+        self.slots.push_back(Slot { stage, kept });
+        self.live += 1;
+    }
+
+    /// Where the message with this identifier is.
+    fn place(&self, id: u16) -> usize {
+        ((u32::from(id) + IDENTIFIERS - u32::from(identifier(self.first))) % IDENTIFIERS) as usize
+    }
+
+    fn slot(&mut self, place: usize) -> Result<&mut Slot, AckError> {
+        match self.slots.get_mut(place) {
             Some(slot) if slot.stage != Stage::Done => Ok(slot),
             _ => Err(AckError::NotFound),
         }
     }
 
-    fn finish(&mut self, id: u16, awaited: Stage) -> Result<Option<Box<Queued>>, AckError> {
-        let slot = self.slot(id)?;
+    /// Ends an exchange. Returns the message's sequence number.
+    fn finish(&mut self, id: u16, awaited: Stage) -> Result<u64, AckError> {
+        let place = self.place(id);
+        let slot = self.slot(place)?;
         if slot.stage != awaited {
             return Err(AckError::WrongStage);
         }
         slot.stage = Stage::Done;
-        let kept = slot.kept.take();
+        slot.kept = None;
         self.live -= 1;
+        let sequence = self.first + place as u64;
         while self.slots.front().is_some_and(|s| s.stage == Stage::Done) {
             self.slots.pop_front();
-            self.first = nth_after(self.first, 1);
+            self.first += 1;
         }
-        Ok(kept)
+        Ok(sequence)
     }
 
-    pub(crate) fn puback(&mut self, id: u16) -> Result<Option<Box<Queued>>, AckError> {
+    pub(crate) fn puback(&mut self, id: u16) -> Result<u64, AckError> {
         self.finish(id, Stage::AwaitPubAck)
     }
 
-    /// PUBREC that accepts: PUBREL is to be sent.
-    pub(crate) fn pubrec(&mut self, id: u16) -> Result<Option<Box<Queued>>, AckError> {
-        let slot = self.slot(id)?;
+    /// PUBREC that accepts: PUBREL is to be sent. The sequence number, where the message was not released before.
+    pub(crate) fn pubrec(&mut self, id: u16) -> Result<Option<u64>, AckError> {
+        let place = self.place(id);
+        let slot = self.slot(place)?;
         match slot.stage {
             Stage::AwaitPubRec => {
                 slot.stage = Stage::AwaitPubComp;
-                Ok(slot.kept.take())
+                slot.kept = None;
+                Ok(Some(self.first + place as u64))
             }
             // A client that resends PUBREC is answered with PUBREL again.
             Stage::AwaitPubComp => Ok(None),
@@ -128,17 +153,17 @@ impl InFlight {
     }
 
     /// PUBREC that refuses (MQTT 5, reason 0x80 or more): the exchange is over.
-    pub(crate) fn pubrec_refused(&mut self, id: u16) -> Result<Option<Box<Queued>>, AckError> {
+    pub(crate) fn pubrec_refused(&mut self, id: u16) -> Result<u64, AckError> {
         self.finish(id, Stage::AwaitPubRec)
     }
 
-    pub(crate) fn pubcomp(&mut self, id: u16) -> Result<(), AckError> {
-        self.finish(id, Stage::AwaitPubComp).map(drop)
+    pub(crate) fn pubcomp(&mut self, id: u16) -> Result<u64, AckError> {
+        self.finish(id, Stage::AwaitPubComp)
     }
 
     pub(crate) fn resend(&self) -> impl Iterator<Item = Resend<'_>> {
         self.slots.iter().enumerate().filter_map(|(i, slot)| {
-            let id = nth_after(self.first, i);
+            let id = identifier(self.first + i as u64);
             match (slot.stage, &slot.kept) {
                 (Stage::AwaitPubAck | Stage::AwaitPubRec, Some(kept)) => Some(Resend::Publish(id, kept)),
                 (Stage::AwaitPubComp, _) => Some(Resend::PubRel(id)),
@@ -148,31 +173,41 @@ impl InFlight {
     }
 }
 
+/// The packet identifier of a message: never 0, and the same for the same sequence number.
+fn identifier(sequence: u64) -> u16 {
+    (sequence.wrapping_sub(1) % u64::from(IDENTIFIERS)) as u16 + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn send(f: &mut InFlight, sequence: &mut u64, qos: QoS) -> u16 {
+        *sequence += 1;
+        f.send(*sequence, qos, None)
+    }
+
     #[test]
     fn acknowledgements_in_any_order_free_their_identifiers() {
-        let mut f = InFlight::default();
-        let ids: Vec<u16> = (0..5).map(|_| f.send(QoS::AtLeastOnce, None)).collect();
+        let (mut f, mut n) = (InFlight::starting_at(1), 0);
+        let ids: Vec<u16> = (0..5).map(|_| send(&mut f, &mut n, QoS::AtLeastOnce)).collect();
         assert_eq!(ids, [1, 2, 3, 4, 5]);
         for id in [3, 1, 5, 2] {
-            f.puback(id).unwrap();
+            assert_eq!(f.puback(id), Ok(u64::from(id)));
         }
         assert_eq!(f.live(), 1);
-        assert!(matches!(f.puback(3), Err(AckError::NotFound)));
+        assert_eq!(f.puback(3), Err(AckError::NotFound));
         f.puback(4).unwrap();
         assert_eq!((f.live(), f.slots.len(), f.first), (0, 0, 6));
     }
 
     #[test]
     fn identifiers_wrap_and_never_use_zero_or_one_in_flight() {
-        let mut f = InFlight::default();
-        let held = f.send(QoS::AtLeastOnce, None);
+        let (mut f, mut n) = (InFlight::starting_at(1), 0);
+        let held = send(&mut f, &mut n, QoS::AtLeastOnce);
         let mut seen = 0u32;
         while f.room(u16::MAX) > 0 {
-            let id = f.send(QoS::AtLeastOnce, None);
+            let id = send(&mut f, &mut n, QoS::AtLeastOnce);
             assert!(id != 0 && id != held);
             f.puback(id).unwrap();
             seen += 1;
@@ -181,17 +216,33 @@ mod tests {
         assert_eq!(seen, 65_533);
         f.puback(held).unwrap();
         assert!(f.room(u16::MAX) > 60_000);
+        assert_eq!(send(&mut f, &mut n, QoS::AtLeastOnce), 65_535);
+        assert_eq!(send(&mut f, &mut n, QoS::AtLeastOnce), 1);
     }
 
     #[test]
     fn exactly_once_takes_each_step_once() {
-        let mut f = InFlight::default();
-        let id = f.send(QoS::ExactlyOnce, None);
-        assert!(matches!(f.puback(id), Err(AckError::WrongStage)));
-        assert!(matches!(f.pubcomp(id), Err(AckError::WrongStage)));
-        f.pubrec(id).unwrap();
-        f.pubrec(id).unwrap();
-        f.pubcomp(id).unwrap();
+        let mut f = InFlight::starting_at(7);
+        let id = f.send(7, QoS::ExactlyOnce, None);
+        assert_eq!(f.puback(id), Err(AckError::WrongStage));
+        assert_eq!(f.pubcomp(id), Err(AckError::WrongStage));
+        assert_eq!(f.pubrec(id), Ok(Some(7)));
+        assert_eq!(f.pubrec(id), Ok(None));
+        assert_eq!(f.pubcomp(id), Ok(7));
         assert_eq!(f.pubcomp(id), Err(AckError::NotFound));
+    }
+
+    #[test]
+    fn a_message_that_is_never_sent_leaves_a_gap_that_nothing_falls_into() {
+        let mut f = InFlight::starting_at(1);
+        f.send(1, QoS::AtLeastOnce, None);
+        let id = f.send(4, QoS::AtLeastOnce, None);
+        assert_eq!((id, f.live()), (4, 2));
+        assert_eq!(f.puback(2), Err(AckError::NotFound));
+        f.puback(1).unwrap();
+        assert_eq!((f.first, f.slots.len()), (4, 1));
+        assert!(!f.takes(4 + 65_535) && f.takes(4 + 65_533));
+        assert_eq!(f.puback(4), Ok(4));
+        assert!(f.takes(1_000_000));
     }
 }

@@ -20,10 +20,10 @@ mod router;
 mod run;
 mod trie;
 
-pub use batch::{Batch, Counts};
+pub use batch::{Batch, Change, Counts};
 pub use encode::Wire;
 pub use inflight::AckError;
-pub use mailbox::{Backlog, DirectWriter, Flush, Link, Mailbox, MailboxLimits, Output, Wake};
+pub use mailbox::{Backlog, DirectWriter, Flush, Link, Mailbox, MailboxLimits, Output, Queued, Wake};
 pub use message::Message;
 pub use retained::{Retained, RetainedError, RetainedLimits};
 pub use route::{Route, RouteVersion, Target};

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use portcullis_mqtt::QoS;
 use smallvec::SmallVec;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Change};
 use crate::buffers;
 use crate::encode::{Parts, Wire};
 use crate::inflight::{AckError, InFlight, Resend};
@@ -93,10 +93,18 @@ pub enum Flush {
 
 /// A message for one receiver.
 #[derive(Clone, Debug)]
-pub(crate) struct Queued {
+pub struct Queued {
+    /// The message.
     pub message: Arc<Message>,
+    /// Its number in the session, from 1; 0 at QoS 0. The packet identifier follows from it.
+    pub sequence: u64,
+    /// The quality of service that this receiver gets.
     pub qos: QoS,
+    /// RETAIN as this receiver gets it.
     pub retain: bool,
+    /// Whether it may have been sent before: by a gateway that was restarted meanwhile.
+    pub dup: bool,
+    /// Subscription identifiers.
     pub ids: SmallVec<[u32; 1]>,
 }
 
@@ -120,6 +128,15 @@ struct Inner {
     stalled: bool,
     /// Whether the session outlives its connection.
     persistent: bool,
+    /// The session's number in the store; 0: it is not stored.
+    session: u64,
+    /// The last sequence number that was given to a message.
+    sequence: u64,
+    /// QoS 2 messages of a stored session are sent up to here: what is not on disk yet could come again, under the same
+    /// identifier, as another message.
+    committed: u64,
+    /// Counts connections, so that what was meant for an earlier one is not sent to this.
+    attachments: u32,
     inflight: Option<Box<InFlight>>,
     queue: Option<Box<VecDeque<Queued>>>,
     queued_bytes: u32,
@@ -147,10 +164,11 @@ impl Inner {
         &mut self.buf
     }
 
+    /// Puts one message on the wire. False: it has expired, or is too large for this client.
     fn send_queued(&mut self, queued: Queued, now: u64) -> bool {
         let Some(link) = &self.link else { return false };
         let Ok(expiry) = queued.message.remaining(now) else { return false };
-        let parts = parts(&queued, link.wire, expiry, false);
+        let parts = parts(&queued, link.wire, expiry, queued.dup);
         if link.max_packet != u32::MAX && parts.len() > link.max_packet as usize {
             return false;
         }
@@ -159,29 +177,53 @@ impl Inner {
         }
         let at = parts.write(&mut self.buf);
         if queued.qos != QoS::AtMostOnce {
-            let qos = queued.qos;
+            let (qos, sequence) = (queued.qos, queued.sequence);
             let kept = self.persistent.then(|| Box::new(queued));
-            let id = self.inflight.get_or_insert_default().send(qos, kept);
+            let id = self.in_flight(sequence).send(sequence, qos, kept);
             self.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
         }
         true
     }
 
+    fn in_flight(&mut self, sequence: u64) -> &mut InFlight {
+        self.inflight.get_or_insert_with(|| Box::new(InFlight::starting_at(sequence)))
+    }
+
+    /// Whether the message at the head of the queue may go now.
+    fn may_send(&self, head: &Queued) -> bool {
+        let on_disk = self.session == 0 || head.qos != QoS::ExactlyOnce || head.sequence <= self.committed;
+        on_disk && self.inflight.as_ref().is_none_or(|f| f.takes(head.sequence))
+    }
+
+    /// Tells the store that a message is done with.
+    fn forget(&self, sequence: u64, changes: &mut Vec<Change>) {
+        if self.session != 0 && sequence != 0 {
+            changes.push(Change::Done { session: self.session, sequence });
+        }
+    }
+
     /// Moves what the window allows from the queue to the buffer. True if anything was.
-    fn drain_queue(&mut self) -> bool {
+    fn drain_queue(&mut self, changes: &mut Vec<Change>) -> bool {
         if self.link.is_none() || self.queue.is_none() {
             return false;
         }
         let now = now_ms();
         let mut any = false;
         while self.room() > 0 {
-            let Some(queue) = &mut self.queue else { break };
-            let Some(queued) = queue.pop_front() else {
-                self.queue = None;
+            if !self.queue.as_ref().and_then(|q| q.front()).is_some_and(|head| self.may_send(head)) {
                 break;
-            };
+            }
+            let Some(queued) = self.queue.as_mut().and_then(|q| q.pop_front()) else { break };
             self.queued_bytes -= queued.message.size() as u32;
-            any |= self.send_queued(queued, now);
+            let sequence = queued.sequence;
+            if self.send_queued(queued, now) {
+                any = true;
+            } else {
+                self.forget(sequence, changes);
+            }
+        }
+        if self.queue.as_ref().is_some_and(|q| q.is_empty()) {
+            self.queue = None;
         }
         any
     }
@@ -303,8 +345,15 @@ impl Mailbox {
                 }
             }
         }
-        g.drain_queue();
+        g.attachments = g.attachments.wrapping_add(1);
+        g.drain_queue(&mut batch.changes);
         self.mark(&mut guard, batch);
+    }
+
+    /// Which connection this is of the session's, for [`Self::push_late`].
+    #[must_use]
+    pub fn attachment(&self) -> u32 {
+        self.inner.lock().attachments
     }
 
     /// Takes the connection away. `None`: someone is writing to it at this moment; try again shortly. `keep`: the session
@@ -346,6 +395,55 @@ impl Mailbox {
         self.inner.lock().persistent = persistent;
     }
 
+    /// The session is stored from now on, under this number. 0: it is not.
+    pub fn set_session(&self, number: u64) {
+        let mut g = self.inner.lock();
+        g.session = number;
+        // What was queued before it was stored is not in the store to be waited for.
+        g.committed = g.committed.max(g.sequence);
+    }
+
+    /// Fills the mailbox of a session that was found in the store. `queued` is in the order of the sequence numbers;
+    /// `released` are the QoS 2 messages whose PUBREC had come.
+    pub fn restore(&self, session: u64, queued: Vec<Queued>, released: &[u64], last_sequence: u64) {
+        let mut g = self.inner.lock();
+        g.persistent = true;
+        g.session = session;
+        g.sequence = last_sequence;
+        g.committed = last_sequence;
+        let last_released = released.last().copied().unwrap_or(0);
+        let mut waiting = VecDeque::new();
+        let mut released = released.iter().copied().peekable();
+        for message in queued {
+            while let Some(sequence) = released.next_if(|r| *r < message.sequence) {
+                g.in_flight(sequence).restore_released(sequence);
+            }
+            if message.sequence < last_released {
+                // Something after it was released, so it was in flight itself.
+                let (sequence, qos) = (message.sequence, message.qos);
+                g.in_flight(sequence).send(sequence, qos, Some(Box::new(message)));
+            } else {
+                g.queued_bytes += message.message.size() as u32;
+                waiting.push_back(message);
+            }
+        }
+        for sequence in released {
+            g.in_flight(sequence).restore_released(sequence);
+        }
+        if !waiting.is_empty() {
+            g.queue = Some(Box::new(waiting));
+        }
+    }
+
+    /// QoS 2 messages up to this sequence number are on disk.
+    pub fn committed(self: &Arc<Self>, sequence: u64, batch: &mut Batch) {
+        let mut g = self.inner.lock();
+        g.committed = g.committed.max(sequence);
+        if g.drain_queue(&mut batch.changes) {
+            self.mark(&mut g, batch);
+        }
+    }
+
     /// Whether it has a connection.
     #[must_use]
     pub fn is_online(&self) -> bool {
@@ -356,6 +454,16 @@ impl Mailbox {
     pub fn push(self: &Arc<Self>, bytes: &[u8], batch: &mut Batch) {
         let mut g = self.inner.lock();
         if g.link.is_none() {
+            return;
+        }
+        g.buffer().extend_from_slice(bytes);
+        self.mark(&mut g, batch);
+    }
+
+    /// As [`Self::push`], if the session still has the connection that the replies are for.
+    pub fn push_late(self: &Arc<Self>, bytes: &[u8], attachment: u32, batch: &mut Batch) {
+        let mut g = self.inner.lock();
+        if g.link.is_none() || g.attachments != attachment {
             return;
         }
         g.buffer().extend_from_slice(bytes);
@@ -384,7 +492,10 @@ impl Mailbox {
             return 0;
         }
         let shared = target.ids.is_empty() || link.wire == Wire::V3;
-        let straight = qos == QoS::AtMostOnce || (g.queue.is_none() && g.room() >= n);
+        // QoS 2 of a stored session waits until it is on disk.
+        let at_once = g.session == 0 || qos != QoS::ExactlyOnce;
+        let in_reach = g.inflight.as_ref().is_none_or(|f| f.takes(g.sequence + n as u64));
+        let straight = qos == QoS::AtMostOnce || (at_once && in_reach && g.queue.is_none() && g.room() >= n);
         let Some(link) = &g.link else { return 0 };
         if shared && straight {
             let encoded = batch.encodings.get(run, link.wire, qos, retain);
@@ -400,14 +511,18 @@ impl Mailbox {
                     if g.persistent {
                         Batch::owned(&mut batch.owned, run);
                     }
-                    let inflight = g.inflight.get_or_insert_default();
                     for (i, f) in encoded.frames.iter().enumerate() {
+                        g.sequence += 1;
+                        let sequence = g.sequence;
                         let kept = if g.persistent {
-                            batch.owned.get(i).map(|m| Box::new(queued(m, target, qos, retain)))
+                            batch.owned.get(i).map(|m| Box::new(queued(m, target, qos, retain, sequence)))
                         } else {
                             None
                         };
-                        let id = inflight.send(qos, kept);
+                        if let (true, Some(kept)) = (g.session != 0, &kept) {
+                            batch.changes.push(Change::Queued { session: g.session, queued: (**kept).clone() });
+                        }
+                        let id = g.in_flight(sequence).send(sequence, qos, kept);
                         let at = base + f.id as usize;
                         g.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
                     }
@@ -424,7 +539,7 @@ impl Mailbox {
         }
         let refused = self.enqueue(g, run, target, qos, retain, batch);
         // A run may be longer than the window while nothing is in flight to bring an acknowledgement.
-        g.drain_queue();
+        g.drain_queue(&mut batch.changes);
         self.mark(&mut guard, batch);
         refused
     }
@@ -457,7 +572,7 @@ impl Mailbox {
     }
 
     fn enqueue(
-        &self,
+        self: &Arc<Self>,
         g: &mut Inner,
         run: &Run<'_>,
         target: &Target,
@@ -467,14 +582,15 @@ impl Mailbox {
     ) -> usize {
         Batch::owned(&mut batch.owned, run);
         let mut refused = 0;
-        for message in &batch.owned {
+        for i in 0..batch.owned.len() {
+            let Some(message) = batch.owned.get(i) else { break };
+            let wanted = queued(message, target, qos, retain, 0);
             let oversized = g.link.as_ref().is_some_and(|l| {
-                l.max_packet != u32::MAX
-                    && parts(&queued(message, target, qos, retain), l.wire, None, false).len() > l.max_packet as usize
+                l.max_packet != u32::MAX && parts(&wanted, l.wire, None, false).len() > l.max_packet as usize
             });
             if oversized {
                 batch.counts.oversized += 1;
-            } else if self.try_enqueue(g, queued(message, target, qos, retain)) {
+            } else if self.try_enqueue(g, wanted, batch) {
                 batch.counts.delivered += 1;
             } else {
                 refused += 1;
@@ -484,11 +600,19 @@ impl Mailbox {
         refused
     }
 
-    fn try_enqueue(&self, g: &mut Inner, queued: Queued) -> bool {
+    fn try_enqueue(self: &Arc<Self>, g: &mut Inner, mut queued: Queued, batch: &mut Batch) -> bool {
         let size = queued.message.size();
         let queue = g.queue.get_or_insert_default();
         if queue.len() >= self.limits.queued_messages || g.queued_bytes as usize + size > self.limits.queued_bytes {
             return false;
+        }
+        g.sequence += 1;
+        queued.sequence = g.sequence;
+        if g.session != 0 {
+            batch.changes.push(Change::Queued { session: g.session, queued: queued.clone() });
+            if queued.qos == QoS::ExactlyOnce {
+                batch.uncommitted.push((Arc::clone(self), queued.sequence));
+            }
         }
         g.queued_bytes += size as u32;
         queue.push_back(queued);
@@ -509,12 +633,19 @@ impl Mailbox {
         if g.closed {
             return true;
         }
-        let queued = Queued { message: Arc::clone(message), qos, retain, ids: SmallVec::from_slice(ids) };
+        let queued = Queued {
+            message: Arc::clone(message),
+            sequence: 0,
+            qos,
+            retain,
+            dup: false,
+            ids: SmallVec::from_slice(ids),
+        };
         let taken = if qos == QoS::AtMostOnce {
             if g.stalled { false } else { g.send_queued(queued, now_ms()) || g.link.is_none() }
         } else {
-            let taken = self.try_enqueue(&mut g, queued);
-            g.drain_queue();
+            let taken = self.try_enqueue(&mut g, queued, batch);
+            g.drain_queue(&mut batch.changes);
             taken
         };
         self.mark(&mut g, batch);
@@ -526,7 +657,7 @@ impl Mailbox {
     /// # Errors
     /// When nothing in flight awaits it.
     pub fn puback(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
-        self.acknowledge(batch, |f| f.puback(id).map(drop))
+        self.acknowledge(batch, std::slice::from_ref(&id), InFlight::puback)
     }
 
     /// Several PUBACKs at once, under one lock: the frames of one read.
@@ -534,20 +665,19 @@ impl Mailbox {
     /// # Errors
     /// As [`Self::puback`]; those before the bad one are done.
     pub fn puback_run(self: &Arc<Self>, ids: &[u16], batch: &mut Batch) -> Result<(), AckError> {
-        self.acknowledge(batch, |f| ids.iter().try_for_each(|id| f.puback(*id).map(drop)))
+        self.acknowledge(batch, ids, InFlight::puback)
     }
 
-    /// PUBREC: answers with PUBREL.
+    /// PUBREC: the message is released. The caller answers with PUBREL, once what this changes is on disk.
     ///
     /// # Errors
-    /// When nothing in flight awaits it; then nothing is answered.
+    /// When nothing in flight awaits it.
     pub fn pubrec(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
-        let mut guard = self.inner.lock();
-        let g = &mut *guard;
-        g.inflight.as_mut().ok_or(AckError::NotFound)?.pubrec(id)?;
-        let [high, low] = id.to_be_bytes();
-        g.buffer().extend_from_slice(&[0x62, 2, high, low]);
-        self.mark(&mut guard, batch);
+        let mut g = self.inner.lock();
+        let released = g.inflight.as_mut().ok_or(AckError::NotFound)?.pubrec(id)?;
+        if let (true, Some(sequence)) = (g.session != 0, released) {
+            batch.changes.push(Change::Released { session: g.session, sequence });
+        }
         Ok(())
     }
 
@@ -556,7 +686,7 @@ impl Mailbox {
     /// # Errors
     /// When nothing in flight awaits it.
     pub fn pubrec_refused(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
-        self.acknowledge(batch, |f| f.pubrec_refused(id).map(drop))
+        self.acknowledge(batch, std::slice::from_ref(&id), InFlight::pubrec_refused)
     }
 
     /// PUBCOMP.
@@ -564,17 +694,24 @@ impl Mailbox {
     /// # Errors
     /// When nothing in flight awaits it.
     pub fn pubcomp(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
-        self.acknowledge(batch, |f| f.pubcomp(id))
+        self.acknowledge(batch, std::slice::from_ref(&id), InFlight::pubcomp)
     }
 
     fn acknowledge(
         self: &Arc<Self>,
         batch: &mut Batch,
-        step: impl FnOnce(&mut InFlight) -> Result<(), AckError>,
+        ids: &[u16],
+        step: impl Fn(&mut InFlight, u16) -> Result<u64, AckError>,
     ) -> Result<(), AckError> {
         let mut g = self.inner.lock();
-        let done = step(g.inflight.as_mut().ok_or(AckError::NotFound)?);
-        if g.drain_queue() {
+        let mut done = Ok(());
+        for id in ids {
+            match g.inflight.as_mut().ok_or(AckError::NotFound).and_then(|f| step(f, *id)) {
+                Ok(sequence) => g.forget(sequence, &mut batch.changes),
+                Err(e) => done = Err(e),
+            }
+        }
+        if g.drain_queue(&mut batch.changes) {
             self.mark(&mut g, batch);
         }
         let waiters = g.take_waiters(&self.limits);
@@ -748,15 +885,20 @@ impl Mailbox {
     }
 
     /// Removes queued messages whose topic fails the test: after a grant was narrowed. Returns how many.
-    pub fn retain_queued(&self, mut keep: impl FnMut(&Message) -> bool) -> usize {
+    pub fn retain_queued(&self, batch: &mut Batch, mut keep: impl FnMut(&Message) -> bool) -> usize {
         let mut guard = self.inner.lock();
         let g = &mut *guard;
+        let session = g.session;
         let Some(queue) = &mut g.queue else { return 0 };
         let before = queue.len();
         let mut bytes = 0;
         queue.retain(|q| {
             let stays = keep(&q.message);
-            bytes += if stays { q.message.size() as u32 } else { 0 };
+            if stays {
+                bytes += q.message.size() as u32;
+            } else if session != 0 && q.sequence != 0 {
+                batch.changes.push(Change::Done { session, sequence: q.sequence });
+            }
             stays
         });
         g.queued_bytes = bytes;
@@ -764,6 +906,6 @@ impl Mailbox {
     }
 }
 
-fn queued(message: &Arc<Message>, target: &Target, qos: QoS, retain: bool) -> Queued {
-    Queued { message: Arc::clone(message), qos, retain, ids: target.ids.clone() }
+fn queued(message: &Arc<Message>, target: &Target, qos: QoS, retain: bool, sequence: u64) -> Queued {
+    Queued { message: Arc::clone(message), sequence, qos, retain, dup: false, ids: target.ids.clone() }
 }

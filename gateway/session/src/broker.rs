@@ -358,10 +358,11 @@ impl Broker {
         let mut asked = 0;
         self.registry.for_each(|entry| {
             if let Some(live) = &entry.lock().live
-                && which(&live.facts, &live.grant) {
-                    live.handle.request(control.clone());
-                    asked += 1;
-                }
+                && which(&live.facts, &live.grant)
+            {
+                live.handle.request(control.clone());
+                asked += 1;
+            }
         });
         asked
     }

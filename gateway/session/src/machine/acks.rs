@@ -5,7 +5,7 @@ use portcullis_router::AckError;
 
 use super::Fault;
 use super::open::Open;
-use super::reply::{PUBCOMP, acknowledge, release_unknown};
+use super::reply::{PUBCOMP, acknowledge, release, release_unknown};
 use crate::scratch::Scratch;
 
 impl Open {
@@ -46,8 +46,12 @@ impl Open {
         } else {
             self.mailbox.pubrec(id.get(), &mut s.batch)
         };
-        if done.is_err() && !reason.is_error() {
-            release_unknown(&mut s.replies, id.get(), self.version);
+        if reason.is_error() {
+            return;
+        }
+        match done {
+            Ok(()) => release(&mut s.replies, id.get()),
+            Err(_) => release_unknown(&mut s.replies, id.get(), self.version),
         }
     }
 

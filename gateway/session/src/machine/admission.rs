@@ -191,7 +191,7 @@ impl Machine {
             expiry_was_zero: connecting.session_expiry == 0,
         });
         if present {
-            open.apply_grant(&self.broker, &self.facts);
+            open.apply_grant(&self.broker, &self.facts, s);
         }
         let owner: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
         let link = Link {
@@ -252,9 +252,10 @@ impl Machine {
             return Step::End(End::ours(reason, refusal.denial.detail.clone()));
         };
         if connecting.counted
-            && let Some(grant) = &connecting.grant {
-                self.broker.registry.release(&grant.identity);
-            }
+            && let Some(grant) = &connecting.grant
+        {
+            self.broker.registry.release(&grant.identity);
+        }
         self.broker.stats.logins_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.broker.observer.refused(&self.facts, &connecting.client_id, connecting.username.as_deref(), refusal);
         if connecting.version == ProtocolVersion::V5 {

@@ -115,7 +115,9 @@ impl Machine {
             Ok(connect) => connect,
             Err(e) => {
                 let code = e.reason_code();
-                if let Some(version) = e.version() { self.write_connack(version, code, None, None) }
+                if let Some(version) = e.version() {
+                    self.write_connack(version, code, None, None)
+                }
                 return (bytes.len(), self.reject_bytes(format!("CONNECT: {e}")));
             }
         };

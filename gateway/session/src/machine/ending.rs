@@ -29,15 +29,16 @@ impl Machine {
     /// Ends an open connection with a word to the client, where its version has one.
     pub(super) fn end_open(&mut self, end: End, s: &mut Scratch) -> Step {
         if let Phase::Open(open) = &self.phase
-            && open.version == ProtocolVersion::V5 {
-                let text = end.detail.as_ref();
-                let packet = Disconnect {
-                    reason: for_disconnect(end.reason),
-                    reason_string: open.problem_information.then_some(text).filter(|t| t.len() <= 256),
-                    ..Disconnect::default()
-                };
-                let _: Result<(), _> = Packet::Disconnect(packet).encode(ProtocolVersion::V5, &mut s.replies);
-            }
+            && open.version == ProtocolVersion::V5
+        {
+            let text = end.detail.as_ref();
+            let packet = Disconnect {
+                reason: for_disconnect(end.reason),
+                reason_string: open.problem_information.then_some(text).filter(|t| t.len() <= 256),
+                ..Disconnect::default()
+            };
+            let _: Result<(), _> = Packet::Disconnect(packet).encode(ProtocolVersion::V5, &mut s.replies);
+        }
         Step::End(end)
     }
 

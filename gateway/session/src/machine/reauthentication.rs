@@ -56,7 +56,7 @@ impl Machine {
             Outcome::Allow(grant) => {
                 let method = self.method();
                 let data = grant.data.clone();
-                match self.replace_grant(grant) {
+                match self.replace_grant(grant, s) {
                     Ok(()) => {
                         let auth = Auth {
                             reason: ReasonCode::SUCCESS,
@@ -105,7 +105,7 @@ impl Machine {
                 }
                 Step::More
             }
-            Renewal::Replace(grant) => match self.replace_grant(grant) {
+            Renewal::Replace(grant) => match self.replace_grant(grant, s) {
                 Ok(()) => Step::More,
                 Err(end) => {
                     s.replies.clear();
@@ -127,7 +127,7 @@ impl Machine {
     }
 
     /// Puts another grant in force. It must be about the same principal.
-    fn replace_grant(&mut self, grant: Arc<Grant>) -> Result<(), End> {
+    fn replace_grant(&mut self, grant: Arc<Grant>, s: &mut Scratch) -> Result<(), End> {
         let (broker, facts) = (Arc::clone(&self.broker), Arc::clone(&self.facts));
         let Phase::Open(open) = &mut self.phase else { return Ok(()) };
         if !open.entry.belongs_to(&grant.identity) {
@@ -140,7 +140,7 @@ impl Machine {
         open.expires = grant.expires_at.map_or(u64::MAX, |at| now + at.saturating_sub(unix_now()).saturating_mul(1000));
         open.renew = renewal_time(&grant, now);
         open.grant = grant;
-        open.apply_grant(&broker, &facts);
+        open.apply_grant(&broker, &facts, s);
         Ok(())
     }
 }

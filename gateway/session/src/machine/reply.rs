@@ -17,6 +17,12 @@ pub(super) fn acknowledge(out: &mut Vec<u8>, kind: u8, id: u16, version: Protoco
     }
 }
 
+/// Appends a PUBREL.
+pub(super) fn release(out: &mut Vec<u8>, id: u16) {
+    let [high, low] = id.to_be_bytes();
+    out.extend_from_slice(&[PUBREL, 2, high, low]);
+}
+
 /// Appends a PUBREL for an identifier that the gateway does not know (MQTT 5 §3.6.2.1).
 pub(super) fn release_unknown(out: &mut Vec<u8>, id: u16, version: ProtocolVersion) {
     let [high, low] = id.to_be_bytes();

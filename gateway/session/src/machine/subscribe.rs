@@ -159,7 +159,7 @@ impl Open {
 
     /// Puts the session's subscriptions under the grant in force: those that it does not permit (or would have to ask
     /// about) end, the others get its bounds. So do queued messages, and the will.
-    pub(super) fn apply_grant(&mut self, broker: &Broker, facts: &ConnectionFacts) {
+    pub(super) fn apply_grant(&mut self, broker: &Broker, facts: &ConnectionFacts, s: &mut Scratch) {
         let grant = Arc::clone(&self.grant);
         let mut refused = Vec::new();
         for (filter, held) in &self.state.subscriptions {
@@ -177,7 +177,7 @@ impl Open {
             broker.router.unsubscribe(inner, share, &self.mailbox);
             broker.observer.action_refused(facts, &self.entry.client_id, &grant, "subscribe", &filter);
         }
-        self.mailbox.retain_queued(|message| grant.may_receive(message.topic()));
+        self.mailbox.retain_queued(&mut s.batch, |message| grant.may_receive(message.topic()));
         if let Some(will) = &self.will {
             let message = &will.message;
             if !permits_will(&grant, message.topic(), message.qos, message.retain) {
