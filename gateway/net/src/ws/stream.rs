@@ -48,7 +48,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         Self {
             inner,
             decoder: Decoder::new(),
-            early,
+            // What is empty must not keep the buffer of the request.
+            early: if early.is_empty() { Vec::new() } else { early },
             header: [0; MAX_HEADER],
             header_at: 0,
             header_len: 0,
