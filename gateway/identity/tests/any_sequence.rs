@@ -66,7 +66,17 @@ fn take(home: &Home, secrets: &mut Vec<IssuedKey>, step: Step) {
         |n| nth(&directory.list_all_devices(None, 100), n).map_or("none".to_owned(), |device| device.id.clone());
     let role = |n: u8| RoleAssignment { role: format!("r{n}"), scope: Scope::System };
     match step {
-        Step::CreateUser(n) => expected(directory.create_user(common::user(&format!("u{n}")))),
+        Step::CreateUser(n) => {
+            let new = common::user(&format!("u{n}"));
+            let email = new.email.clone().map(|email| email.to_lowercase());
+            let taken = directory
+                .list_users(None, 100)
+                .iter()
+                .any(|user| user.name == new.name || user.email.as_ref().map(|email| email.to_lowercase()) == email);
+            let made = directory.create_user(new);
+            assert_eq!(made.is_err(), taken, "{made:?}");
+            expected(made);
+        }
         Step::Rename(n, to) => expected(directory.update_user(&user(n), &[pair("name", &format!("u{to}"))])),
         Step::Readdress(n, to) => {
             let email = to.map_or(String::new(), |to| format!("U{to}@example.ORG"));
@@ -74,12 +84,19 @@ fn take(home: &Home, secrets: &mut Vec<IssuedKey>, step: Step) {
         }
         Step::EnableUser(n, enabled) => expected(directory.set_user_enabled(&user(n), enabled)),
         Step::DeleteUser(n) => expected(directory.delete_user(&user(n))),
-        Step::CreateDevice(owner, fingerprint) => expected(directory.create_device(NewDevice {
-            owner_id: Some(format!("o{owner}")),
-            credential: fingerprint.map_or(DeviceCredential::Username, |_| DeviceCredential::X509),
-            fingerprint: fingerprint.map(|n| format!("{n:02x}").repeat(32)),
-            ..common::device("d")
-        })),
+        Step::CreateDevice(owner, fingerprint) => {
+            let fingerprint = fingerprint.map(|n| format!("{n:02x}").repeat(32));
+            let taken = fingerprint.is_some()
+                && directory.list_all_devices(None, 100).iter().any(|device| device.fingerprint == fingerprint);
+            let made = directory.create_device(NewDevice {
+                owner_id: Some(format!("o{owner}")),
+                credential: fingerprint.as_ref().map_or(DeviceCredential::Username, |_| DeviceCredential::X509),
+                fingerprint,
+                ..common::device("d")
+            });
+            assert_eq!(made.is_err(), taken, "{made:?}");
+            expected(made);
+        }
         Step::Move(n, owner) => expected(directory.set_device_owner(&device(n), Some(format!("o{owner}")))),
         Step::DeleteDevice(n) => expected(directory.delete_device(&device(n))),
         Step::CreateKey(n, lasts) => {

@@ -72,26 +72,22 @@ fn those_who_exist_and_those_who_do_not_are_answered_and_locked_alike() {
 
 #[test]
 fn looking_for_nobody_costs_a_hash_as_well() {
-    let (clock, _hand) = portcullis_store::Clock::manual(NOW * 1000);
-    let store = portcullis_store::Store::in_memory(portcullis_store::Options::default()).unwrap();
-    let cost = PasswordCost { memory_kib: 8 * 1024, passes: 2 };
-    let lock_out = LockOut { after: 1000, per_address: 1000, ..LOCK_OUT };
-    let directory =
-        Directory::open(store, DirectoryOptions { password_cost: cost, lock_out, ..options(clock) }).unwrap();
+    let Home { directory, .. } = memory();
     directory.create_user(user("ada")).unwrap();
-    // The quickest of several is what the work itself takes, whatever else the machine does.
-    let quickest = |who| {
-        (0..8)
-            .map(|_| {
-                let start = std::time::Instant::now();
-                assert_eq!(check(&directory, who, b"guess", 1), Err(PasswordError::Wrong));
-                start.elapsed()
-            })
-            .min()
-            .unwrap()
-    };
-    let (known, unknown) = (quickest(RIGHT), quickest(NOBODY));
-    assert!(unknown * 3 > known && known * 3 > unknown, "{known:?} against {unknown:?}");
+    let document = directory.export(false).unwrap();
+    let without_password = memory().directory;
+    without_password.import(&document).unwrap();
+    for (directory, who) in [(&directory, RIGHT), (&directory, NOBODY), (&without_password, RIGHT)] {
+        let before = directory.password_checks();
+        assert_eq!(check(directory, who, b"guess", 1), Err(PasswordError::Wrong));
+        assert_eq!(directory.password_checks(), before + 1, "{who:?}");
+    }
+    for _ in 0..2 {
+        check(&directory, NOBODY, b"guess", 2).unwrap_err();
+    }
+    let before = directory.password_checks();
+    assert!(matches!(check(&directory, NOBODY, b"guess", 3), Err(PasswordError::Locked(_))));
+    assert_eq!(directory.password_checks(), before, "what is locked costs nothing");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! argon2id (RFC 9106): hashing and checking, so many at a time as the machine can bear beside its other work.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
@@ -38,6 +40,7 @@ pub(super) struct Passwords {
     gate: Mutex<Gate>,
     freed: Condvar,
     at_once: usize,
+    checked: AtomicU64,
 }
 
 #[derive(Default)]
@@ -74,6 +77,7 @@ impl Passwords {
             freed: Condvar::new(),
             // Half the processors: the other half keeps moving messages.
             at_once: std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
+            checked: AtomicU64::new(0),
         })
     }
 
@@ -119,8 +123,14 @@ impl Passwords {
         let fits = password.len() <= *self.length.end();
         let password = if fits { password } else { &[] };
         let Ok(hash) = PasswordHash::new(hash.unwrap_or(&self.nobody)) else { return false };
+        self.checked.fetch_add(1, Ordering::Relaxed);
         let right = self.argon2.verify_password(password, &hash).is_ok();
         right && known && fits
+    }
+
+    /// Hashes that were computed to check a password.
+    pub(super) fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
     }
 
     fn hash_now(&self, password: &[u8]) -> Result<String, DirectoryError> {
@@ -146,4 +156,37 @@ fn nobody(cost: PasswordCost) -> Result<String, DirectoryError> {
 /// An imported hash must not cost more memory or time than we would choose ourselves: at most 256 MiB, 16 passes.
 fn affordable(params: Params) -> bool {
     params.m_cost() <= 256 * 1024 && params.t_cost() <= 16 && params.p_cost() <= 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_nobody_costs_what_the_hash_of_somebody_does() {
+        let passwords = Passwords::new(PasswordCost { memory_kib: 96, passes: 3 }, 8..=64).unwrap();
+        let somebody = passwords.hash(b"a password").unwrap();
+        let cost = |text: &str| {
+            let hash = PasswordHash::new(text).unwrap();
+            let output = hash.hash.map(|output| output.len());
+            let salt = hash.salt.map(|salt| salt.as_str().len());
+            (hash.algorithm.to_string(), hash.version, Params::try_from(&hash).unwrap(), output, salt)
+        };
+        assert_eq!(cost(&passwords.nobody), cost(&somebody));
+        let turn = passwords.turn().unwrap();
+        assert!(passwords.check(&turn, b"a password", Some(&somebody)));
+        assert!(!passwords.check(&turn, b"a password", None));
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let passwords = Passwords::new(PasswordCost { memory_kib: 8, passes: 1 }, 8..=64).unwrap();
+        let turns: Vec<_> = (0..passwords.at_once).map(|_| passwords.turn().unwrap()).collect();
+        passwords.gate.lock().waiting = WAITING;
+        assert!(passwords.turn().is_none());
+        assert_eq!(passwords.hash(b"a password").unwrap_err(), DirectoryError::RateLimited(1));
+        passwords.gate.lock().waiting = 0;
+        drop(turns);
+        assert!(passwords.turn().is_some());
+    }
 }
