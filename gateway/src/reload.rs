@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use portcullis_net::{Bound, MqttHandler, Tls, TlsHandle};
+use portcullis_mqtt::ReasonCode;
+use portcullis_net::{Bound, Tls, TlsHandle};
 use portcullis_policy::Chain;
 use portcullis_session::Control;
 
 use crate::assemble::Gateway;
-use crate::config::{Config, Listener, OnSwap, Protocol};
-use crate::listeners::{self, MqttListener};
+use crate::config::{Config, Listener, OnSwap};
+use crate::listeners;
 use crate::policies::{self, Candidate, Policies, PolicyError, Swapped};
 
 /// What came of a reload.
@@ -57,7 +58,7 @@ impl Gateway {
     ///
     /// # Errors
     /// The configuration is wrong, or something new in it cannot be had. Nothing has changed then.
-    pub(crate) async fn reload(&self) -> Result<Report, String> {
+    pub(crate) async fn reload(self: &Arc<Self>) -> Result<Report, String> {
         let _turn = self.changing.lock().await;
         let Prepared { config, candidates, tls, mut report } = self.prepare().await?;
         let old = self.config.load_full();
@@ -65,16 +66,19 @@ impl Gateway {
         let mut slots = Policies::clone(&self.policies.load());
         let swapped: Vec<_> = candidates.into_iter().map(|candidate| slots.put(candidate)).collect();
         slots.retain(&policies::used(&config));
-        let slots = Arc::new(slots);
-        self.policies.store(Arc::clone(&slots));
+        match slots.mounts(&config) {
+            Ok(mounts) => self.mounts.replace(mounts),
+            Err(why) => report.kept.push(why.to_string()),
+        }
+        self.policies.store(Arc::new(slots));
         for swap in &swapped {
             self.tell(swap);
             report.done.push(words(swap));
         }
 
-        for listener in config.listeners.iter().filter(|listener| listener.protocol == Protocol::Mqtt) {
+        for listener in &config.listeners {
             let tls = tls.iter().find(|(name, _)| *name == listener.name.value).and_then(|(_, tls)| tls.as_ref());
-            self.put_listener(&old, listener, tls, slots.chain(listener), &mut report).await;
+            self.put_listener(&old, listener, tls, &mut report).await;
         }
         self.close_listeners(&config, &mut report).await;
         self.level.set(&config.log.level);
@@ -107,11 +111,11 @@ impl Gateway {
             }
         }
         let mut tls = Vec::new();
-        for listener in config.listeners.iter().filter(|listener| listener.protocol == Protocol::Mqtt) {
+        for listener in &config.listeners {
             let name = listener.name.value.clone();
             match listeners::load_tls(listener) {
                 Ok(loaded) => tls.push((name, loaded)),
-                Err(why) if self.mqtt.lock().contains_key(&name) => {
+                Err(why) if self.doors.lock().contains_key(&name) => {
                     report.kept.push(format!("listener `{name}`: {why}; the certificate before stays in use"));
                 }
                 Err(why) => return Err(format!("listener `{name}`: {why}")),
@@ -121,14 +125,15 @@ impl Gateway {
     }
 
     /// Changes a listener that runs, or opens one.
-    async fn put_listener(&self, old: &Config, listener: &Listener, tls: Option<&Tls>, chain: Chain, report: &mut Report) {
+    async fn put_listener(self: &Arc<Self>, old: &Config, listener: &Listener, tls: Option<&Tls>, report: &mut Report) {
         let name = &listener.name.value;
-        let running = self.mqtt.lock().get(name).cloned();
+        let running = self.doors.lock().get(name).cloned();
         let before = old.listeners.iter().find(|before| before.name == listener.name);
-        let same_place = before.is_some_and(|before| before.bind == listener.bind && before.transport == listener.transport);
-        if let Some(running) = running.as_ref().filter(|_| same_place) {
+        if let Some(door) = running.as_ref().filter(|_| before.is_some_and(|before| listeners::same_place(before, listener))) {
+            let chain = self.policies.load().chain(&listener.policies);
+            let updated = door.update(listener, tls, Arc::new(chain.clone()));
             self.look_again_after(listener, &chain);
-            match running.update(listener, tls, Arc::new(chain)) {
+            match updated {
                 Ok(()) if before == Some(listener) => {}
                 Ok(()) => report.done.push(format!("listener `{name}` has new settings for connections from now on")),
                 Err(why) => report.kept.push(why.to_string()),
@@ -136,47 +141,50 @@ impl Gateway {
             return;
         }
         // The old door is closed before the new one opens: they may share an address.
-        if let Some(running) = &running {
-            running.stop_accepting().await;
+        if let Some(door) = &running {
+            door.stop_accepting().await;
         }
-        match self.open_listener(listener, tls, chain) {
+        let handle = tls.map(TlsHandle::new);
+        let bound = Bound::bind(listeners::spec(listener, handle.clone()));
+        match bound.and_then(|bound| self.open(listener, bound, handle)) {
             Ok(opened) => {
-                self.mqtt.lock().insert(name.clone(), Arc::new(opened));
+                self.doors.lock().insert(name.clone(), Arc::new(opened));
                 report.done.push(match &running {
                     None => format!("listener `{name}` is open"),
                     Some(_) => format!("listener `{name}` has moved; connections at its old address end"),
                 });
             }
-            Err(why) => report.kept.push(format!("{why}; nobody new can come in there until the next reload")),
+            Err(why) => {
+                self.doors.lock().remove(name);
+                report.kept.push(format!("{why}; nobody new can come in there until the next reload"));
+            }
         }
-        if let Some(running) = running {
-            tokio::spawn(async move { running.drain().await });
+        if let Some(door) = running {
+            tokio::spawn(async move { door.drain().await });
         }
-    }
-
-    fn open_listener(&self, listener: &Listener, tls: Option<&Tls>, chain: Chain) -> Result<MqttListener, portcullis_net::BindError> {
-        let handle = tls.map(TlsHandle::new);
-        let bound = Bound::bind(listeners::spec(listener, handle.clone()))?;
-        let settings = listeners::settings(listener, Arc::new(chain));
-        let handler = MqttHandler::new(Arc::clone(&self.broker), Arc::clone(&self.wheel), settings);
-        MqttListener::start(bound, handle, handler)
     }
 
     /// Closes the listeners that the configuration no longer has.
     async fn close_listeners(&self, config: &Config, report: &mut Report) {
-        let wanted = |name: &String| {
-            config.listeners.iter().any(|listener| listener.name.value == *name && listener.protocol == Protocol::Mqtt)
-        };
+        let wanted = |name: &String| config.listeners.iter().any(|listener| listener.name.value == *name);
         let gone: Vec<_> = {
-            let mut running = self.mqtt.lock();
+            let mut running = self.doors.lock();
             let names: Vec<_> = running.keys().filter(|name| !wanted(name)).cloned().collect();
             names.into_iter().filter_map(|name| Some((name.clone(), running.remove(&name)?))).collect()
         };
         for (name, listener) in gone {
             listener.stop_accepting().await;
+            self.end_connections_of(&name);
             report.done.push(format!("listener `{name}` is closed; its connections end"));
             tokio::spawn(async move { listener.drain().await });
         }
+    }
+
+    /// Tells the connections of a listener that is no more to go.
+    fn end_connections_of(&self, listener: &str) {
+        let detail = format!("the listener {listener} was closed");
+        let control = Control::Disconnect { reason: ReasonCode::ADMINISTRATIVE_ACTION, detail };
+        self.broker.request_where(&control, |facts, _| *facts.listener == *listener);
     }
 
     /// Connections that were let in by a policy which no longer stands before their listener are looked at again.
@@ -222,7 +230,7 @@ fn only_at_start(old: &Config, new: &Config) -> Vec<String> {
 
 impl Gateway {
     /// [`Gateway::reload`], with what came of it in the log.
-    pub(crate) async fn reload_and_log(&self, why: &str) {
+    pub(crate) async fn reload_and_log(self: &Arc<Self>, why: &str) {
         match self.reload().await {
             Ok(report) => {
                 for sentence in &report.done {

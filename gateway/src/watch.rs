@@ -88,7 +88,8 @@ fn files(file: &Path, config: &Config) -> BTreeSet<PathBuf> {
         Source::Builtin(_) => None,
     });
     let all = std::iter::once(file.to_owned()).chain(tls.map(|path| path.value.clone())).chain(policies);
-    all.map(|path| if path.parent() == Some(Path::new("")) { Path::new(".").join(path) } else { path }).collect()
+    // Events name files in full, whatever the name was under which their directory is watched.
+    all.map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
 }
 
 /// Whether something was written, not only read: a reload reads, and must not cause another.
