@@ -108,7 +108,8 @@ async fn swap() -> Vec<Row> {
             while !over.load(Ordering::Relaxed) {
                 count += 1;
                 config::replace(&directory.join("policy.wasm"), &policies::variant(&component, count));
-                let output = portcullis_tests::gateway::run(&directory, &["policy", "reload", "candidate"]);
+                let output =
+                    portcullis_tests::gateway::run(&directory, &["policy", "reload", "candidate", "--data", "data"]);
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             }
             count

@@ -77,5 +77,6 @@ fn pub_with(stand: &Stand, password: &str) -> Command {
 }
 
 fn reload(stand: &Stand) -> Command {
-    portcullis_tests::gateway::command(stand.gateway.directory(), &["policy", "reload", "tokens"]).into()
+    let arguments = ["policy", "reload", "tokens", "--data", "data"];
+    portcullis_tests::gateway::command(stand.gateway.directory(), &arguments).into()
 }

@@ -1,7 +1,7 @@
 //! Messages get from here to there: every quality of service, every transport, every version.
 
 use portcullis_tests::packets::{self, Incoming};
-use portcullis_tests::{Client, Message, Transport, Version, within};
+use portcullis_tests::{Client, Config, Gateway, Message, Transport, Version, within};
 
 use crate::{named, open_gateway, ways};
 
@@ -62,7 +62,13 @@ async fn a_message_crosses_transports_and_versions() {
 
 #[tokio::test]
 async fn wildcards_match_whole_levels() {
-    let gateway = open_gateway().await;
+    // A wildcard at the front grants no topic that begins with `$`.
+    let gateway = Gateway::start(&Config::tcp(&["anonymous"]).toml(
+        "[[policy]]\nname = \"anonymous\"\nsource = \"builtin:anonymous\"\n\
+         config = { rules = [{ actions = [\"publish\", \"subscribe\"], filter = \"#\" }, \
+         { actions = [\"publish\", \"subscribe\"], filter = \"$internal/#\" }] }",
+    ))
+    .await;
     let cases = [
         ("a/+/c", vec!["a/b/c", "a//c"], vec!["a/b", "a/b/c/d", "b/b/c"]),
         ("a/#", vec!["a", "a/b", "a/b/c"], vec!["ab", "b/a"]),

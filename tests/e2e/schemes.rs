@@ -13,14 +13,9 @@ use crate::{named, ways};
 
 const CHAIN: &[&str] = &["device", "jwt", "api-key"];
 
-/// The code of a refusal for credentials that are of a scheme and wrong.
+/// The code of a refusal for credentials that are of a scheme and wrong, or of no scheme at all.
 fn wrong(version: Version) -> u8 {
     if version == Version::V5 { 0x86 } else { 4 }
-}
-
-/// The code of a refusal when no policy knows the credentials, or they may not do this.
-fn forbidden(version: Version) -> u8 {
-    if version == Version::V5 { 0x87 } else { 5 }
 }
 
 fn claims(subject: &str) -> Value {
@@ -131,11 +126,11 @@ async fn credentials_of_no_scheme_are_refused() {
     let gateway = Gateway::start(&Config::everywhere(CHAIN)).await;
     for (transport, version) in ways() {
         let dial = || gateway.dial(transport, version, "stranger");
-        assert_eq!(dial().refusal().await, forbidden(version), "nothing at all");
-        assert_eq!(dial().login("admin", "admin").refusal().await, forbidden(version), "a password");
+        assert_eq!(dial().refusal().await, wrong(version), "nothing at all");
+        assert_eq!(dial().login("admin", "admin").refusal().await, wrong(version), "a password");
         let mut binary = dial().user("admin");
         binary.hello.password = Some(vec![0, 159, 146, 150]);
-        assert_eq!(binary.refusal().await, forbidden(version), "octets that are no text");
+        assert_eq!(binary.refusal().await, wrong(version), "octets that are no text");
     }
 }
 

@@ -103,7 +103,7 @@ async fn a_damaged_database_is_reported_and_not_emptied() {
 async fn it_starts_again_on_its_own_data_and_from_the_compile_cache() {
     let gateway = Gateway::start(&Config::tcp(&["device", "jwt", "api-key"])).await;
     let gateway = gateway.restart().await;
-    assert_eq!(gateway.tcp(Version::V311, "stranger").login("a", "b").refusal().await, 5, "nobody took the login");
+    assert_eq!(gateway.tcp(Version::V311, "stranger").login("a", "b").refusal().await, 4, "nobody took the login");
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ async fn a_swap_changes_who_comes_in_from_then_on() {
     let _ = gateway.ask(&["policy", "reload", "tokens"]);
     let mut other = dial.clone();
     other.hello.client_id = "other".into();
-    assert_eq!(other.refusal().await, 0x87);
+    assert_eq!(other.refusal().await, 0x86);
     resident.ping().await;
     config::replace(&gateway.directory().join("jwt.wasm"), &policies::bundled("jwt"));
     let _ = gateway.ask(&["policy", "reload", "tokens"]);

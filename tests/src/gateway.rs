@@ -130,10 +130,15 @@ impl Gateway {
         self.dial(Transport::Tcp, version, client_id)
     }
 
-    /// The admin API.
+    /// The admin API, with the token that the gateway wrote for its commands.
+    ///
+    /// # Panics
+    /// When there is none.
     #[must_use]
     pub fn admin(&self) -> Admin {
-        Admin::new(self.address("admin"))
+        let file = std::fs::read(self.data().join("admin.json")).expect("admin.json in the data directory");
+        let told: serde_json::Value = serde_json::from_slice(&file).expect("JSON in admin.json");
+        Admin::new(self.address("admin")).bearer(told["token"].as_str().expect("a token in admin.json"))
     }
 
     /// The directory with the configuration, its files and, in `data`, the gateway's data.
@@ -166,6 +171,18 @@ impl Gateway {
         self.err.borrow().said.clone()
     }
 
+    /// Waits until standard output holds this text, and gives all of it.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    pub async fn said(&mut self, text: &str) -> String {
+        let seen = |out: &Text| out.said.contains(text);
+        let waited =
+            tokio::time::timeout(crate::PATIENCE, self.out.wait_for(seen)).await.is_ok_and(|wait| wait.is_ok());
+        assert!(waited, "expected {text:?} on standard output, which has\n{}", self.output());
+        self.output()
+    }
+
     /// Waits until standard error, from octet `from` on, holds this text.
     ///
     /// # Panics
@@ -183,7 +200,7 @@ impl Gateway {
     /// When it cannot be run.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Output {
-        run(self.directory(), arguments)
+        command(self.directory(), arguments).env("PORTCULLIS_DATA", "data").output().expect("the binary can be run")
     }
 
     /// Runs a command of the command line that must succeed, and gives its standard output.

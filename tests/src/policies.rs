@@ -43,8 +43,7 @@ fn component(world: &str, module: &str) -> Vec<u8> {
 
 fn component_for(version: &str, world: &str, module: &str) -> Vec<u8> {
     let current = contract_version();
-    let mut resolve = Resolve::default();
-    resolve.all_features = true;
+    let mut resolve = Resolve { all_features: true, ..Resolve::default() };
     let mut sources = String::new();
     let mut files: Vec<_> =
         std::fs::read_dir(root().join("wit")).expect("wit/").map(|entry| entry.expect("an entry").path()).collect();

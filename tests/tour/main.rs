@@ -78,9 +78,9 @@ async fn the_tour_of_the_readme_is_true() {
 
 #[tokio::test]
 async fn what_the_demo_prints_can_be_copied_and_run() {
-    let gateway =
+    let mut gateway =
         Gateway::spawn(tempfile::tempdir().unwrap(), &["serve", "--any-port"]).await.expect("the demo starts");
-    let shown = gateway.output();
+    let shown = gateway.said("Ctrl-C").await;
     let commands: Vec<&str> = shown.lines().map(str::trim).filter(|line| line.starts_with("mosquitto_")).collect();
     assert!(commands.len() >= 5, "the demo shows commands:\n{shown}");
     let listen = commands.iter().find(|command| command.starts_with("mosquitto_sub")).unwrap();
