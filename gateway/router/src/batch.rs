@@ -80,6 +80,13 @@ impl Batch {
         }
     }
 
+    /// Has the owners write what was put into mailboxes: for threads that have better things to do.
+    pub fn wake_owners(&mut self) {
+        for mailbox in self.dirty.drain(..) {
+            mailbox.wake_owner();
+        }
+    }
+
     /// Forgets the encodings of the run before. Called at the begin of each run.
     pub(crate) fn begin_run(&mut self) {
         self.encodings.clear();

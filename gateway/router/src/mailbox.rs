@@ -398,9 +398,11 @@ impl Mailbox {
     /// The session is stored from now on, under this number. 0: it is not.
     pub fn set_session(&self, number: u64) {
         let mut g = self.inner.lock();
+        if g.session == 0 {
+            // What was queued before it was stored is not in the store to be waited for.
+            g.committed = g.committed.max(g.sequence);
+        }
         g.session = number;
-        // What was queued before it was stored is not in the store to be waited for.
-        g.committed = g.committed.max(g.sequence);
     }
 
     /// Fills the mailbox of a session that was found in the store. `queued` is in the order of the sequence numbers;
@@ -797,6 +799,13 @@ impl Mailbox {
             owner.wake();
         }
         outcome
+    }
+
+    /// Has the owner write what waits.
+    pub fn wake_owner(&self) {
+        let mut g = self.inner.lock();
+        g.dirty = false;
+        self.leave_to_owner(g, Flush::Owner);
     }
 
     /// For the owner: whether the socket was full and a retry is due once it is writable.

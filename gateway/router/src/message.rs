@@ -60,6 +60,12 @@ impl Message {
         self
     }
 
+    /// Seconds that it will live once published; only of wills.
+    #[must_use]
+    pub fn lifetime(&self) -> Option<u32> {
+        self.lifetime
+    }
+
     /// The message as it is published now: its life begins.
     #[must_use]
     pub fn begin(&self) -> Self {

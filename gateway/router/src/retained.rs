@@ -131,19 +131,17 @@ impl Retained {
         found
     }
 
-    /// Removes messages that have expired, at most `most` a call. Returns how many.
-    pub fn sweep(&self, most: usize) -> usize {
+    /// Removes messages that have expired, at most `most` a call. Returns them.
+    pub fn sweep(&self, most: usize) -> Vec<Arc<Message>> {
         let now = now_ms();
         let mut expired = Vec::new();
         collect_expired(&self.tree.read().root, now, most, &mut expired);
-        let mut removed = 0;
-        for message in expired {
+        expired.retain(|message| {
             // It may have been replaced meanwhile.
-            if find(&self.tree.read().root, message.topic()).is_some_and(|m| Arc::ptr_eq(m, &message)) {
-                removed += usize::from(self.remove(message.topic()));
-            }
-        }
-        removed
+            let still = find(&self.tree.read().root, message.topic()).is_some_and(|m| Arc::ptr_eq(m, message));
+            still && self.remove(message.topic())
+        });
+        expired
     }
 }
 

@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portcullis_grant::{ConnectionFacts, Dependency, Grant, Refusal};
 use portcullis_mqtt::{QoS, ReasonCode, SharedFilter};
 use portcullis_router::{
-    Backlog, Batch, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, Subscription,
-    now_ms,
+    Backlog, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, Subscription, now_ms,
 };
 
+use portcullis_store::Store;
+
 use crate::deferred::{Deferred, Due};
+use crate::durable::Found;
+use crate::durable::{Durable, RecoveryError, SessionRecord, WillRecord, encode_message, recover};
 use crate::handle::{Control, Handle};
 use crate::machine::End;
 use crate::registry::{Entry, Live, Registry, Slot, Will};
+use crate::scratch::Scratch;
 use crate::state::{Held, NEVER, SessionState};
 use crate::stats::{Stats, Totals};
 use crate::unix_now;
@@ -50,11 +54,20 @@ pub struct BrokerOptions {
     pub retained: RetainedLimits,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
+    /// Where sessions are kept. None: in memory only.
+    pub store: Option<Store>,
+    /// Bounds on what waits for sessions that are found in the store.
+    pub mailbox: MailboxLimits,
 }
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { retained: RetainedLimits::default(), observer: Arc::new(Silent) }
+        Self {
+            retained: RetainedLimits::default(),
+            observer: Arc::new(Silent),
+            store: None,
+            mailbox: MailboxLimits::default(),
+        }
     }
 }
 
@@ -82,6 +95,7 @@ pub struct Broker {
     pub(crate) observer: Arc<dyn Observer>,
     connections: AtomicU64,
     boot: u32,
+    pub(crate) durable: Option<Durable>,
 }
 
 /// What came of asking for a session.
@@ -95,18 +109,96 @@ pub(crate) enum Opened {
 }
 
 impl Broker {
-    /// A broker without sessions.
+    /// A broker with the sessions that its store holds.
+    ///
+    /// # Errors
+    /// The store cannot be read or holds what this gateway does not understand. Nothing was changed then.
+    pub fn open_store(options: BrokerOptions) -> Result<Arc<Self>, RecoveryError> {
+        let router = Router::new(options.retained);
+        let found = match &options.store {
+            Some(store) => recover(store, &router.retained)?,
+            None => Vec::new(),
+        };
+        let next = found.iter().map(|f| f.record.number).max().unwrap_or(0) + 1;
+        let durable = options.store.map(|store| Durable::new(store, next));
+        let broker = Self::with(router, options.observer, durable);
+        for session in found {
+            broker.restore(session, options.mailbox);
+        }
+        Ok(broker)
+    }
+
+    /// A broker that keeps nothing beyond its own life, whatever store the options name.
     #[must_use]
     pub fn new(options: BrokerOptions) -> Arc<Self> {
+        Self::with(Router::new(options.retained), options.observer, None)
+    }
+
+    fn with(router: Router, observer: Arc<dyn Observer>, durable: Option<Durable>) -> Arc<Self> {
         Arc::new(Self {
-            router: Router::new(options.retained),
+            router,
             registry: Registry::default(),
             deferred: Deferred::default(),
             stats: Stats::default(),
-            observer: options.observer,
+            observer,
             connections: AtomicU64::new(1),
             boot: getrandom::u32().unwrap_or_default(),
+            durable,
         })
+    }
+
+    fn restore(&self, found: Found, limits: MailboxLimits) {
+        let Found { client_id, record, subscriptions, unreleased, queued, released, last_sequence, will } = found;
+        let mailbox = self.router.mailbox(limits, true);
+        mailbox.restore(record.number, queued, &released, last_sequence);
+        let mut state = Box::new(SessionState { expiry: record.expiry, ..SessionState::default() });
+        state.unreleased.extend(unreleased);
+        for (filter, held, granted) in subscriptions {
+            let (share, inner) = split_share(&filter);
+            // Without a grant at hand: what it denies is sorted out when the client is back.
+            let subscription = Subscription {
+                mailbox: Arc::clone(&mailbox),
+                qos: held.requested.min(granted),
+                no_local: held.no_local,
+                retain_as_published: held.retain_as_published,
+                id: held.id,
+                check: None,
+            };
+            self.router.subscribe(inner, share, subscription);
+            state.subscriptions.insert(filter.into(), held);
+        }
+        let expiry = record.expiry;
+        let entry = self.registry.restore(&client_id, record.owner, record.number, mailbox, state);
+        let mut slot = entry.lock();
+        // One that had a connection when the gateway ended lost it at that moment, as far as anybody can tell: now.
+        let left_at = if record.left_at == 0 { unix_now() } else { record.left_at };
+        let gone_for = unix_now().saturating_sub(left_at);
+        let now = now_ms();
+        if expiry != NEVER {
+            let at = now + u64::from(expiry).saturating_sub(gone_for) * 1000;
+            slot.appointments[0] = Some(self.deferred.schedule(at, &entry, slot.generation, Due::Expiry));
+        }
+        if let Some(will) = will {
+            let delay = u64::from(will.delay.min(expiry)).saturating_sub(gone_for);
+            slot.appointments[1] = Some(self.deferred.schedule(now + delay * 1000, &entry, slot.generation, Due::Will));
+            let message = Arc::new(will.message.with_lifetime(will.lifetime));
+            slot.will = Some(Will { message, delay: will.delay });
+        }
+    }
+
+    /// Hands what a batch changed to the store, has its deliveries written and adds its counts to the totals. For
+    /// whoever works without a client to answer to.
+    pub fn settle(&self, s: &mut Scratch) {
+        match &self.durable {
+            Some(durable) => durable.submit(s),
+            None => {
+                s.batch.changes.clear();
+                s.batch.uncommitted.clear();
+            }
+        }
+        s.batch.flush();
+        self.stats.add(&mut s.batch.counts);
+        s.batch.over.clear();
     }
 
     /// A handle for a new connection.
@@ -119,11 +211,6 @@ impl Broker {
     #[must_use]
     pub fn connection_name(&self, handle: &Handle) -> Arc<str> {
         format!("{:08x}-{}", self.boot, handle.number).into()
-    }
-
-    /// Adds a batch's counts to the totals.
-    pub fn count(&self, batch: &mut Batch) {
-        self.stats.add(&mut batch.counts);
     }
 
     /// The totals now.
@@ -150,13 +237,58 @@ impl Broker {
         (self.router.retained.len(), self.router.retained.bytes())
     }
 
-    /// Publishes a message that no MQTT client sent. The caller flushes the batch.
-    pub fn publish(&self, message: &Arc<Message>, batch: &mut Batch) -> Published {
-        self.router.publish_message(message, batch)
+    /// Publishes a message that no MQTT client sent. The caller settles the batch.
+    pub fn publish(&self, message: &Arc<Message>, s: &mut Scratch) -> Published {
+        let published = self.router.publish_message(message, &mut s.batch);
+        if message.retain {
+            self.store_retained(message, &mut s.journal);
+        }
+        published
     }
 
-    fn publish_will(&self, will: &Will, batch: &mut Batch) {
-        self.publish(&Arc::new(will.message.begin()), batch);
+    /// Has the store keep, or forget, what was just retained.
+    pub(crate) fn store_retained(&self, message: &Message, journal: &mut portcullis_store::Batch) {
+        if self.durable.is_none() {
+            return;
+        }
+        if message.payload().is_empty() {
+            journal.delete_retained(message.topic());
+        } else {
+            journal.put_retained(message.topic(), encode_message(message));
+        }
+    }
+
+    fn publish_will(&self, will: &Will, s: &mut Scratch) {
+        self.publish(&Arc::new(will.message.begin()), s);
+    }
+
+    /// Whether a session is stored: one that outlives its connection, or that has a will to be sent after it. Gives it
+    /// its number.
+    pub(crate) fn store_session(
+        &self,
+        entry: &Entry,
+        state: &SessionState,
+        will: Option<&Will>,
+        s: &mut Scratch,
+    ) -> u64 {
+        let Some(durable) = &self.durable else { return 0 };
+        let mut slot = entry.lock();
+        if state.expiry == 0 && will.is_none() {
+            if slot.number != 0 {
+                s.journal.delete_session(&entry.client_id, slot.number);
+                slot.number = 0;
+            }
+            return 0;
+        }
+        if slot.number == 0 {
+            slot.number = durable.number();
+        }
+        s.journal.put_session(&entry.client_id, record(entry, slot.number, state.expiry, 0).encode());
+        match will {
+            Some(will) => s.journal.put_will(slot.number, WillRecord::encode(&will.message, will.delay)),
+            None => s.journal.delete_will(slot.number),
+        };
+        slot.number
     }
 
     /// Asks for the session of `client_id`.
@@ -169,7 +301,7 @@ impl Broker {
         grant: &Arc<Grant>,
         limits: MailboxLimits,
         handle: &Arc<Handle>,
-        batch: &mut Batch,
+        s: &mut Scratch,
     ) -> Opened {
         loop {
             let mailbox = || self.router.mailbox(limits, false);
@@ -194,8 +326,12 @@ impl Broker {
                 slot.mailbox.close();
                 slot.mailbox = self.router.mailbox(limits, false);
                 state = Box::default();
+                if slot.number != 0 {
+                    s.journal.delete_session(&entry.client_id, slot.number);
+                    slot.number = 0;
+                }
                 if let Some(will) = slot.will.take() {
-                    self.publish_will(&will, batch);
+                    self.publish_will(&will, s);
                 }
             }
             // The client is back before the delay has passed: the will is not sent (MQTT 5 §3.1.3.2.2).
@@ -224,18 +360,24 @@ impl Broker {
 
     /// The connection of a session ended; its mailbox is detached already. `will`: to be published unless the client
     /// comes back in time.
-    pub(crate) fn leave(&self, entry: &Arc<Entry>, state: Box<SessionState>, will: Option<Will>, batch: &mut Batch) {
+    pub(crate) fn leave(&self, entry: &Arc<Entry>, state: Box<SessionState>, will: Option<Will>, s: &mut Scratch) {
         let mut slot = entry.lock();
         slot.live = None;
         self.stats.connections.fetch_sub(1, Ordering::Relaxed);
         let now = now_ms();
         if state.expiry == 0 {
-            self.end(entry, &mut slot, &state, batch);
+            self.end(entry, &mut slot, &state, s);
             if let Some(will) = will {
-                self.publish_will(&will, batch);
+                self.publish_will(&will, s);
             }
         } else {
             let generation = slot.generation;
+            if slot.number != 0 {
+                s.journal.put_session(&entry.client_id, record(entry, slot.number, state.expiry, unix_now()).encode());
+                if will.as_ref().is_none_or(|w| w.delay == 0) {
+                    s.journal.delete_will(slot.number);
+                }
+            }
             if state.expiry != NEVER {
                 let at = now + u64::from(state.expiry) * 1000;
                 slot.appointments[0] = Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
@@ -248,9 +390,7 @@ impl Broker {
                     slot.appointments[1] = Some(self.deferred.schedule(at, entry, generation, Due::Will));
                     slot.will = Some(will);
                 }
-                Some(will) => {
-                    self.publish_will(&will, batch);
-                }
+                Some(will) => self.publish_will(&will, s),
                 None => {}
             }
             slot.state = Some(state);
@@ -263,14 +403,17 @@ impl Broker {
     }
 
     /// Ends a session for good: no trace of it stays in the router.
-    fn end(&self, entry: &Arc<Entry>, slot: &mut Slot, state: &SessionState, batch: &mut Batch) {
+    fn end(&self, entry: &Arc<Entry>, slot: &mut Slot, state: &SessionState, s: &mut Scratch) {
         self.unsubscribe_all(state, &slot.mailbox);
         slot.mailbox.close();
         slot.gone = true;
         self.registry.remove(entry);
         self.cancel_appointments(slot);
+        if slot.number != 0 {
+            s.journal.delete_session(&entry.client_id, slot.number);
+        }
         if let Some(will) = slot.will.take() {
-            self.publish_will(&will, batch);
+            self.publish_will(&will, s);
         }
     }
 
@@ -290,8 +433,8 @@ impl Broker {
     }
 
     /// Does what is due: delayed wills, the end of sessions, expired retained messages. Call it about twice a second;
-    /// the caller flushes the batch.
-    pub fn tick(&self, batch: &mut Batch) {
+    /// the caller settles the batch.
+    pub fn tick(&self, s: &mut Scratch) {
         let now = now_ms();
         while let Some((entry, generation, due)) = self.deferred.pop(now) {
             let mut slot = entry.lock();
@@ -302,18 +445,25 @@ impl Broker {
                 Due::Will => {
                     slot.appointments[1] = None;
                     if let Some(will) = slot.will.take() {
-                        self.publish_will(&will, batch);
+                        self.publish_will(&will, s);
+                    }
+                    if slot.number != 0 {
+                        s.journal.delete_will(slot.number);
                     }
                 }
                 Due::Expiry => {
                     slot.appointments[0] = None;
                     if let Some(state) = slot.state.take() {
-                        self.end(&entry, &mut slot, &state, batch);
+                        self.end(&entry, &mut slot, &state, s);
                     }
                 }
             }
         }
-        self.router.retained.sweep(SWEPT_A_TICK);
+        for expired in self.router.retained.sweep(SWEPT_A_TICK) {
+            if self.durable.is_some() {
+                s.journal.delete_retained(expired.topic());
+            }
+        }
     }
 
     /// Live connections in the order of their client identifiers, at most `most`, after the one named `after`.
@@ -379,6 +529,11 @@ impl Broker {
             Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail: "the gateway stops".to_owned() };
         self.request_where(&control, |_, _| true)
     }
+}
+
+/// What is stored of a session. `left_at`: see [`SessionRecord::left_at`].
+fn record(entry: &Entry, number: u64, expiry: u32, left_at: u64) -> SessionRecord {
+    SessionRecord { number, expiry, left_at, owner: entry.owner.clone() }
 }
 
 /// Share name and filter of a subscription that was validated when it was made.

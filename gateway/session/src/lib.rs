@@ -8,6 +8,7 @@
 
 mod broker;
 mod deferred;
+mod durable;
 mod handle;
 mod machine;
 mod registry;
@@ -17,6 +18,7 @@ mod state;
 mod stats;
 
 pub use broker::{Broker, BrokerOptions, ConnectionSummary, Observer, Silent};
+pub use durable::RecoveryError;
 pub use handle::{Control, Handle};
 pub use machine::{End, Machine, Origin, Step};
 pub use rules::{ListenerRules, RefusedPublish};

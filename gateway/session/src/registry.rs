@@ -18,9 +18,9 @@ const SHARDS: usize = 64;
 /// Who a session belongs to. The scheme does not count: a person may come with a token today and a key tomorrow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Owner {
-    tenant: Option<String>,
-    subject: String,
-    acting_for: Option<String>,
+    pub tenant: Option<String>,
+    pub subject: String,
+    pub acting_for: Option<String>,
 }
 
 impl From<&Identity> for Owner {
@@ -64,6 +64,8 @@ pub(crate) struct Slot {
     pub state: Option<Box<SessionState>>,
     /// Connections that want to take over.
     pub waiters: Vec<Arc<Handle>>,
+    /// Its number in the store; 0: it is not stored.
+    pub number: u64,
     /// Counts attachments; appointments of an earlier one are void.
     pub generation: u64,
     pub will: Option<Will>,
@@ -134,6 +136,7 @@ impl Registry {
                 live: None,
                 state: Some(Box::default()),
                 waiters: Vec::new(),
+                number: 0,
                 generation: 0,
                 will: None,
                 appointments: [None; 2],
@@ -142,6 +145,32 @@ impl Registry {
         });
         shard.insert(client_id, Arc::clone(&entry));
         (entry, true)
+    }
+
+    /// Puts back a session that was found in the store. It counts as known: its generation is not 0.
+    pub(crate) fn restore(
+        &self,
+        client_id: &str,
+        owner: Owner,
+        number: u64,
+        mailbox: Arc<Mailbox>,
+        state: Box<SessionState>,
+    ) -> Arc<Entry> {
+        let client_id: Arc<str> = client_id.into();
+        let slot = Slot {
+            mailbox,
+            live: None,
+            state: Some(state),
+            waiters: Vec::new(),
+            number,
+            generation: 1,
+            will: None,
+            appointments: [None; 2],
+            gone: false,
+        };
+        let entry = Arc::new(Entry { client_id: Arc::clone(&client_id), owner, slot: Mutex::new(slot) });
+        self.shard(&client_id).insert(Arc::clone(&client_id), Arc::clone(&entry));
+        entry
     }
 
     pub(crate) fn get(&self, client_id: &str) -> Option<Arc<Entry>> {

@@ -1,6 +1,7 @@
 //! How a listener treats its clients: bounds, and choices where MQTT leaves one.
 
 use portcullis_router::MailboxLimits;
+use portcullis_store::Durability;
 
 /// What a PUBLISH that the grant does not permit gets before MQTT 5, where no acknowledgement can say no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -45,6 +46,8 @@ pub struct ListenerRules {
     pub plain_subscribe_failure: bool,
     /// Bounds on what waits for a client.
     pub mailbox: MailboxLimits,
+    /// When what its clients send counts as stored, where somebody's session has to keep it.
+    pub durability: Durability,
 }
 
 impl Default for ListenerRules {
@@ -65,6 +68,7 @@ impl Default for ListenerRules {
             refused_publish: RefusedPublish::AcknowledgeAndDrop,
             plain_subscribe_failure: false,
             mailbox: MailboxLimits::default(),
+            durability: Durability::Ack,
         }
     }
 }

@@ -7,6 +7,8 @@ use portcullis_router::{Batch, FrameMark};
 pub struct Scratch {
     /// Deliveries of this batch.
     pub batch: Batch,
+    /// What else is to be stored: sessions, subscriptions, retained messages.
+    pub(crate) journal: portcullis_store::Batch,
     /// Replies to the client that is being worked for.
     pub(crate) replies: Vec<u8>,
     /// The packets of the current run.

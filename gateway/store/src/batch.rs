@@ -60,6 +60,13 @@ impl Batch {
         self.size
     }
 
+    /// Adds the changes of another batch behind those of this one.
+    pub fn append(&mut self, mut other: Self) -> &mut Self {
+        self.size += other.size;
+        self.operations.append(&mut other.operations);
+        self
+    }
+
     /// Writes a directory entry, in place of any other of this kind and identifier.
     pub fn put_entry(&mut self, kind: &'static str, id: &str, bytes: Vec<u8>) -> &mut Self {
         self.push(Operation::Directory(directory::Change { kind, id: id.into(), bytes: Some(bytes) }))
@@ -83,6 +90,11 @@ impl Batch {
     /// Deletes a session with all that is stored under its number.
     pub fn delete_session(&mut self, client_id: &str, session: u64) -> &mut Self {
         self.session(sessions::Change::DeleteSession { client_id: client_id.into(), session })
+    }
+
+    /// Deletes all that is stored under the number of a session that is not there itself.
+    pub fn clear_session(&mut self, session: u64) -> &mut Self {
+        self.session(sessions::Change::ClearSession { session })
     }
 
     /// Writes a subscription of a session.

@@ -171,7 +171,7 @@ impl Drop for Connection {
                 while self.machine.close(&end, &mut worker.scratch).is_none() {
                     std::thread::yield_now();
                 }
-                worker.scratch.batch.flush();
+                self.handler.broker.settle(&mut worker.scratch);
             });
         }
     }

@@ -29,9 +29,7 @@ impl Future for Connection {
         me.handle.register(cx.waker());
         worker::with(|worker| {
             let done = me.drive(cx, worker);
-            worker.scratch.batch.flush();
-            me.handler.broker.count(&mut worker.scratch.batch);
-            worker.scratch.batch.over.clear();
+            me.handler.broker.settle(&mut worker.scratch);
             done
         })
     }

@@ -99,10 +99,8 @@ impl Wheel {
             ticks += 1;
             if ticks.is_multiple_of(TICKS_OF_BROKER) {
                 worker::with(|worker| {
-                    broker.tick(&mut worker.scratch.batch);
-                    worker.scratch.batch.flush();
-                    broker.count(&mut worker.scratch.batch);
-                    worker.scratch.batch.over.clear();
+                    broker.tick(&mut worker.scratch);
+                    broker.settle(&mut worker.scratch);
                 });
             }
         }

@@ -57,6 +57,9 @@ impl Open {
 
     pub(super) fn pubrel(&mut self, id: PacketId, s: &mut Scratch) {
         let known = self.state.unreleased.remove(&id.get());
+        if known && self.is_stored() {
+            s.journal.delete_unreleased(self.number, id.get());
+        }
         let reason = if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
         acknowledge(&mut s.replies, PUBCOMP, id.get(), self.version, reason);
     }

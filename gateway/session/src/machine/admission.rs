@@ -39,15 +39,7 @@ impl Machine {
             (None, None) => connecting.client_id.clone(),
         };
         let limits = self.mailbox_limits(&grant);
-        let opened = self.broker.open(
-            &client_id,
-            connecting.clean_start,
-            &self.facts,
-            &grant,
-            limits,
-            &self.handle,
-            &mut s.batch,
-        );
+        let opened = self.broker.open(&client_id, connecting.clean_start, &self.facts, &grant, limits, &self.handle, s);
         match opened {
             Opened::Wait => {
                 self.phase = Phase::Admitting(connecting);
@@ -157,6 +149,9 @@ impl Machine {
             let _: Result<(), _> = Packet::ConnAck(bare).encode(connecting.version, &mut greeting);
         }
         mailbox.set_persistent(state.expiry > 0);
+        let number = self.broker.store_session(&entry, &state, connecting.will.as_ref(), s);
+        // A session that is stored for its will alone has no messages to keep.
+        mailbox.set_session(if state.expiry > 0 { number } else { 0 });
         let expires = grant.expires_at.map_or(u64::MAX, |at| now + at.saturating_sub(unix_now()).saturating_mul(1000));
         let rate =
             (grant.limits.publish_per_second.is_some() || grant.limits.publish_bytes_per_second.is_some()).then(|| {
@@ -188,6 +183,8 @@ impl Machine {
             answers: Vec::new(),
             counted: connecting.counted,
             problem_information: connecting.problem_information,
+            number,
+            held: None,
             expiry_was_zero: connecting.session_expiry == 0,
         });
         if present {
@@ -203,6 +200,8 @@ impl Machine {
         };
         self.phase = Phase::Open(open);
         mailbox.attach(link, &greeting, &mut s.batch);
+        s.replies.clear();
+        self.send_replies(s);
         Step::More
     }
 

@@ -109,7 +109,7 @@ impl Machine {
             }
             self.broker.observer.ended(&self.facts, &open.entry.client_id, end);
             let open = *open;
-            self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), &mut s.batch);
+            self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), s);
         }
         Some(())
     }

@@ -6,8 +6,11 @@ use portcullis_grant::{Action, Authorization, Challenge, Grant};
 use portcullis_mqtt::{Frame, Packet, ProtocolVersion, ReasonCode, decode_from_client, frame};
 use portcullis_router::{Mailbox, Wire};
 
+use portcullis_store::Durability;
+
 use super::route_cache::RouteCache;
 use super::{End, Fault, Machine, Phase, Step, Stop};
+use crate::durable::{Held, Recipient};
 use crate::registry::{Entry, Will};
 use crate::scratch::Scratch;
 use crate::state::SessionState;
@@ -41,6 +44,10 @@ pub(super) struct Open {
     pub counted: bool,
     /// Whether the client wants reason strings (MQTT 5 §3.1.2.11.7).
     pub problem_information: bool,
+    /// The session's number in the store; 0: it is not stored.
+    pub number: u64,
+    /// Replies that wait for the store.
+    pub held: Option<Arc<Held>>,
     /// CONNECT asked for an expiry of 0: DISCONNECT may not raise it (MQTT 5 §3.14.2.2.2).
     pub expiry_was_zero: bool,
 }
@@ -88,6 +95,11 @@ impl Bucket {
 }
 
 impl Open {
+    /// Whether what belongs to the session is stored: not where only its will is.
+    pub(super) fn is_stored(&self) -> bool {
+        self.number != 0 && self.state.expiry > 0
+    }
+
     pub(super) fn wire(&self) -> Wire {
         self.version.into()
     }
@@ -151,12 +163,27 @@ impl Machine {
         (at, step)
     }
 
-    /// Hands the replies of this batch to the mailbox.
+    /// Hands the replies of this batch to the mailbox: at once, or when what they confirm is on disk.
     pub(super) fn send_replies(&mut self, s: &mut Scratch) {
+        let durability = self.rules.durability;
+        let Phase::Open(open) = &mut self.phase else {
+            s.replies.clear();
+            return;
+        };
+        let changed = !s.journal.is_empty() || !s.batch.changes.is_empty();
+        if let (true, Some(durable)) = (changed, &self.broker.durable) {
+            let held = open.held.get_or_insert_default();
+            let to = Recipient { mailbox: &open.mailbox, handle: &self.handle, held };
+            if durability == Durability::Ack {
+                durable.submit_with_replies(s, durability, &to);
+                return;
+            }
+            durable.submit(s);
+        }
         if s.replies.is_empty() {
             return;
         }
-        if let Phase::Open(open) = &self.phase {
+        if !open.held.as_ref().is_some_and(|held| held.behind(&s.replies)) {
             open.mailbox.push(&s.replies, &mut s.batch);
         }
         s.replies.clear();

@@ -85,8 +85,11 @@ impl Open {
             origin: self.mailbox.number,
         };
         let mut published = broker.router.publish(&run, &route, &mut s.batch);
-        if flags.retain && !retain_last(broker, &run) {
-            published.refused += 1;
+        if flags.retain {
+            match retain_last(broker, &run) {
+                Some(message) => broker.store_retained(&message, &mut s.journal),
+                None => published.refused += 1,
+            }
         }
         self.answer(flags.qos, bytes, at, published, s);
         Ok(end)
@@ -212,7 +215,11 @@ impl Open {
                         "more unreleased QoS 2 messages than the receive maximum",
                     ));
                 }
-                !self.state.unreleased.insert(id)
+                let new = self.state.unreleased.insert(id);
+                if new && self.is_stored() {
+                    s.journal.put_unreleased(self.number, id);
+                }
+                !new
             };
             if known {
                 if s.frames.is_empty() {
@@ -286,6 +293,9 @@ impl Open {
             if qos == QoS::ExactlyOnce && reason.is_error() && self.version == ProtocolVersion::V5 {
                 // A refusing PUBREC ends the exchange (MQTT 5 §4.3.3).
                 self.state.unreleased.remove(&id);
+                if self.is_stored() {
+                    s.journal.delete_unreleased(self.number, id);
+                }
             }
             self.acknowledge_publish(qos, id, reason, s);
         }
@@ -337,14 +347,12 @@ pub(super) fn encode_forward(properties: &PublishProperties<'_>, forward: &mut V
     forward.drain(..length);
 }
 
-/// Retains the last message of the run: those before it would be replaced at once. False: the store is full.
-fn retain_last(broker: &Broker, run: &Run<'_>) -> bool {
+/// Retains the last message of the run: those before it would be replaced at once. None: the store of retained messages
+/// is full. Else the message, for the disk.
+fn retain_last(broker: &Broker, run: &Run<'_>) -> Option<Arc<Message>> {
     let payload = run.payload(run.frames.len() - 1);
-    if payload.is_empty() {
-        broker.router.retained.remove(run.topic);
-        return true;
-    }
     let forward = if run.wire == Wire::V5 { run.forward } else { &[] };
-    let message = Message::new(run.topic, forward, payload, run.qos, true, run.expiry, run.origin);
-    broker.router.retained.set(Arc::new(message)).is_ok()
+    let message = Arc::new(Message::new(run.topic, forward, payload, run.qos, true, run.expiry, run.origin));
+    broker.router.retained.set(Arc::clone(&message)).ok()?;
+    Some(message)
 }

@@ -11,6 +11,7 @@ use portcullis_mqtt::{
 use super::open::Open;
 use super::{Fault, Stop};
 use crate::broker::{Broker, split_share, subscription};
+use crate::durable::encode_subscription;
 use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
 use crate::state::Held;
@@ -45,7 +46,7 @@ impl Open {
                     if new && self.state.subscriptions.len() >= limit {
                         ReasonCode::QUOTA_EXCEEDED
                     } else {
-                        self.add(broker, &wanted, packet.subscription_id, qos, filtered);
+                        self.add(broker, &wanted, packet.subscription_id, qos, filtered, s);
                         let wants = match wanted.options.retain_handling {
                             RetainHandling::Send => true,
                             RetainHandling::SendIfNew => new,
@@ -127,7 +128,15 @@ impl Open {
         Ok(Answer::Granted { qos: requested.min(max_qos), filtered })
     }
 
-    fn add(&mut self, broker: &Broker, wanted: &SubscribeFilter<'_>, id: Option<u32>, qos: QoS, filtered: bool) {
+    fn add(
+        &mut self,
+        broker: &Broker,
+        wanted: &SubscribeFilter<'_>,
+        id: Option<u32>,
+        qos: QoS,
+        filtered: bool,
+        s: &mut Scratch,
+    ) {
         let held = Held {
             requested: wanted.options.qos,
             no_local: wanted.options.no_local,
@@ -136,6 +145,9 @@ impl Open {
         };
         let (share, filter) = split_share(wanted.filter);
         broker.router.subscribe(filter, share, subscription(&self.mailbox, &held, qos, filtered, &self.grant));
+        if self.is_stored() {
+            s.journal.put_subscription(self.number, wanted.filter, encode_subscription(&held, qos));
+        }
         self.state.subscriptions.insert(wanted.filter.into(), held);
     }
 
@@ -145,6 +157,9 @@ impl Open {
             let code = if self.state.subscriptions.remove(filter).is_some() {
                 let (share, inner) = split_share(filter);
                 broker.router.unsubscribe(inner, share, &self.mailbox);
+                if self.is_stored() {
+                    s.journal.delete_subscription(self.number, filter);
+                }
                 ReasonCode::SUCCESS
             } else {
                 ReasonCode::NO_SUBSCRIPTION_EXISTED
@@ -173,6 +188,9 @@ impl Open {
         }
         for filter in refused {
             self.state.subscriptions.remove(&filter);
+            if self.is_stored() {
+                s.journal.delete_subscription(self.number, &filter);
+            }
             let (share, inner) = split_share(&filter);
             broker.router.unsubscribe(inner, share, &self.mailbox);
             broker.observer.action_refused(facts, &self.entry.client_id, &grant, "subscribe", &filter);

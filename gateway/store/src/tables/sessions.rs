@@ -36,6 +36,10 @@ pub(crate) enum Change {
         client_id: Box<str>,
         session: u64,
     },
+    /// Removes rows that no session owns.
+    ClearSession {
+        session: u64,
+    },
     PutSubscription {
         session: u64,
         filter: Box<str>,
@@ -130,6 +134,7 @@ impl<'t> Writing<'t> {
                 drop(self.sessions.remove(&*client_id)?);
                 self.clear(session)?;
             }
+            Change::ClearSession { session } => self.clear(session)?,
             Change::PutSubscription { session, filter, bytes } => {
                 drop(self.subscriptions.insert((session, &*filter), bytes.as_slice())?);
             }

@@ -1,0 +1,213 @@
+//! Sessions on disk: what is handed to the store, and what waits for it.
+//!
+//! *An acknowledgement means stored.* What a read changes about stored sessions goes to the store as one batch, and the
+//! replies of that read are held back until the batch is on disk; what is replied later stays behind them. Deliveries at
+//! QoS 1 do not wait, since at worst they come again. Deliveries at QoS 2 do: see
+//! [`portcullis_router::Mailbox::committed`].
+
+mod record;
+mod recovery;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use portcullis_mqtt::ReasonCode;
+use portcullis_router::{Batch, Change, Mailbox, Wake};
+use portcullis_store::{Durability, Store, StoreError};
+
+use crate::handle::{Control, Handle};
+use crate::scratch::Scratch;
+
+pub(crate) use record::{SessionRecord, WillRecord, encode_message, encode_subscription};
+pub use recovery::RecoveryError;
+pub(crate) use recovery::{Found, recover};
+
+/// For what nobody waits for: it shares the sync of what somebody does, or has one of its own within this time.
+const SOON: Durability = Durability::Interval(Duration::from_millis(200));
+
+/// The store, as sessions use it.
+pub(crate) struct Durable {
+    store: Store,
+    /// The number of the next session that is stored.
+    next: AtomicU64,
+    /// Publishers who wait because the store has more to write than it should.
+    waiting: Arc<Mutex<Vec<Arc<Handle>>>>,
+}
+
+/// Replies that wait for the store.
+#[derive(Default)]
+pub(crate) struct Held(Mutex<HeldState>);
+
+#[derive(Default)]
+struct HeldState {
+    /// Batches that are not on disk yet.
+    pending: u32,
+    /// Replies that came after the last of them and must not overtake it.
+    tail: Vec<u8>,
+}
+
+/// Whose replies they are.
+pub(crate) struct Recipient<'a> {
+    pub mailbox: &'a Arc<Mailbox>,
+    pub handle: &'a Arc<Handle>,
+    pub held: &'a Arc<Held>,
+}
+
+impl Held {
+    /// Keeps replies behind those that wait. False: none wait, and they may go at once.
+    pub(crate) fn behind(&self, replies: &[u8]) -> bool {
+        let mut state = self.0.lock();
+        if state.pending == 0 {
+            return false;
+        }
+        state.tail.extend_from_slice(replies);
+        true
+    }
+
+    fn begin(&self, replies: &[u8]) -> Vec<u8> {
+        let mut state = self.0.lock();
+        state.pending += 1;
+        let mut all = std::mem::take(&mut state.tail);
+        all.extend_from_slice(replies);
+        all
+    }
+
+    /// One batch is done. What has to follow it, if it was the last.
+    fn done(&self) -> Vec<u8> {
+        let mut state = self.0.lock();
+        state.pending = state.pending.saturating_sub(1);
+        if state.pending == 0 { std::mem::take(&mut state.tail) } else { Vec::new() }
+    }
+}
+
+impl Durable {
+    pub(crate) fn new(store: Store, next: u64) -> Self {
+        Self { store, next: AtomicU64::new(next), waiting: Arc::default() }
+    }
+
+    /// A number for a session that is to be stored.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Hands in what this batch changed, without anybody waiting for it.
+    pub(crate) fn submit(&self, s: &mut Scratch) {
+        let Some((batch, _)) = gather(s) else { return };
+        let uncommitted = std::mem::take(&mut s.batch.uncommitted);
+        let waiting = Arc::clone(&self.waiting);
+        let store = self.store.clone();
+        self.store.submit_then(batch, SOON, move |result| {
+            finish(&store, if result.is_ok() { uncommitted } else { Vec::new() }, |_| {});
+            resume(&store, &waiting);
+        });
+    }
+
+    /// Hands in what this read changed, and sends its replies to the client when they are true.
+    pub(crate) fn submit_with_replies(&self, s: &mut Scratch, durability: Durability, to: &Recipient<'_>) {
+        let Some((batch, must_wait)) = gather(s) else { return };
+        let uncommitted = std::mem::take(&mut s.batch.uncommitted);
+        let waiting = Arc::clone(&self.waiting);
+        let store = self.store.clone();
+        if !must_wait || s.replies.is_empty() {
+            if !s.replies.is_empty() && !to.held.behind(&s.replies) {
+                to.mailbox.push(&s.replies, &mut s.batch);
+            }
+            s.replies.clear();
+            let handle = Arc::clone(to.handle);
+            self.store.submit_then(batch, SOON, move |result| {
+                if let Err(why) = &result {
+                    storage_failed(&handle, why);
+                }
+                finish(&store, if result.is_ok() { uncommitted } else { Vec::new() }, |_| {});
+                resume(&store, &waiting);
+            });
+        } else {
+            let replies = to.held.begin(&s.replies);
+            s.replies.clear();
+            let (mailbox, handle, held) = (Arc::clone(to.mailbox), Arc::clone(to.handle), Arc::clone(to.held));
+            let attachment = mailbox.attachment();
+            self.store.submit_then(batch, durability, move |result| {
+                let after = held.done();
+                match result {
+                    Ok(()) => finish(&store, uncommitted, |batch| {
+                        mailbox.push_late(&replies, attachment, batch);
+                        mailbox.push_late(&after, attachment, batch);
+                    }),
+                    // Nothing is acknowledged that is not stored.
+                    Err(why) => storage_failed(&handle, &why),
+                }
+                resume(&store, &waiting);
+            });
+        }
+        if self.store.is_crowded() {
+            to.handle.pause();
+            self.waiting.lock().push(Arc::clone(to.handle));
+            // It may have emptied in between, with nobody left to call.
+            resume(&self.store, &self.waiting);
+        }
+    }
+}
+
+/// What the batch changed, for the store; and whether an acknowledgement has to wait for it.
+fn gather(s: &mut Scratch) -> Option<(portcullis_store::Batch, bool)> {
+    let changes = std::mem::take(&mut s.batch.changes);
+    if changes.is_empty() && s.journal.is_empty() {
+        return None;
+    }
+    let mut must_wait = !s.journal.is_empty();
+    let mut batch = portcullis_store::Batch::new();
+    for change in changes {
+        match change {
+            Change::Queued { session, queued } => {
+                must_wait = true;
+                batch.put_queued(session, queued.sequence, record::encode_queued(&queued));
+            }
+            Change::Released { session, sequence } => {
+                must_wait = true;
+                batch.put_queued(session, sequence, record::encode_released());
+            }
+            Change::Done { session, sequence } => {
+                batch.delete_queued(session, sequence);
+            }
+        }
+    }
+    // After the messages: the end of a session takes them with it.
+    batch.append(std::mem::take(&mut s.journal));
+    Some((batch, must_wait))
+}
+
+/// On the writer's thread: the messages that were waiting for the disk may go, and what `send` puts into mailboxes.
+/// Their owners write; the writer has other things to do.
+fn finish(store: &Store, uncommitted: Vec<(Arc<Mailbox>, u64)>, send: impl FnOnce(&mut Batch)) {
+    let mut batch = Batch::default();
+    for (mailbox, sequence) in uncommitted {
+        mailbox.committed(sequence, &mut batch);
+    }
+    send(&mut batch);
+    batch.wake_owners();
+    let mut changes = portcullis_store::Batch::new();
+    for change in std::mem::take(&mut batch.changes) {
+        if let Change::Done { session, sequence } = change {
+            changes.delete_queued(session, sequence);
+        }
+    }
+    if !changes.is_empty() {
+        store.submit_then(changes, SOON, |_| {});
+    }
+}
+
+fn resume(store: &Store, waiting: &Mutex<Vec<Arc<Handle>>>) {
+    if store.is_crowded() {
+        return;
+    }
+    for handle in std::mem::take(&mut *waiting.lock()) {
+        handle.resume();
+    }
+}
+
+fn storage_failed(handle: &Handle, why: &StoreError) {
+    let detail = format!("what it sent could not be stored: {why}");
+    handle.request(Control::Disconnect { reason: ReasonCode::SERVER_UNAVAILABLE, detail });
+}
