@@ -183,7 +183,7 @@ impl Host {
     fn storage(&self, spec: &PolicySpec) -> Result<Option<KeyValue>, Fault> {
         match &self.store {
             Some(store) if spec.allow.keyvalue => {
-                let opened = store.key_value(&format!("policy/{}", spec.name), spec.limits.storage);
+                let opened = store.key_value(&format!("policy:{}", spec.name), spec.limits.storage);
                 opened.map(Some).map_err(|why| Fault::Settings(format!("its storage cannot be opened: {why}")))
             }
             _ => Ok(None),

@@ -181,10 +181,9 @@ fn check_claims(parts: Parts<'_>, wanted: &Requirements, now: u64) -> Result<Ver
     })
 }
 
-/// The whole check of a token with given keys.
-fn verify_with(token: &str, wanted: &Requirements, keys: &[VerificationKey], now: u64) -> Result<VerifiedToken, Error> {
-    let parts = Parts::of(token)?;
-    let algorithm = algorithm(&parts, &wanted.algorithms)?;
+/// What is refused before keys are looked for, which may mean fetching them.
+fn check_header(parts: &Parts<'_>, wanted: &Requirements) -> Result<Algorithm, Error> {
+    let algorithm = algorithm(parts, &wanted.algorithms)?;
     if is_hmac(algorithm) && !matches!(wanted.keys, KeySource::Named(_)) {
         return Err(Error::AlgorithmNotAllowed(format!("{algorithm:?} with keys that are public")));
     }
@@ -198,8 +197,7 @@ fn verify_with(token: &str, wanted: &Requirements, keys: &[VerificationKey], now
             wanted.leeway
         )));
     }
-    check_signature(&parts, algorithm, keys)?;
-    check_claims(parts, wanted, now)
+    Ok(algorithm)
 }
 
 fn key_error(why: KeyError) -> Error {
@@ -219,7 +217,7 @@ impl State {
         Err(Error::NotAllowed(format!("the key `{name}`: add it to `allow = {{ keys = [\"{name}\"] }}`")))
     }
 
-    async fn keys(&mut self, source: &KeySource, token: &str) -> Result<Arc<[VerificationKey]>, Error> {
+    async fn keys(&mut self, source: &KeySource, kid: Option<&str>) -> Result<Arc<[VerificationKey]>, Error> {
         let shared = &self.with.shared;
         match source {
             KeySource::Named(name) => {
@@ -234,10 +232,7 @@ impl State {
                 let directory = self.directory().map_err(Error::Other)?;
                 directory.app_keys(id).ok_or_else(|| Error::UnknownKey(format!("no app {id:?}")))
             }
-            KeySource::JwksUrl(url) => {
-                let parts = Parts::of(token)?;
-                JwksCache::keys(shared, url, &self.with.allow.http, parts.text("kid")).await
-            }
+            KeySource::JwksUrl(url) => JwksCache::keys(shared, url, &self.with.allow.http, kid).await,
             KeySource::Pem(text) => keys_from_pem(text).map(Into::into).map_err(key_error),
             KeySource::Jwks(text) => keys_from_jwks(text).map(Into::into).map_err(key_error),
         }
@@ -262,10 +257,11 @@ impl State {
 impl Host for State {
     async fn verify(&mut self, token: String, wanted: Requirements) -> Result<VerifiedToken, Error> {
         self.barred().map_err(Error::Other)?;
-        // What cannot be good is refused before keys are looked for, which may mean fetching them.
-        algorithm(&Parts::of(&token)?, &wanted.algorithms)?;
-        let keys = self.keys(&wanted.keys, &token).await?;
-        verify_with(&token, &wanted, &keys, seconds_now())
+        let parts = Parts::of(&token)?;
+        let algorithm = check_header(&parts, &wanted)?;
+        let keys = self.keys(&wanted.keys, parts.text("kid")).await?;
+        check_signature(&parts, algorithm, &keys)?;
+        check_claims(parts, &wanted, seconds_now())
     }
 
     async fn decode_unverified(&mut self, token: String) -> Result<UnverifiedToken, Error> {
