@@ -13,7 +13,9 @@ const VERSIONS: [&str; 3] = ["mqttv31", "mqttv311", "mqttv5"];
 
 fn client(program: &str, stand: &Stand, transport: Transport, version: &str, password: &str) -> Command {
     let address = stand.gateway.address(transport.name());
-    let mut command = Command::new(program);
+    // Its output is a pipe here, and would be kept back until it is full.
+    let mut command = Command::new("stdbuf");
+    command.args(["-oL", program]);
     command.args(["-h", "localhost", "-p", &address.port().to_string(), "-V", version, "-u", "client", "-P", password]);
     if transport == Transport::Tls {
         command.arg("--cafile").arg(stand.authority());

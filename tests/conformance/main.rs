@@ -22,7 +22,7 @@ mod sessions;
 mod shared;
 mod strings;
 mod subscribe;
-mod table;
+// table
 mod topics;
 mod unsubscribe;
 mod websocket;
@@ -30,10 +30,10 @@ mod will;
 mod wire;
 mod world;
 
-pub use portcullis_tests::Version;
-pub use portcullis_tests::Version::{V5, V31, V311};
-pub use wire::{Hello, Peer, Properties, Publish, Will, acknowledge, acknowledge_with, blob, kind, packet, property, text};
-pub use world::{World, name};
+pub(crate) use portcullis_tests::Version;
+pub(crate) use portcullis_tests::Version::{V5, V31, V311};
+pub(crate) use wire::{Hello, Peer, Properties, Publish, Will, acknowledge, acknowledge_with, blob, kind, packet, property, text};
+pub(crate) use world::{World, name};
 
 /// The versions that differ in what they say of sessions and returns only.
-pub const OLD: [Version; 2] = [V31, V311];
+pub(crate) const OLD: [Version; 2] = [V31, V311];

@@ -15,10 +15,10 @@ use crate::wire::{Hello, Peer};
 static SHARED: Mutex<Weak<Gateway>> = Mutex::const_new(Weak::new());
 
 /// The key of those who log in with the authentication method `JWT`.
-pub static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::new("ES256"));
+pub(crate) static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::new("ES256"));
 
 /// The running gateway.
-pub struct World(Arc<Gateway>);
+pub(crate) struct World(Arc<Gateway>);
 
 impl Deref for World {
     type Target = Gateway;
@@ -30,7 +30,7 @@ impl Deref for World {
 
 impl World {
     /// The gateway, started if nobody uses one at this moment.
-    pub async fn get() -> Self {
+    pub(crate) async fn get() -> Self {
         let mut shared = SHARED.lock().await;
         if let Some(running) = shared.upgrade() {
             return Self(running);
@@ -41,28 +41,28 @@ impl World {
     }
 
     /// The way to the listener where everyone may do everything.
-    pub fn open(&self) -> Route {
+    pub(crate) fn open(&self) -> Route {
         self.to("tcp")
     }
 
     /// The way to a listener on plain TCP.
-    pub fn to(&self, listener: &str) -> Route {
+    pub(crate) fn to(&self, listener: &str) -> Route {
         self.route_to(listener, Transport::Tcp)
     }
 
     /// A clean client on the open listener.
-    pub async fn client(&self, version: Version) -> Peer {
+    pub(crate) async fn client(&self, version: Version) -> Peer {
         self.connect(&Hello::new(version, name("client"))).await
     }
 
     /// A client on the open listener.
-    pub async fn connect(&self, hello: &Hello) -> Peer {
+    pub(crate) async fn connect(&self, hello: &Hello) -> Peer {
         Peer::connect(&self.open(), hello).await
     }
 }
 
 /// A name that nothing else of this process has: for clients and for topics.
-pub fn name(what: &str) -> String {
+pub(crate) fn name(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{what}{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }

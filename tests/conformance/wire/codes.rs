@@ -7,7 +7,7 @@ use super::{kind, property as p};
 /// # Panics
 /// For a packet that only clients send.
 #[must_use]
-pub fn allowed_codes(first: u8) -> &'static [u8] {
+pub(crate) fn allowed_codes(first: u8) -> &'static [u8] {
     match first & 0xf0 {
         kind::CONNACK => &[
             0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97, 0x99, 0x9a,
@@ -28,7 +28,7 @@ pub fn allowed_codes(first: u8) -> &'static [u8] {
 
 /// The properties that a server may put into this packet.
 #[must_use]
-pub fn allowed_properties(first: u8) -> &'static [u8] {
+pub(crate) fn allowed_properties(first: u8) -> &'static [u8] {
     match first & 0xf0 {
         kind::CONNACK => &[
             p::SESSION_EXPIRY,

@@ -6,16 +6,16 @@ use super::{allowed_codes, allowed_properties, kind, property as p};
 
 /// One packet, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// Type and flags.
-    pub first: u8,
+    pub(crate) first: u8,
     /// What follows the remaining length.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The value of a property.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     /// Of one, two, four or a variable number of octets.
     Number(u32),
     /// A string.
@@ -28,7 +28,7 @@ pub enum Value {
 
 /// The properties of a packet, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Got(pub Vec<(u8, Value)>);
+pub(crate) struct Got(pub(crate) Vec<(u8, Value)>);
 
 impl Got {
     fn find(&self, id: u8) -> Option<&Value> {
@@ -37,13 +37,13 @@ impl Got {
 
     /// Whether it is there.
     #[must_use]
-    pub fn has(&self, id: u8) -> bool {
+    pub(crate) fn has(&self, id: u8) -> bool {
         self.find(id).is_some()
     }
 
     /// A number.
     #[must_use]
-    pub fn number(&self, id: u8) -> Option<u32> {
+    pub(crate) fn number(&self, id: u8) -> Option<u32> {
         match self.find(id)? {
             Value::Number(number) => Some(*number),
             other => panic!("property {id:#04x} is {other:?}"),
@@ -52,7 +52,7 @@ impl Got {
 
     /// A string.
     #[must_use]
-    pub fn text(&self, id: u8) -> Option<&str> {
+    pub(crate) fn text(&self, id: u8) -> Option<&str> {
         match self.find(id)? {
             Value::Text(text) => Some(text),
             other => panic!("property {id:#04x} is {other:?}"),
@@ -61,7 +61,7 @@ impl Got {
 
     /// Subscription identifiers, sorted.
     #[must_use]
-    pub fn subscriptions(&self) -> Vec<u32> {
+    pub(crate) fn subscriptions(&self) -> Vec<u32> {
         let mut ids: Vec<u32> = self
             .0
             .iter()
@@ -77,21 +77,21 @@ impl Got {
 
 /// A PUBLISH from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
-    pub dup: bool,
-    pub qos: u8,
-    pub retain: bool,
-    pub topic: String,
+pub(crate) struct Publication {
+    pub(crate) dup: bool,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) topic: String,
     /// 0 with QoS 0.
-    pub id: u16,
-    pub properties: Got,
-    pub payload: Vec<u8>,
+    pub(crate) id: u16,
+    pub(crate) properties: Got,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Publication {
     /// The payload as text.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.payload).expect("a payload of text")
     }
 }
@@ -180,7 +180,7 @@ impl<'a> Fields<'a> {
 impl Packet {
     /// Takes one whole packet from the front of what has arrived.
     #[must_use]
-    pub fn take(buffer: &mut bytes::BytesMut) -> Option<Self> {
+    pub(crate) fn take(buffer: &mut bytes::BytesMut) -> Option<Self> {
         let lengths = buffer.get(1..)?;
         let used = lengths.iter().take(4).position(|octet| octet & 0x80 == 0)? + 1;
         let length = Fields(&lengths[..used]).varint() as usize;
@@ -193,24 +193,24 @@ impl Packet {
 
     /// Octets that it had on the wire.
     #[must_use]
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         1 + super::varint(self.body.len()).len() + self.body.len()
     }
 
     /// Its type, as in [`kind`], the flags of PUBLISH left out.
     #[must_use]
-    pub fn kind(&self) -> u8 {
+    pub(crate) fn kind(&self) -> u8 {
         if self.first & 0xf0 == kind::PUBLISH { kind::PUBLISH } else { self.first }
     }
 
     /// The packet identifier, of those that begin with one.
     #[must_use]
-    pub fn id(&self) -> u16 {
+    pub(crate) fn id(&self) -> u16 {
         u16::from_be_bytes([self.body[0], self.body[1]])
     }
 
     /// Holds it to the rules, whatever it is.
-    pub fn check(&self, version: Version) {
+    pub(crate) fn check(&self, version: Version) {
         match self.kind() {
             kind::CONNACK => drop(self.connack(version)),
             kind::PUBLISH => drop(self.publication(version)),
@@ -224,7 +224,7 @@ impl Packet {
 
     /// CONNACK: session present, code, properties.
     #[must_use]
-    pub fn connack(&self, version: Version) -> (bool, u8, Got) {
+    pub(crate) fn connack(&self, version: Version) -> (bool, u8, Got) {
         assert_eq!(self.first, kind::CONNACK, "expected CONNACK");
         let mut fields = Fields(&self.body);
         let flags = fields.take(1)[0];
@@ -244,7 +244,7 @@ impl Packet {
 
     /// PUBLISH.
     #[must_use]
-    pub fn publication(&self, version: Version) -> Publication {
+    pub(crate) fn publication(&self, version: Version) -> Publication {
         assert_eq!(self.first & 0xf0, kind::PUBLISH, "expected PUBLISH, got {:#04x} {:02x?}", self.first, self.body);
         let qos = self.first >> 1 & 3;
         assert!(qos < 3, "QoS 3");
@@ -262,7 +262,7 @@ impl Packet {
 
     /// PUBACK, PUBREC, PUBREL, PUBCOMP: identifier, reason, properties.
     #[must_use]
-    pub fn acknowledgement(&self, version: Version) -> (u16, u8, Got) {
+    pub(crate) fn acknowledgement(&self, version: Version) -> (u16, u8, Got) {
         let mut fields = Fields(&self.body);
         let id = fields.number(2) as u16;
         assert!(id != 0, "packet identifier 0");
@@ -284,7 +284,7 @@ impl Packet {
 
     /// SUBACK, UNSUBACK: identifier, codes, properties.
     #[must_use]
-    pub fn codes(&self, version: Version) -> (u16, Vec<u8>, Got) {
+    pub(crate) fn codes(&self, version: Version) -> (u16, Vec<u8>, Got) {
         let mut fields = Fields(&self.body);
         let id = fields.number(2) as u16;
         let properties = if version == Version::V5 { fields.properties(self.first) } else { Got::default() };
@@ -299,7 +299,7 @@ impl Packet {
 
     /// DISCONNECT, AUTH: reason and properties.
     #[must_use]
-    pub fn reason(&self, version: Version) -> (u8, Got) {
+    pub(crate) fn reason(&self, version: Version) -> (u8, Got) {
         assert_eq!(version, Version::V5, "only MQTT 5 has {:#04x} from a server", self.first);
         let mut fields = Fields(&self.body);
         let reason = self.tail(&mut fields);
