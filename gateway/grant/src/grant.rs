@@ -147,10 +147,10 @@ impl Grant {
         if let Some((name, _)) = draft.attributes.first() {
             return Err(GrantError::UnknownAttribute(name.clone()));
         }
-        if let Some(id) = &draft.client_id {
-            if id.is_empty() || id.len() > 65_535 || id.contains('\0') {
-                return Err(GrantError::BadClientId(id.clone()));
-            }
+        if let Some(id) = &draft.client_id
+            && (id.is_empty() || id.len() > 65_535 || id.contains('\0'))
+        {
+            return Err(GrantError::BadClientId(id.clone()));
         }
         let mut limits = Limits::default();
         for (name, value) in &draft.limits {

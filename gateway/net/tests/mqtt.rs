@@ -1,5 +1,7 @@
 //! MQTT over real sockets, with a gatekeeper that the test writes: sessions, delivery, back-pressure.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod mqtt_client;
 
 use mqtt_client::{Client, Running, gate, rules};

@@ -1,5 +1,7 @@
 //! Mailboxes against a socket that the test plays: what is appended arrives once, in order, whoever writes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

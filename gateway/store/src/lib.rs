@@ -38,6 +38,6 @@ pub use error::{KeyValueError, OpenError, StoreError};
 pub use key_value::{KeyValue, MAX_KEY, MAX_NAMESPACE, MAX_VALUE};
 pub use options::{Durability, Options};
 pub use schema::VERSION as SCHEMA_VERSION;
-pub use store::{Statistics, Store};
+pub use store::{Statistics, Store, Submitter};
 pub use tables::sessions::SessionRow;
 pub use ticket::{Room, Ticket};

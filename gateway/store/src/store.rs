@@ -118,27 +118,11 @@ impl Store {
         }
     }
 
-    /// Hands in a batch and has `then` called when it is written, or is not: on the writer's thread, in the order of the
-    /// batches, so it must be quick. A batch is taken whatever waits already; who hands in more than the store can
-    /// write looks at [`Store::is_crowded`] and waits.
-    ///
-    /// Where the durability does not promise the disk, `then` is called when the engine has it.
-    pub fn submit_then(
-        &self,
-        batch: Batch,
-        durability: Durability,
-        then: impl FnOnce(Result<(), StoreError>) + Send + 'static,
-    ) {
-        let completion = Completion::calling(Box::new(then));
-        if let Err(why) = self.0.queue.push_always(batch, durability, &completion) {
-            completion.complete(Err(why.into()));
-        }
-    }
-
-    /// Whether more waits to be written than [`Options::queue`] allows.
+    /// A way to hand in batches that does not keep the store open: for what the writer itself calls, which must never
+    /// hold the last handle.
     #[must_use]
-    pub fn is_crowded(&self) -> bool {
-        self.0.queue.is_crowded()
+    pub fn submitter(&self) -> Submitter {
+        Submitter { queue: Arc::clone(&self.0.queue) }
     }
 
     /// Visits sessions, what belongs to them, and retained messages, as they were last committed.
@@ -249,6 +233,37 @@ impl Store {
         result
             .unwrap_or_else(|_| Err(Fault("the storage engine stumbled over the file's contents".to_owned())))
             .map_err(|Fault(why)| StoreError::Failed(why.into()))
+    }
+}
+
+/// Hands in batches, for as long as the store is open. See [`Store::submitter`].
+#[derive(Clone, Debug)]
+pub struct Submitter {
+    queue: Arc<Queue>,
+}
+
+impl Submitter {
+    /// Hands in a batch and has `then` called when it is written, or is not: on the writer's thread, in the order of the
+    /// batches, so it must be quick. A batch is taken whatever waits already; who hands in more than the store can
+    /// write looks at [`Self::is_crowded`] and waits.
+    ///
+    /// Where the durability does not promise the disk, `then` is called when the engine has it.
+    pub fn submit_then(
+        &self,
+        batch: Batch,
+        durability: Durability,
+        then: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        let completion = Completion::calling(Box::new(then));
+        if let Err(why) = self.queue.push_always(batch, durability, &completion) {
+            completion.complete(Err(why.into()));
+        }
+    }
+
+    /// Whether more waits to be written than [`Options::queue`] allows.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.queue.is_crowded()
     }
 }
 

@@ -104,10 +104,10 @@ impl AskCache {
         let mut held = self.answers.lock();
         if answer.valid_for == 0 || key.octets() > MAX_KEY_OCTETS {
             // An older answer must not outlive a newer one.
-            if let Some(answers) = held.as_mut() {
-                if let Ok(old) = answers.find_entry(HASHER.hash_one(key), |held| held.key.view() == key) {
-                    old.remove();
-                }
+            if let Some(answers) = held.as_mut()
+                && let Ok(old) = answers.find_entry(HASHER.hash_one(key), |held| held.key.view() == key)
+            {
+                old.remove();
             }
             return;
         }

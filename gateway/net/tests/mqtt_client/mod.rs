@@ -1,6 +1,6 @@
 //! A blocking MQTT client and a gateway in this process. Every wait is bounded.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, dead_code)] // Each test binary uses its part.
 
 pub mod gate;
 pub mod rules;
@@ -36,8 +36,26 @@ impl Running {
     }
 
     pub fn start_with(gatekeeper: Arc<dyn Gatekeeper>, adjust: impl FnOnce(&mut ListenerRules)) -> Self {
+        Self::start_on(Broker::new(BrokerOptions::default()), gatekeeper, adjust)
+    }
+
+    /// With sessions in a store; stop it with [`Running::stop`] before another opens it.
+    pub fn start_stored(gatekeeper: Arc<dyn Gatekeeper>, data: &std::path::Path) -> Self {
+        let store = portcullis_store::Store::open(data, portcullis_store::Options::default()).unwrap();
+        let options = BrokerOptions { store: Some(store), ..BrokerOptions::default() };
+        Self::start_on(Broker::open_store(options).unwrap(), gatekeeper, |_| {})
+    }
+
+    /// Ends all connections as a crash would: nobody is told, wills wait in the store. What was acknowledged is stored.
+    pub fn stop(self) {
+        let Self { broker, _listening, _runtime, .. } = self;
+        drop(_listening);
+        _runtime.shutdown_timeout(PATIENCE);
+        drop(broker);
+    }
+
+    fn start_on(broker: Arc<Broker>, gatekeeper: Arc<dyn Gatekeeper>, adjust: impl FnOnce(&mut ListenerRules)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let broker = Broker::new(BrokerOptions::default());
         let wheel = Wheel::new();
         let mut rules = ListenerRules::default();
         adjust(&mut rules);
@@ -57,7 +75,15 @@ impl Running {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, version: ProtocolVersion::V5, buffer: Vec::new(), at: 0, next_id: 0, session_present: false }
+        Client {
+            stream,
+            version: ProtocolVersion::V5,
+            buffer: Vec::new(),
+            at: 0,
+            next_id: 0,
+            session_present: false,
+            early: Default::default(),
+        }
     }
 
     fn open(&self, connect: &Connect<'_>) -> Result<Client, u8> {
@@ -169,6 +195,12 @@ pub struct Got {
     id: Option<PacketId>,
 }
 
+impl Got {
+    pub fn id(&self) -> u16 {
+        self.id.map_or(0, |id| id.get())
+    }
+}
+
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
@@ -177,6 +209,8 @@ pub struct Client {
     at: usize,
     next_id: u16,
     pub session_present: bool,
+    /// Messages that came while another packet was awaited.
+    early: std::collections::VecDeque<Got>,
 }
 
 impl Client {
@@ -394,22 +428,47 @@ impl Client {
             self.encode(Packet::PubAck(ack(id.get())));
         } else {
             self.encode(Packet::PubRec(ack(id.get())));
-            self.packet(|p| assert!(matches!(p, Packet::PubRel(a) if a.packet_id == id), "{p:?} instead of PUBREL"));
+            self.await_release(id.get());
             self.encode(Packet::PubComp(ack(id.get())));
         }
         got
     }
 
+    /// Waits for a PUBREL; messages on the way are kept.
+    fn await_release(&mut self, id: u16) {
+        loop {
+            let early = self.packet(|p| match p {
+                Packet::PubRel(a) if a.packet_id.get() == id => None,
+                Packet::Publish(m) => Some(got(&m)),
+                other => panic!("{other:?} instead of PUBREL"),
+            });
+            match early {
+                Some(message) => self.early.push_back(message),
+                None => return,
+            }
+        }
+    }
+
+    /// The next message, of QoS 2, answered with PUBREC and not further: the PUBREL that comes is left lying.
+    pub fn message_received(&mut self) -> Got {
+        let got = self.message_unacknowledged();
+        self.encode(Packet::PubRec(ack(got.id())));
+        self.await_release(got.id());
+        got
+    }
+
+    /// A PUBREL, answered.
+    pub fn expect_release(&mut self, id: u16) {
+        self.await_release(id);
+        self.encode(Packet::PubComp(ack(id)));
+    }
+
     pub fn message_unacknowledged(&mut self) -> Got {
+        if let Some(message) = self.early.pop_front() {
+            return message;
+        }
         self.packet(|p| match p {
-            Packet::Publish(m) => Got {
-                topic: m.topic.to_owned(),
-                payload: m.payload.to_vec(),
-                qos: m.qos,
-                retain: m.retain,
-                dup: m.dup,
-                id: m.packet_id,
-            },
+            Packet::Publish(m) => got(&m),
             other => panic!("{other:?} instead of a message"),
         })
     }
@@ -471,6 +530,17 @@ impl Client {
             Packet::Disconnect(d) => Some(d.reason),
             other => panic!("{other:?}"),
         })
+    }
+}
+
+fn got(m: &Publish<'_>) -> Got {
+    Got {
+        topic: m.topic.to_owned(),
+        payload: m.payload.to_vec(),
+        qos: m.qos,
+        retain: m.retain,
+        dup: m.dup,
+        id: m.packet_id,
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use portcullis_mqtt::ReasonCode;
 use portcullis_router::{Batch, Change, Mailbox, Wake};
-use portcullis_store::{Durability, Store, StoreError};
+use portcullis_store::{Durability, Store, StoreError, Submitter};
 
 use crate::handle::{Control, Handle};
 use crate::scratch::Scratch;
@@ -29,7 +29,9 @@ const SOON: Durability = Durability::Interval(Duration::from_millis(200));
 
 /// The store, as sessions use it.
 pub(crate) struct Durable {
-    store: Store,
+    submitter: Submitter,
+    /// Keeps the file open.
+    _store: Store,
     /// The number of the next session that is stored.
     next: AtomicU64,
     /// Publishers who wait because the store has more to write than it should.
@@ -84,7 +86,7 @@ impl Held {
 
 impl Durable {
     pub(crate) fn new(store: Store, next: u64) -> Self {
-        Self { store, next: AtomicU64::new(next), waiting: Arc::default() }
+        Self { submitter: store.submitter(), _store: store, next: AtomicU64::new(next), waiting: Arc::default() }
     }
 
     /// A number for a session that is to be stored.
@@ -97,8 +99,8 @@ impl Durable {
         let Some((batch, _)) = gather(s) else { return };
         let uncommitted = std::mem::take(&mut s.batch.uncommitted);
         let waiting = Arc::clone(&self.waiting);
-        let store = self.store.clone();
-        self.store.submit_then(batch, SOON, move |result| {
+        let store = self.submitter.clone();
+        self.submitter.submit_then(batch, SOON, move |result| {
             finish(&store, if result.is_ok() { uncommitted } else { Vec::new() }, |_| {});
             resume(&store, &waiting);
         });
@@ -109,14 +111,14 @@ impl Durable {
         let Some((batch, must_wait)) = gather(s) else { return };
         let uncommitted = std::mem::take(&mut s.batch.uncommitted);
         let waiting = Arc::clone(&self.waiting);
-        let store = self.store.clone();
+        let store = self.submitter.clone();
         if !must_wait || s.replies.is_empty() {
             if !s.replies.is_empty() && !to.held.behind(&s.replies) {
                 to.mailbox.push(&s.replies, &mut s.batch);
             }
             s.replies.clear();
             let handle = Arc::clone(to.handle);
-            self.store.submit_then(batch, SOON, move |result| {
+            self.submitter.submit_then(batch, SOON, move |result| {
                 if let Err(why) = &result {
                     storage_failed(&handle, why);
                 }
@@ -128,7 +130,7 @@ impl Durable {
             s.replies.clear();
             let (mailbox, handle, held) = (Arc::clone(to.mailbox), Arc::clone(to.handle), Arc::clone(to.held));
             let attachment = mailbox.attachment();
-            self.store.submit_then(batch, durability, move |result| {
+            self.submitter.submit_then(batch, durability, move |result| {
                 let after = held.done();
                 match result {
                     Ok(()) => finish(&store, uncommitted, |batch| {
@@ -141,11 +143,11 @@ impl Durable {
                 resume(&store, &waiting);
             });
         }
-        if self.store.is_crowded() {
+        if self.submitter.is_crowded() {
             to.handle.pause();
             self.waiting.lock().push(Arc::clone(to.handle));
             // It may have emptied in between, with nobody left to call.
-            resume(&self.store, &self.waiting);
+            resume(&self.submitter, &self.waiting);
         }
     }
 }
@@ -180,7 +182,7 @@ fn gather(s: &mut Scratch) -> Option<(portcullis_store::Batch, bool)> {
 
 /// On the writer's thread: the messages that were waiting for the disk may go, and what `send` puts into mailboxes.
 /// Their owners write; the writer has other things to do.
-fn finish(store: &Store, uncommitted: Vec<(Arc<Mailbox>, u64)>, send: impl FnOnce(&mut Batch)) {
+fn finish(store: &Submitter, uncommitted: Vec<(Arc<Mailbox>, u64)>, send: impl FnOnce(&mut Batch)) {
     let mut batch = Batch::default();
     for (mailbox, sequence) in uncommitted {
         mailbox.committed(sequence, &mut batch);
@@ -198,7 +200,7 @@ fn finish(store: &Store, uncommitted: Vec<(Arc<Mailbox>, u64)>, send: impl FnOnc
     }
 }
 
-fn resume(store: &Store, waiting: &Mutex<Vec<Arc<Handle>>>) {
+fn resume(store: &Submitter, waiting: &Mutex<Vec<Arc<Handle>>>) {
     if store.is_crowded() {
         return;
     }
