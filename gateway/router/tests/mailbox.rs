@@ -288,7 +288,7 @@ proptest! {
         let mut acknowledged = 0usize;
         let mut unacknowledged: Vec<u16> = Vec::new();
         // Takes in what arrived on this connection so far.
-        let mut take = |c: &Client, at: &mut usize, received: &mut Vec<u32>, unacknowledged: &mut Vec<u16>| {
+        let take = |c: &Client, at: &mut usize, received: &mut Vec<u32>, unacknowledged: &mut Vec<u16>| {
             let got = c.socket.got.lock();
             while let Some(f) = frame(&got, *at, u32::MAX).unwrap() {
                 if let Packet::Publish(p) = decode(ProtocolVersion::V311, f.first, &got[f.body..f.end]).unwrap() {

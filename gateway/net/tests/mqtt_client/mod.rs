@@ -354,16 +354,14 @@ impl Client {
         let id = self.id();
         let packet = self.publish_packet(topic, qos, false, id, b"x");
         self.send(&packet);
-        loop {
-            match self.packet_kind() {
-                Kind::PubAck(i, reason) | Kind::PubRecRefused(i, reason) if i == id => return reason,
-                // Its own messages, on the way: they are read later.
-                Kind::Other(_) => {
-                    self.at = 0;
-                    return self.code_after_message(id);
-                }
-                other => panic!("{other:?}"),
+        match self.packet_kind() {
+            Kind::PubAck(i, reason) | Kind::PubRecRefused(i, reason) if i == id => reason,
+            // Its own messages, on the way: they are read later.
+            Kind::Other(_) => {
+                self.at = 0;
+                self.code_after_message(id)
             }
+            other => panic!("{other:?}"),
         }
     }
 
