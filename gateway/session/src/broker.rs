@@ -237,6 +237,13 @@ impl Broker {
         (self.router.retained.len(), self.router.retained.bytes())
     }
 
+    /// What is to happen later (delayed wills, ends of sessions), and identities whose connections are counted. Both
+    /// are 0 when no session is left.
+    #[must_use]
+    pub fn remainders(&self) -> (usize, usize) {
+        (self.deferred.len(), self.registry.identities())
+    }
+
     /// Publishes a message that no MQTT client sent. The caller settles the batch.
     pub fn publish(&self, message: &Arc<Message>, s: &mut Scratch) -> Published {
         let published = self.router.publish_message(message, &mut s.batch);

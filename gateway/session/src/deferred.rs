@@ -48,6 +48,11 @@ impl Deferred {
         drop(cancelled);
     }
 
+    /// Appointments that are not due yet.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().by_time.len()
+    }
+
     /// Takes the next thing that is due.
     pub(crate) fn pop(&self, now: u64) -> Option<(Arc<Entry>, u64, Due)> {
         let mut queue = self.queue.lock();

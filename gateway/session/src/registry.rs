@@ -210,6 +210,11 @@ impl Registry {
         true
     }
 
+    /// Identities with connections that were counted.
+    pub(crate) fn identities(&self) -> usize {
+        self.per_identity.lock().len()
+    }
+
     /// Takes back what [`Self::admit`] counted.
     pub(crate) fn release(&self, identity: &Identity) {
         let mut counts = self.per_identity.lock();
