@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portcullis_grant::{ConnectionFacts, Dependency, Grant, Refusal};
+use portcullis_grant::{ConnectionFacts, Dependency, Grant, Identity, Refusal};
 use portcullis_mqtt::{QoS, ReasonCode, SharedFilter};
 use portcullis_router::{
     Backlog, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, Subscription, now_ms,
@@ -320,9 +320,7 @@ impl Broker {
             if !entry.belongs_to(&grant.identity) {
                 return Opened::OfAnother;
             }
-            if let Some(live) = &slot.live {
-                live.handle.request(Control::TakenOver);
-                slot.waiters.push(Arc::clone(handle));
+            if slot.give_way_to(handle) {
                 return Opened::Wait;
             }
             self.cancel_appointments(&mut slot);
@@ -356,6 +354,13 @@ impl Broker {
             drop(slot);
             return Opened::Yes { entry, mailbox, state, present: known && !clean_start };
         }
+    }
+
+    /// Has the live connection of `client_id` leave, if it is one of the same identity; `handle` is woken when it has.
+    /// False: there is none.
+    pub(crate) fn take_over(&self, client_id: &str, identity: &Identity, handle: &Arc<Handle>) -> bool {
+        let Some(entry) = self.registry.get(client_id) else { return false };
+        entry.belongs_to(identity) && entry.lock().give_way_to(handle)
     }
 
     /// Another grant is in force on a live connection.

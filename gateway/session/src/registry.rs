@@ -9,7 +9,7 @@ use portcullis_grant::{ConnectionFacts, Grant, Identity};
 use portcullis_router::{Mailbox, Message};
 
 use crate::deferred::Appointment;
-use crate::handle::Handle;
+use crate::handle::{Control, Handle};
 use crate::state::SessionState;
 
 /// Client identifiers are spread over so many locks.
@@ -72,6 +72,19 @@ pub(crate) struct Slot {
     pub appointments: [Option<Appointment>; 2],
     /// Removed from the registry: whoever still holds it must look again.
     pub gone: bool,
+}
+
+impl Slot {
+    /// Tells the session's connection to leave, and has `handle` woken when it has. False: there is none.
+    pub(crate) fn give_way_to(&mut self, handle: &Arc<Handle>) -> bool {
+        let Some(live) = &self.live else { return false };
+        live.handle.request(Control::TakenOver);
+        // Whoever waits asks again each time that something wakes it.
+        if !self.waiters.iter().any(|waiter| Arc::ptr_eq(waiter, handle)) {
+            self.waiters.push(Arc::clone(handle));
+        }
+        true
+    }
 }
 
 /// One session.
@@ -201,6 +214,9 @@ impl Registry {
 
     /// Counts a connection of an identity that may have at most `most`. False: it has that many.
     pub(crate) fn admit(&self, identity: &Identity, most: u64) -> bool {
+        if most == 0 {
+            return false;
+        }
         let mut counts = self.per_identity.lock();
         let count = counts.entry(Owner::from(identity)).or_insert(0);
         if *count >= most {

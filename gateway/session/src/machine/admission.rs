@@ -25,19 +25,20 @@ impl Machine {
             return Step::More;
         };
         let Some(grant) = connecting.grant.clone() else { return Step::More };
-        if let Some(refused) = self.check_admission(&mut connecting, &grant) {
-            self.phase = Phase::Admitting(connecting);
-            return match refused {
-                Refused::Ask(action) => Step::Authorize(action),
-                Refused::Reason(reason, detail) => self.refuse_reason(reason, detail),
-            };
-        }
         let assigned = connecting.client_id.is_empty().then(random_client_id);
         let client_id = match (&grant.client_id, &assigned) {
             (Some(id), _) => id.clone(),
             (None, Some(id)) => id.clone(),
             (None, None) => connecting.client_id.clone(),
         };
+        if let Some(refused) = self.check_admission(&mut connecting, &grant, &client_id) {
+            self.phase = Phase::Admitting(connecting);
+            return match refused {
+                Refused::Ask(action) => Step::Authorize(action),
+                Refused::NotYet => Step::Wait,
+                Refused::Reason(reason, detail) => self.refuse_reason(reason, detail),
+            };
+        }
         let limits = self.mailbox_limits(&grant);
         let opened = self.broker.open(&client_id, connecting.clean_start, &self.facts, &grant, limits, &self.handle, s);
         match opened {
@@ -59,7 +60,12 @@ impl Machine {
         }
     }
 
-    fn check_admission(&mut self, connecting: &mut Connecting, grant: &Arc<Grant>) -> Option<Refused> {
+    fn check_admission(
+        &mut self,
+        connecting: &mut Connecting,
+        grant: &Arc<Grant>,
+        client_id: &str,
+    ) -> Option<Refused> {
         if grant.expires_at.is_some_and(|at| at <= unix_now()) {
             return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant has expired already"));
         }
@@ -89,6 +95,10 @@ impl Machine {
         }
         if let (Some(most), false) = (grant.limits.connections, connecting.counted) {
             if !self.broker.registry.admit(&grant.identity, most) {
+                // Whoever comes again while its old connection is not known to be dead takes that one's place.
+                if most > 0 && self.broker.take_over(client_id, &grant.identity, &self.handle) {
+                    return Some(Refused::NotYet);
+                }
                 return Some(Refused::Reason(
                     ReasonCode::QUOTA_EXCEEDED,
                     "the identity has as many connections as its grant allows",
@@ -283,6 +293,8 @@ impl Machine {
 
 enum Refused {
     Ask(Action),
+    /// Another connection has to leave first.
+    NotYet,
     Reason(ReasonCode, &'static str),
 }
 

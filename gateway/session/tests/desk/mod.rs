@@ -57,6 +57,8 @@ pub(crate) struct Line {
     pub socket: Arc<Socket>,
     pub doing: Doing,
     partial: Vec<u8>,
+    /// Its loop is not run.
+    held: bool,
 }
 
 impl Line {
@@ -136,7 +138,7 @@ impl Desk {
             origin,
             Some(writer),
         );
-        self.lines.push(Line { machine, handle, socket, doing: Doing::Reading, partial: Vec::new() });
+        self.lines.push(Line { machine, handle, socket, doing: Doing::Reading, partial: Vec::new(), held: false });
         self.lines.len() - 1
     }
 
@@ -207,12 +209,17 @@ impl Desk {
         self.broker.tick(&mut self.scratch);
         self.broker.settle(&mut self.scratch);
         for at in 0..self.lines.len() {
-            if self.lines[at].end().is_none() {
+            if self.lines[at].end().is_none() && !self.lines[at].held {
                 let step = self.lines[at].machine.on_time(&mut self.scratch);
                 self.take(at, step);
             }
         }
         self.settle();
+    }
+
+    /// Keeps a connection's loop from running, or lets it run again.
+    pub(crate) fn hold(&mut self, line: usize, held: bool) {
+        self.lines[line].held = held;
     }
 
     /// Sets how much the socket takes from now on.
@@ -263,7 +270,7 @@ impl Desk {
         while busy {
             busy = false;
             for at in 0..self.lines.len() {
-                if matches!(self.lines[at].doing, Doing::Closed(_)) {
+                if self.lines[at].held || matches!(self.lines[at].doing, Doing::Closed(_)) {
                     continue;
                 }
                 if let Some(control) = self.lines[at].handle.take_request() {

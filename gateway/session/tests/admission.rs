@@ -1,0 +1,70 @@
+//! Logins that meet others, limits and time.
+
+mod desk;
+mod packets;
+
+use desk::{Desk, compile, everything};
+use packets::{connack, connect, v5};
+use portcullis_grant::Outcome;
+use portcullis_mqtt::ReasonCode;
+use portcullis_session::ListenerRules;
+
+const ROOM: usize = 1 << 20;
+
+/// Everybody is one person, who may have `most` connections.
+fn one_person(most: u64) -> Desk {
+    let mut desk = Desk::new(ListenerRules::default());
+    desk.on_login = Box::new(move |_| {
+        let mut draft = everything("alice");
+        draft.limits.push(("connections".to_owned(), most));
+        Some(Outcome::Allow(compile(draft)))
+    });
+    desk
+}
+
+#[test]
+fn a_client_that_comes_again_takes_its_own_place_among_the_connections_of_its_identity() {
+    let mut desk = one_person(1);
+    let old = desk.accept(ROOM);
+    desk.feed(old, &connect(v5("phone")));
+    let new = desk.accept(ROOM);
+    desk.feed(new, &connect(v5("phone")));
+    assert_eq!(connack(&mut desk, new), 0);
+    assert_eq!(desk.lines[old].end().map(|e| e.reason), Some(ReasonCode::SESSION_TAKEN_OVER));
+    // Another client of the same person is one too many.
+    let other = desk.accept(ROOM);
+    desk.feed(other, &connect(v5("laptop")));
+    assert_eq!(connack(&mut desk, other), ReasonCode::QUOTA_EXCEEDED.0);
+    desk.lose(new);
+    let other = desk.accept(ROOM);
+    desk.feed(other, &connect(v5("laptop")));
+    assert_eq!(connack(&mut desk, other), 0);
+    desk.lose(other);
+    assert_eq!(desk.broker.remainders(), (0, 0));
+}
+
+#[test]
+fn an_identity_that_may_have_no_connection_leaves_no_trace() {
+    let mut desk = one_person(0);
+    let line = desk.accept(ROOM);
+    desk.feed(line, &connect(v5("phone")));
+    assert_eq!(connack(&mut desk, line), ReasonCode::QUOTA_EXCEEDED.0);
+    assert_eq!(desk.broker.remainders(), (0, 0));
+}
+
+#[test]
+fn who_waited_too_long_for_a_session_does_not_count_for_ever() {
+    let mut desk = one_person(2);
+    let stuck = desk.accept(ROOM);
+    desk.feed(stuck, &connect(v5("phone")));
+    // The old connection does not leave: its loop is kept from running.
+    let new = desk.accept(ROOM);
+    desk.hold(stuck, true);
+    desk.feed(new, &connect(v5("phone")));
+    desk.pass(11);
+    assert_eq!(desk.lines[new].end().map(|e| e.reason), Some(ReasonCode::MAXIMUM_CONNECT_TIME));
+    desk.hold(stuck, false);
+    desk.settle();
+    assert!(desk.lines[stuck].end().is_some());
+    assert_eq!(desk.broker.remainders(), (0, 0));
+}
