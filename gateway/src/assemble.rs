@@ -4,22 +4,32 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis_grant::Dependency;
-use portcullis_identity::{Directory, DirectoryError, DirectoryOptions, KeyError, KeySource, Keyring, NamedKey, Subscription};
-use portcullis_net::{BindError, Bound, MqttHandler, TlsError, TlsHandle, Wheel};
+use portcullis_http::{
+    AdminSettings, AdminSite, AdminToken, HttpHandler, HttpSettings, MountError, MountTable, PublicSite, WeakToken,
+};
+use portcullis_identity::{
+    Directory, DirectoryError, DirectoryOptions, KeyError, KeySource, Keyring, NamedKey, Subscription,
+};
+use portcullis_net::{BindError, Bound, ListenerSpec, MqttHandler, TlsError, TlsHandle, Transport, Wheel};
 use portcullis_policy::{ChildProcess, Host, HostError, HostOptions, Services};
-use portcullis_session::{Broker, BrokerOptions};
+use portcullis_session::{Broker, BrokerOptions, RecoveryError};
 use portcullis_store::{Clock, OpenError, Options, Store};
+use prometheus_client::registry::Registry;
 
+use crate::administration::Office;
 use crate::audit::Audit;
-use crate::config::{Config, KeyKind, Protocol};
-use crate::listeners::{self, MqttListener};
+use crate::config::{Admin, Config, KeyKind, Listener, Protocol};
+use crate::listeners::{self, Door};
 use crate::logging::Level;
+use crate::metrics::Figures;
 use crate::policies::{self, Policies, PolicyError};
+use crate::runtime_file::RuntimeFile;
 
 /// How long the compiler may take for one policy. A component of a scripting language takes ten seconds.
 const COMPILE: Duration = Duration::from_secs(180);
@@ -30,6 +40,9 @@ pub(crate) enum StartError {
     /// The data directory.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The sessions in it.
+    #[error(transparent)]
+    Sessions(#[from] RecoveryError),
     /// The directory of users, devices and keys.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -53,6 +66,23 @@ pub(crate) enum StartError {
     /// A policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A mount.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The admin token.
+    #[error(transparent)]
+    Token(#[from] WeakToken),
+    /// The file with the admin token.
+    #[error("the admin token {} cannot be read: {}", path.display(), crate::plain(source))]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file that commands find the gateway by.
+    #[error("admin.json cannot be written into the data directory: {}", crate::plain(.0))]
+    RuntimeFile(std::io::Error),
 }
 
 /// What stands on the data directory: opened before the configuration of the demo is made.
@@ -92,7 +122,13 @@ pub(crate) struct Gateway {
     pub(crate) config: ArcSwap<Config>,
     /// The policies in use. Replaced whole when one comes or goes.
     pub(crate) policies: ArcSwap<Policies>,
-    pub(crate) mqtt: Mutex<BTreeMap<String, Arc<MqttListener>>>,
+    pub(crate) doors: Mutex<BTreeMap<String, Arc<Door>>>,
+    /// What is mounted on all HTTP listeners.
+    pub(crate) mounts: MountTable,
+    admin: Mutex<Option<Arc<Door>>>,
+    keyring: Keyring,
+    started: Instant,
+    stopping: AtomicBool,
     /// Held while something is changed: reloads happen one after the other.
     pub(crate) changing: tokio::sync::Mutex<()>,
     _changes: Subscription,
@@ -103,15 +139,24 @@ impl Gateway {
     ///
     /// # Errors
     /// The first thing that is in the way. Nobody was let in then.
-    pub(crate) async fn start(ground: Ground, file: PathBuf, config: Config, level: Level) -> Result<Arc<Self>, StartError> {
+    pub(crate) async fn start(
+        ground: Ground,
+        file: PathBuf,
+        config: Config,
+        level: Level,
+    ) -> Result<Arc<Self>, StartError> {
         // What is cheap and often wrong comes first: certificates, then addresses, then policies.
         let mut bound = Vec::new();
-        for listener in config.listeners.iter().filter(|listener| listener.protocol == Protocol::Mqtt) {
+        for listener in &config.listeners {
             let tls = listeners::load_tls(listener)
                 .map_err(|why| StartError::Tls { listener: listener.name.value.clone(), why })?;
             let handle = tls.as_ref().map(TlsHandle::new);
-            bound.push((listener, Bound::bind(listeners::spec(listener, handle.clone()))?, handle));
+            bound.push((listener.clone(), Bound::bind(listeners::spec(listener, handle.clone()))?, handle));
         }
+        let admin = match &config.admin {
+            Some(admin) => Some((Bound::bind(admin_spec(admin))?, admin_token(admin)?)),
+            None => None,
+        };
         let keyring = Keyring::open(ground.store.clone(), Clock::system(), &named_keys(&config))?;
         let host = Host::new(HostOptions {
             data: Some(ground.data.clone()),
@@ -129,9 +174,14 @@ impl Gateway {
         for candidate in Policies::load(&host, entries).await {
             slots.put(candidate?);
         }
+        let mounts = MountTable::new(slots.mounts(&config)?);
 
         let audit = Audit::default();
-        let broker = Broker::new(BrokerOptions { observer: Arc::new(audit.clone()), ..BrokerOptions::default() });
+        let broker = Broker::open_store(BrokerOptions {
+            observer: Arc::new(audit.clone()),
+            store: Some(ground.store.clone()),
+            ..BrokerOptions::default()
+        })?;
         let wheel = Wheel::new();
         tokio::spawn(Arc::clone(&wheel).run(Arc::clone(&broker)));
         let changes = {
@@ -142,14 +192,7 @@ impl Gateway {
                 }
             })
         };
-        let mut mqtt = BTreeMap::new();
-        for (listener, bound, tls) in bound {
-            let settings = listeners::settings(listener, Arc::new(slots.chain(listener)));
-            let handler = MqttHandler::new(Arc::clone(&broker), Arc::clone(&wheel), settings);
-            let running = MqttListener::start(bound, tls, handler)?;
-            mqtt.insert(listener.name.value.clone(), Arc::new(running));
-        }
-        Ok(Arc::new(Self {
+        let gateway = Arc::new(Self {
             ground,
             file,
             level,
@@ -159,32 +202,122 @@ impl Gateway {
             wheel,
             config: ArcSwap::from_pointee(config),
             policies: ArcSwap::from_pointee(slots),
-            mqtt: Mutex::new(mqtt),
+            doors: Mutex::default(),
+            mounts,
+            admin: Mutex::default(),
+            keyring,
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
             changing: tokio::sync::Mutex::new(()),
             _changes: changes,
-        }))
+        });
+        for (listener, bound, tls) in bound {
+            let door = gateway.open(&listener, bound, tls)?;
+            gateway.doors.lock().insert(listener.name.value.clone(), Arc::new(door));
+        }
+        if let Some((bound, token)) = admin {
+            gateway.open_admin(bound, token)?;
+        }
+        Ok(gateway)
     }
 
-    /// Names and bound addresses, in the order of the configuration, one pair an address.
-    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let mqtt = self.mqtt.lock();
+    /// Begins to accept on addresses that were taken.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        listener: &Listener,
+        bound: Bound,
+        tls: Option<TlsHandle>,
+    ) -> Result<Door, BindError> {
+        match listener.protocol {
+            Protocol::Mqtt => {
+                let chain = self.policies.load().chain(&listener.policies);
+                let settings = listeners::mqtt_settings(listener, Arc::new(chain));
+                Door::mqtt(bound, tls, MqttHandler::new(Arc::clone(&self.broker), Arc::clone(&self.wheel), settings))
+            }
+            Protocol::Http => {
+                let site = PublicSite::new(Office::of(self), self.mounts.clone());
+                Door::http(bound, tls, self.http(Arc::new(site), listeners::http_settings(listener)))
+            }
+        }
+    }
+
+    fn open_admin(self: &Arc<Self>, bound: Bound, token: Option<(AdminToken, String)>) -> Result<(), StartError> {
+        let address = bound.local_addrs().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let mut runtime = RuntimeFile::new(address).map_err(StartError::RuntimeFile)?;
+        let token = match token {
+            Some((token, text)) => {
+                runtime.token = text;
+                token
+            }
+            None => AdminToken::new(&runtime.token)?,
+        };
         let config = self.config.load();
-        let of = |name: &String| mqtt.get(name).map(|listener| listener.addresses().to_vec()).unwrap_or_default();
-        let names = config.listeners.iter().map(|listener| &listener.name.value);
-        names.flat_map(|name| of(name).into_iter().map(|address| (name.clone(), address))).collect()
+        let (open_metrics, hosts) =
+            config.admin.as_ref().map_or((false, Vec::new()), |admin| (admin.open_metrics, admin.hosts.clone()));
+        let office = Office::of(self);
+        let mut registry = Registry::with_prefix("portcullis");
+        registry.register_collector(Box::new(Figures::of(self)));
+        let settings = AdminSettings { token, open_metrics, hosts };
+        let site = AdminSite::new(settings, Arc::clone(&office) as _, office, Arc::new(registry));
+        let door = Door::http(bound, None, self.http(Arc::new(site), HttpSettings::default()))?;
+        *self.admin.lock() = Some(Arc::new(door));
+        runtime.write(&self.ground.data).map_err(StartError::RuntimeFile)?;
+        Ok(())
+    }
+
+    fn http(&self, site: Arc<dyn portcullis_http::Site>, settings: HttpSettings) -> HttpHandler {
+        let broker = Arc::clone(&self.broker);
+        HttpHandler::new(site, settings, Arc::new(move || broker.connection_name(&broker.handle())))
+    }
+
+    /// Names and bound addresses, in the order of the configuration, one pair an address; `admin` last.
+    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let config = self.config.load();
+        let doors = self.doors.lock();
+        let mut addresses = Vec::new();
+        let mut add = |name: &str, door: &Door| {
+            addresses.extend(door.listening().local_addrs().iter().map(|address| (name.to_owned(), *address)));
+        };
+        for listener in &config.listeners {
+            if let Some(door) = doors.get(&listener.name.value) {
+                add(&listener.name, door);
+            }
+        }
+        if let Some(door) = &*self.admin.lock() {
+            add("admin", door);
+        }
+        addresses
+    }
+
+    /// Since when it runs.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether it is being stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The gateway's public keys as a JWK Set.
+    pub(crate) fn public_keys(&self) -> Result<String, KeyError> {
+        self.keyring.gateway_jwks()
     }
 
     /// Says good-bye to everybody and stops. Bounded in time.
     pub(crate) async fn stop(&self) {
-        let running: Vec<_> = std::mem::take(&mut *self.mqtt.lock()).into_values().collect();
+        self.stopping.store(true, Ordering::Relaxed);
+        RuntimeFile::remove(&self.ground.data);
+        let mut doors: Vec<_> = std::mem::take(&mut *self.doors.lock()).into_values().collect();
+        doors.extend(self.admin.lock().take());
         // Nobody new comes in anywhere before the first is sent away, or it would come back through another door.
-        for listener in &running {
-            listener.stop_accepting().await;
+        for door in &doors {
+            door.stop_accepting().await;
         }
         self.broker.shut_down();
         let mut draining = tokio::task::JoinSet::new();
-        for listener in running {
-            draining.spawn(async move { listener.drain().await });
+        for door in doors {
+            draining.spawn(async move { door.drain().await });
         }
         while draining.join_next().await.is_some() {}
         let store = self.ground.store.clone();
@@ -193,12 +326,33 @@ impl Gateway {
     }
 }
 
+/// The admin interface, as a listener. Its name is no listener's, or logs would not tell them apart.
+fn admin_spec(admin: &Admin) -> ListenerSpec {
+    let mut spec = ListenerSpec::new("admin", vec![admin.bind.value], Transport::Tcp);
+    // For a person, a few commands and a scraper.
+    spec.live.max_connections = 256;
+    spec
+}
+
+/// The configured token, with its text. None: one is to be made.
+fn admin_token(admin: &Admin) -> Result<Option<(AdminToken, String)>, StartError> {
+    let Some(file) = &admin.token_file else { return Ok(None) };
+    let text = std::fs::read_to_string(&file.value)
+        .map_err(|source| StartError::TokenFile { path: file.value.clone(), source })?;
+    let text = text.trim().to_owned();
+    Ok(Some((AdminToken::new(&text)?, text)))
+}
+
 fn named_keys(config: &Config) -> Vec<NamedKey> {
     let source = |kind, path: &PathBuf| match kind {
         KeyKind::Pem => KeySource::Pem(path.clone()),
         KeyKind::Secret => KeySource::Secret(path.clone()),
     };
-    config.keys.iter().map(|key| NamedKey { name: key.name.value.clone(), source: source(key.kind, &key.file) }).collect()
+    config
+        .keys
+        .iter()
+        .map(|key| NamedKey { name: key.name.value.clone(), source: source(key.kind, &key.file) })
+        .collect()
 }
 
 /// This very program, as `compile-policy`. Through /proc it is the same program even when its file was replaced by an

@@ -70,21 +70,20 @@ struct Book {
 
 impl Audit {
     /// The decisions about a client, the latest first. `client` is a client identifier, a user name, or the subject of
-    /// an identity.
-    pub(crate) fn about(&self, client: &str) -> Vec<Decision> {
-        let client = bounded(client);
-        let concerns = |decision: &Decision| {
+    /// an identity. None: those about everybody.
+    pub(crate) fn about(&self, client: Option<&str>) -> Vec<Decision> {
+        let client = client.map(bounded);
+        let concerns = |decision: &Decision, client: &str| {
+            let subject = decision.identity.as_deref().and_then(|identity| identity.split_once(':'));
             decision.client_id == client
-                || decision.username.as_deref() == Some(&client)
-                || decision
-                    .identity
-                    .as_deref()
-                    .and_then(|identity| identity.split_once(':'))
-                    .is_some_and(|(_, s)| s == client)
+                || decision.username.as_deref() == Some(client)
+                || subject.is_some_and(|(_, subject)| subject == client)
         };
         let book = self.0.lock();
+        let all = book.clients.values().flatten();
         let mut found: Vec<_> =
-            book.clients.values().flatten().filter(|decision| concerns(decision)).cloned().collect();
+            all.filter(|decision| client.as_deref().is_none_or(|client| concerns(decision, client))).cloned().collect();
+        drop(book);
         // Those of one second stand in the order in which they were made.
         found.reverse();
         found.sort_by_key(|decision| std::cmp::Reverse(decision.at));
@@ -204,10 +203,10 @@ mod tests {
             audit.record(decision("busy", at));
         }
         audit.record(decision("quiet", 7));
-        let busy: Vec<_> = audit.about("busy").into_iter().map(|decision| decision.at).collect();
+        let busy: Vec<_> = audit.about(Some("busy")).into_iter().map(|decision| decision.at).collect();
         assert_eq!(busy, (100 - DECISIONS as u64..100).rev().collect::<Vec<_>>());
-        assert_eq!(audit.about("quiet").len(), 1);
-        assert!(audit.about("nobody").is_empty());
+        assert_eq!(audit.about(Some("quiet")).len(), 1);
+        assert!(audit.about(Some("nobody")).is_empty());
     }
 
     #[test]
@@ -227,6 +226,6 @@ mod tests {
         let audit = Audit::default();
         let name = "é".repeat(500);
         audit.record(decision(&name, 1));
-        assert_eq!(audit.about(&name).len(), 1);
+        assert_eq!(audit.about(Some(&name)).len(), 1);
     }
 }

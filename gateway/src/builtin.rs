@@ -65,7 +65,10 @@ mod tests {
         let manifest: serde_json::Value =
             serde_json::from_str(include_str!("../../policies/prebuilt/manifest.json")).unwrap();
         let listed = manifest["policies"].as_array().unwrap();
-        assert_eq!(listed.iter().map(|entry| entry["name"].as_str().unwrap()).collect::<Vec<_>>(), names().collect::<Vec<_>>());
+        assert_eq!(
+            listed.iter().map(|entry| entry["name"].as_str().unwrap()).collect::<Vec<_>>(),
+            names().collect::<Vec<_>>()
+        );
         for (entry, builtin) in listed.iter().zip(ALL) {
             let digest: String = Sha256::digest(builtin.component).iter().map(|octet| format!("{octet:02x}")).collect();
             assert_eq!(entry["sha256"], digest.as_str(), "{}", builtin.name);

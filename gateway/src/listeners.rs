@@ -1,13 +1,13 @@
-//! From what the configuration says about MQTT listeners to what the rooms want to know, and the listeners that run.
+//! From what the configuration says about listeners to what the rooms want to know, and the listeners that run.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_grant::Gatekeeper;
+use portcullis_http::{HttpHandler, HttpSettings};
 use portcullis_net::{
-    BindError, Bound, ClientAuth, ConnectionHandler, ListenerSpec, Listening, Live, MqttHandler, MqttSettings, Rate, Tls,
-    TlsError, TlsHandle, TlsPurpose, TlsSpec, Transport, WebSocketSpec,
+    BindError, Bound, ClientAuth, ConnectionHandler, ListenerSpec, Listening, Live, MqttHandler, MqttSettings, Rate,
+    Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec, Transport, WebSocketSpec,
 };
 use portcullis_session::{ListenerRules, RefusedPublish};
 
@@ -112,34 +112,53 @@ fn rules(listener: &Listener) -> ListenerRules {
 }
 
 /// What an MQTT listener's connections are judged by.
-pub(crate) fn settings(listener: &Listener, gatekeeper: Arc<dyn Gatekeeper>) -> MqttSettings {
+pub(crate) fn mqtt_settings(listener: &Listener, gatekeeper: Arc<dyn Gatekeeper>) -> MqttSettings {
     MqttSettings { rules: Arc::new(rules(listener)), gatekeeper }
 }
 
-/// An MQTT listener at work.
-pub(crate) struct MqttListener {
-    handler: Arc<MqttHandler>,
-    tls: Option<TlsHandle>,
-    listening: Arc<Listening>,
+/// What an HTTP listener's clients may hold.
+pub(crate) fn http_settings(listener: &Listener) -> HttpSettings {
+    let default = HttpSettings::default();
+    let body = listener.limits.body.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
+    HttpSettings { max_body: body.unwrap_or(default.max_body), ..default }
 }
 
-impl MqttListener {
-    /// Begins to accept on addresses that were taken.
+/// Whether a listener that runs as `old` can become `new` without closing its door.
+pub(crate) fn same_place(old: &Listener, new: &Listener) -> bool {
+    old.bind == new.bind
+        && old.transport == new.transport
+        && old.protocol == new.protocol
+        && (new.protocol == Protocol::Mqtt || old.limits.body == new.limits.body)
+}
+
+/// A listener at work.
+pub(crate) struct Door {
+    /// Of an MQTT listener.
+    mqtt: Option<Arc<MqttHandler>>,
+    tls: Option<TlsHandle>,
+    listening: Listening,
+}
+
+impl Door {
+    /// Begins to accept MQTT clients on addresses that were taken.
     ///
     /// # Errors
     /// The runtime cannot watch a socket.
-    pub(crate) fn start(bound: Bound, tls: Option<TlsHandle>, handler: Arc<MqttHandler>) -> Result<Self, BindError> {
+    pub(crate) fn mqtt(bound: Bound, tls: Option<TlsHandle>, handler: Arc<MqttHandler>) -> Result<Self, BindError> {
         let speaks: Arc<dyn ConnectionHandler> = Arc::new(Arc::clone(&handler));
-        Ok(Self { listening: Arc::new(bound.serve(speaks)?), tls, handler })
+        Ok(Self { listening: bound.serve(speaks)?, tls, mqtt: Some(handler) })
     }
 
-    /// The bound addresses.
-    pub(crate) fn addresses(&self) -> &[SocketAddr] {
-        self.listening.local_addrs()
+    /// Begins to accept HTTP clients on addresses that were taken.
+    ///
+    /// # Errors
+    /// The runtime cannot watch a socket.
+    pub(crate) fn http(bound: Bound, tls: Option<TlsHandle>, handler: HttpHandler) -> Result<Self, BindError> {
+        Ok(Self { listening: bound.serve(Arc::new(handler))?, tls, mqtt: None })
     }
 
-    /// The listener itself, for its counters.
-    pub(crate) fn listening(&self) -> &Arc<Listening> {
+    /// The listener itself, for its addresses and counters.
+    pub(crate) fn listening(&self) -> &Listening {
         &self.listening
     }
 
@@ -148,12 +167,19 @@ impl MqttListener {
     ///
     /// # Errors
     /// Nothing has changed then.
-    pub(crate) fn update(&self, listener: &Listener, tls: Option<&Tls>, gatekeeper: Arc<dyn Gatekeeper>) -> Result<(), BindError> {
+    pub(crate) fn update(
+        &self,
+        listener: &Listener,
+        tls: Option<&Tls>,
+        gatekeeper: Arc<dyn Gatekeeper>,
+    ) -> Result<(), BindError> {
+        self.listening.update(live(listener, self.tls.clone()))?;
         if let (Some(handle), Some(tls)) = (&self.tls, tls) {
             handle.replace(tls);
         }
-        self.listening.update(live(listener, self.tls.clone()))?;
-        self.handler.replace(settings(listener, gatekeeper));
+        if let Some(handler) = &self.mqtt {
+            handler.replace(mqtt_settings(listener, gatekeeper));
+        }
         Ok(())
     }
 

@@ -3,6 +3,9 @@
 //! `cli` reads the command line, `config` the configuration, `assemble` puts the rooms together, `reload` changes a
 //! running gateway. Everything else lives in the rooms' own crates.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod administration;
 mod assemble;
 mod audit;
 mod builtin;
@@ -12,6 +15,7 @@ mod demo;
 mod files;
 mod listeners;
 mod logging;
+mod metrics;
 mod policies;
 mod reload;
 mod runtime_file;

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
+use portcullis_grant::{Gatekeeper, HttpEndpoint};
+use portcullis_http::{Mount, MountError, Mounts};
 use portcullis_policy::{self as host, Chain, Generation, Host, LoadError, Policy, PolicySpec, digest_of};
 
 use crate::builtin;
-use crate::config::{Allow, Config, DirectoryAccess, Listener, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
+use crate::config::{Allow, Config, DirectoryAccess, Located, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
 
 /// Why a policy cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -74,14 +76,15 @@ pub(crate) fn entry(config: &Config, name: &str) -> Option<PolicyEntry> {
     configured.cloned().or_else(|| builtin::find(name).map(|builtin| PolicyEntry::of_builtin(builtin.name)))
 }
 
-/// The names of all policies that a configuration uses: those of chains, then those that are only mounted.
+/// The names of all policies that a configuration uses, each once: those of listeners, then those of mounts.
 pub(crate) fn used(config: &Config) -> Vec<String> {
-    let chains = config.listeners.iter().flat_map(|listener| &listener.policies).map(|name| name.value.clone());
-    let mounted = config.policies.iter().filter(|policy| !policy.mount.is_empty()).map(|policy| policy.name.value.clone());
+    let chains = config.listeners.iter().flat_map(|listener| &listener.policies);
+    let mounted = config.policies.iter().filter(|policy| !policy.mount.is_empty());
+    let mounted = mounted.flat_map(|policy| std::iter::once(&policy.name).chain(&policy.guard));
     let mut names: Vec<String> = Vec::new();
     for name in chains.chain(mounted) {
-        if !names.contains(&name) {
-            names.push(name);
+        if !names.contains(&name.value) {
+            names.push(name.value.clone());
         }
     }
     names
@@ -113,7 +116,7 @@ async fn read(name: &str, path: &Path) -> Result<Bytes, PolicyError> {
 }
 
 fn allow(allow: &Allow) -> host::Allow {
-    let names = |list: &[crate::config::Located<String>]| list.iter().map(|name| name.value.clone()).collect();
+    let names = |list: &[Located<String>]| list.iter().map(|name| name.value.clone()).collect();
     host::Allow {
         http: names(&allow.http),
         keyvalue: allow.keyvalue,
@@ -212,8 +215,23 @@ impl Policies {
         all
     }
 
-    /// The chain of a listener. A policy that is not there would be a fault of `used`; without it nobody is let in by it.
-    pub(crate) fn chain(&self, listener: &Listener) -> Chain {
-        Chain::new(listener.policies.iter().filter_map(|name| self.get(name).cloned()).collect())
+    /// A chain. A policy that is not there would be a fault of [`used`]; without it nobody is let in by it.
+    pub(crate) fn chain(&self, names: &[Located<String>]) -> Chain {
+        Chain::new(names.iter().filter_map(|name| self.get(name).cloned()).collect())
+    }
+
+    /// What is mounted on HTTP listeners. The configuration made sure that the paths are paths, and each is there once.
+    pub(crate) fn mounts(&self, config: &Config) -> Result<Mounts, MountError> {
+        let mut mounts = Vec::new();
+        for entry in &config.policies {
+            let Some(policy) = self.get(&entry.name) else { continue };
+            for prefix in &entry.mount {
+                let guard =
+                    (!entry.guard.is_empty()).then(|| Arc::new(self.chain(&entry.guard)) as Arc<dyn Gatekeeper>);
+                let endpoint: Arc<dyn HttpEndpoint> = Arc::clone(policy) as _;
+                mounts.push(Mount { prefix: prefix.value.clone(), endpoint, guard });
+            }
+        }
+        Mounts::new(mounts)
     }
 }

@@ -106,7 +106,9 @@ impl Gateway {
         for (name, loaded) in names.into_iter().zip(Policies::load(&self.host, changed).await) {
             match loaded {
                 Ok(candidate) => candidates.push(candidate),
-                Err(error) if live.get(&name).is_some() => report.kept.push(format!("{error}; the one before stays live")),
+                Err(error) if live.get(&name).is_some() => {
+                    report.kept.push(format!("{error}; the one before stays live"))
+                }
                 Err(error) => return Err(error.to_string()),
             }
         }
@@ -129,7 +131,9 @@ impl Gateway {
         let name = &listener.name.value;
         let running = self.doors.lock().get(name).cloned();
         let before = old.listeners.iter().find(|before| before.name == listener.name);
-        if let Some(door) = running.as_ref().filter(|_| before.is_some_and(|before| listeners::same_place(before, listener))) {
+        if let Some(door) =
+            running.as_ref().filter(|_| before.is_some_and(|before| listeners::same_place(before, listener)))
+        {
             let chain = self.policies.load().chain(&listener.policies);
             let updated = door.update(listener, tls, Arc::new(chain.clone()));
             self.look_again_after(listener, &chain);
@@ -208,8 +212,12 @@ pub(crate) fn words(swapped: &Swapped) -> String {
     let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
     match &swapped.before {
         None => format!("policy `{}` is live ({})", swapped.name, short(&swapped.now)),
-        Some(before) if *before == swapped.now => format!("policy `{}` is live again ({})", swapped.name, short(before)),
-        Some(before) => format!("policy `{}` was replaced ({} by {})", swapped.name, short(before), short(&swapped.now)),
+        Some(before) if *before == swapped.now => {
+            format!("policy `{}` is live again ({})", swapped.name, short(before))
+        }
+        Some(before) => {
+            format!("policy `{}` was replaced ({} by {})", swapped.name, short(before), short(&swapped.now))
+        }
     }
 }
 

@@ -48,7 +48,8 @@ pub(crate) async fn run(gateway: Arc<Gateway>) {
     let mut watched = BTreeSet::new();
     loop {
         let files = files(&gateway.file, &gateway.config.load());
-        let directories: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
+        let directories: BTreeSet<PathBuf> =
+            files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
         wanted.store(Arc::new(files));
         for gone in watched.difference(&directories) {
             // It may have been removed: then nothing is watched any more, which is what is wanted.

@@ -2,16 +2,26 @@
 
 mod check;
 mod compile;
+mod directory;
 mod exit;
 mod out;
+mod place;
+mod policy;
 mod remote;
 mod serve;
+mod table;
+mod why;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::assemble::StartError;
+
+use directory::{EntryCommand, NewApp, NewDevice, NewKey, NewUser};
 pub(crate) use exit::Exit;
+use place::Place;
+use policy::PolicyCommand;
 
 /// An edge gateway for MQTT and HTTP whose authentication is WebAssembly.
 ///
@@ -34,6 +44,31 @@ enum Command {
         /// The configuration.
         file: PathBuf,
     },
+    /// The policies of the running gateway, and components in files.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Apps: products' backends, whose keys sign their consumers' tokens.
+    #[command(subcommand)]
+    App(EntryCommand<NewApp>),
+    /// Devices.
+    #[command(subcommand)]
+    Device(EntryCommand<NewDevice>),
+    /// People with a password.
+    #[command(subcommand)]
+    User(EntryCommand<NewUser>),
+    /// API keys.
+    #[command(subcommand)]
+    Key(EntryCommand<NewKey>),
+    /// Why a client was let in or refused lately.
+    Why {
+        /// Its client identifier, its user name, or the subject of its identity.
+        client: String,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Compile a component from standard input to standard output.
     #[command(hide = true)]
     CompilePolicy,
@@ -53,13 +88,49 @@ pub(crate) struct Serve {
     pub(crate) any_port: bool,
 }
 
+/// Why a command fails: what to say, and how to end.
+#[derive(Debug)]
+struct Failure {
+    words: String,
+    exit: Exit,
+}
+
+impl Failure {
+    /// A sentence without a full stop.
+    fn new(words: impl Into<String>, exit: Exit) -> Self {
+        Self { words: format!("error: {}", words.into()), exit }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(crate::plain(&error), Exit::Failure)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::new(error.to_string(), Exit::Failure)
+    }
+}
+
 /// Does what the command line says.
 pub(crate) fn run() -> Exit {
     let cli = Cli::parse();
-    match cli.command {
-        Some(Command::Check { file }) => check::run(&file),
-        Some(Command::CompilePolicy) => compile::run(),
+    let done = match cli.command {
+        Some(Command::Check { file }) => Ok(check::run(&file)),
+        Some(Command::CompilePolicy) => Ok(compile::run()),
         Some(Command::Serve(serve)) => serve::run(&serve),
         None => serve::run(&cli.serve),
-    }
+        Some(Command::Policy(command)) => policy::run(command),
+        Some(Command::App(command)) => directory::run(command),
+        Some(Command::Device(command)) => directory::run(command),
+        Some(Command::User(command)) => directory::run(command),
+        Some(Command::Key(command)) => directory::run(command),
+        Some(Command::Why { client, json, place }) => why::run(&client, json, &place),
+    };
+    done.unwrap_or_else(|failure| {
+        out::error(failure.words);
+        failure.exit
+    })
 }

@@ -13,12 +13,15 @@ use crate::runtime_file::RuntimeFile;
 
 /// How long a command waits for an answer. Loading a policy of a scripting language takes ten seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a gateway on this machine may take to accept a connection.
+const PROBE: Duration = Duration::from_secs(5);
 /// Octets of the longest answer that is read.
 const LONGEST: usize = 16 << 20;
 
 /// A running gateway.
 #[derive(Clone)]
 pub(super) struct Remote {
+    data: PathBuf,
     runtime: RuntimeFile,
 }
 
@@ -54,7 +57,7 @@ impl Remote {
             path: data.join("admin.json"),
             why: crate::plain(&error),
         };
-        Ok(RuntimeFile::read(data).map_err(unreadable)?.map(|runtime| Self { runtime }))
+        Ok(RuntimeFile::read(data).map_err(unreadable)?.map(|runtime| Self { data: data.to_owned(), runtime }))
     }
 
     /// The one that must be there.
@@ -62,8 +65,18 @@ impl Remote {
         Self::find(data)?.ok_or_else(|| RemoteError::NotRunning(data.to_owned()))
     }
 
+    /// Whether somebody listens at its address. After a crash nobody does.
+    pub(super) fn is_there(&self) -> bool {
+        std::net::TcpStream::connect_timeout(&self.runtime.address, PROBE).is_ok()
+    }
+
+    /// Asks, and waits for the answer of a gateway that must be there.
+    pub(super) fn must(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, RemoteError> {
+        self.ask(method, path, body)?.ok_or_else(|| RemoteError::NotRunning(self.data.clone()))
+    }
+
     /// Asks, and waits for the answer. None: nobody listens at the address, as after a crash.
-    pub(super) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Option<Value>, RemoteError> {
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Option<Value>, RemoteError> {
         let broken = |error: &dyn std::fmt::Display| RemoteError::Broken(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| broken(&e))?;
         runtime.block_on(async {
@@ -106,5 +119,29 @@ impl Remote {
             .or_else(|| value.as_str().map(str::to_owned))
             .unwrap_or_else(|| format!("the gateway answered {status}"));
         Err(if status == StatusCode::NOT_FOUND { RemoteError::NotFound(said) } else { RemoteError::Refused(said) })
+    }
+}
+
+/// A name as it stands in a path or query (RFC 3986 §2.1).
+pub(super) fn encoded(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for octet in name.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-_.~".contains(&octet) {
+            encoded.push(char::from(octet));
+        } else {
+            encoded.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_any_kind_stand_in_a_path() {
+        assert_eq!(encoded("a/b c?é"), "a%2Fb%20c%3F%C3%A9");
+        assert_eq!(encoded("pump-1_x.y~z"), "pump-1_x.y~z");
     }
 }

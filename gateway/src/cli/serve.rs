@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Exit, Serve, out};
+use super::{Exit, Failure, Serve, out};
 use crate::assemble::{Gateway, Ground};
 use crate::config::Config;
 use crate::demo::{self, People};
@@ -16,26 +16,18 @@ use crate::{logging, watch};
 /// Where the data is when nobody says.
 pub(super) const DATA: &str = "portcullis-data";
 
-/// Why it does not serve: what to say, and how to end.
-struct Failure(String, Exit);
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(format!("error: {error}"), Exit::Failure)
-    }
-}
-
 /// Serves until it is told to stop.
-pub(super) fn run(arguments: &Serve) -> Exit {
+pub(super) fn run(arguments: &Serve) -> Result<Exit, Failure> {
     // Transparent huge pages back each worker's heap with 2 MiB pages of which a connection uses a few hundred octets:
     // they double the memory of idle connections. Where the kernel does not know the switch there is nothing to switch.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    match prepare(arguments).and_then(|start| serve(start, arguments.config.is_none())) {
-        Ok(()) => Exit::Success,
-        Err(Failure(words, exit)) => {
-            out::error(words);
-            exit
-        }
+    serve(prepare(arguments)?, arguments.config.is_none())?;
+    Ok(Exit::Success)
+}
+
+impl From<demo::DemoError> for Failure {
+    fn from(error: demo::DemoError) -> Self {
+        Self::new(error.to_string(), Exit::Failure)
     }
 }
 
@@ -48,7 +40,8 @@ struct Start {
 }
 
 fn prepare(arguments: &Serve) -> Result<Start, Failure> {
-    let load = |file: &Path| Config::load(file).map_err(|report| Failure(report.to_string(), Exit::Config));
+    let load =
+        |file: &Path| Config::load(file).map_err(|report| Failure { words: report.to_string(), exit: Exit::Config });
     if let Some(file) = &arguments.config {
         let config = load(file)?;
         let data = arguments.data.clone().or_else(|| config.data.clone()).unwrap_or_else(|| PathBuf::from(DATA));
@@ -58,7 +51,8 @@ fn prepare(arguments: &Serve) -> Result<Start, Failure> {
     // The directory is ours before anything is written into it.
     let ground = Ground::open(data)?;
     let file = demo::prepare(&ground.data, arguments.any_port)?;
-    let people = People::ensure(&ground.data.join(demo::FOLDER), &ground.store, &ground.directory).map_err(demo::DemoError::from)?;
+    let people = People::ensure(&ground.data.join(demo::FOLDER), &ground.store, &ground.directory)
+        .map_err(demo::DemoError::from)?;
     Ok(Start { config: load(&file)?, ground, file, people: Some(people) })
 }
 
@@ -113,7 +107,8 @@ fn show_demo(gateway: &Gateway, data: &Path, addresses: &[(String, SocketAddr)],
     for (name, address) in addresses {
         let listener = config.listeners.iter().find(|listener| listener.name.value == *name);
         let transport = listener.map_or("tcp", |listener| listener.transport.as_str());
-        let chain = listener.map(|listener| listener.policies.iter().map(|name| name.value.as_str()).collect::<Vec<_>>());
+        let chain =
+            listener.map(|listener| listener.policies.iter().map(|name| name.value.as_str()).collect::<Vec<_>>());
         let chain = match (name.as_str(), chain.filter(|chain| !chain.is_empty())) {
             (_, Some(chain)) => chain.join(", "),
             ("admin", None) => "(the token in admin.json)".to_owned(),

@@ -33,6 +33,16 @@ words! {
 }
 
 impl Transport {
+    /// The word in the configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
     /// Whether it needs a certificate.
     pub(crate) fn is_secure(self) -> bool {
         matches!(self, Self::Tls | Self::Wss)
@@ -83,7 +93,7 @@ pub(crate) struct Listener {
     pub(crate) path: String,
     /// WebSocket: the origins (RFC 6454) of the pages that may connect. None: any.
     pub(crate) origins: Option<Vec<String>>,
-    /// The chain, asked in this order.
+    /// MQTT: the chain, asked in this order.
     pub(crate) policies: Vec<Located<String>>,
     /// MQTT: whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
     /// topics out.
@@ -163,6 +173,12 @@ impl Listener {
                 "name the policies that decide, such as `policies = [\"device\", \"jwt\", \"api-key\"]`, \
                  or open it to everyone with `policies = [\"anonymous\"]`",
             ));
+        }
+        if let (Some(place), Protocol::Http) = (section.key_span("policies"), protocol) {
+            section.problems().add(
+                Problem::new(place, "`policies` does nothing on a listener that speaks HTTP")
+                    .help("a mounted policy names those that stand before it in its `guard`"),
+            );
         }
         // What was meant by an unknown transport is not known: nothing is made of the keys that depend on it.
         if !section.is_wrong("transport") {

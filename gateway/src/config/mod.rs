@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub(crate) use key::{KeyEntry, KeyKind};
-pub(crate) use listener::{ClientAuth, Listener, ListenerLimits, Protocol, RefusedPublish, TlsFiles, Transport};
+pub(crate) use listener::{ClientAuth, Listener, Protocol, RefusedPublish, Transport};
 pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
 pub(crate) use problem::{Problem, Problems, Report};
 pub(crate) use reader::Located;
@@ -41,9 +41,22 @@ pub(crate) struct Config {
     /// Named keys.
     pub(crate) keys: Vec<KeyEntry>,
     /// Where the admin API listens. None: there is none.
-    pub(crate) admin: Option<Located<SocketAddr>>,
+    pub(crate) admin: Option<Admin>,
     /// What the gateway writes of itself.
     pub(crate) log: Log,
+}
+
+/// `[admin]`: the interface for administrators and for the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Admin {
+    /// Where it listens.
+    pub(crate) bind: Located<SocketAddr>,
+    /// The file with the bearer token. None: one is made at each start and lies in `<data>/admin.json`.
+    pub(crate) token_file: Option<Located<PathBuf>>,
+    /// Whether `/metrics` needs no token.
+    pub(crate) open_metrics: bool,
+    /// Further host names that it is reached by on a loopback address, such as that of a reverse proxy.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// `[log]`: what is written to standard error.
@@ -110,8 +123,12 @@ impl Config {
             keys: KeyEntry::read_all(root.sections("key", "[[key]]"), base),
             admin: root.section("admin", "[admin]").and_then(|mut admin| {
                 let bind = admin.required("bind", "an address and a port, such as \"127.0.0.1:9090\"");
+                let token_file = admin.optional("token-file").map(|file| relative(file, base));
+                let open_metrics = admin.optional("open-metrics").unwrap_or(false);
+                let hosts: Vec<String> = admin.optional("hosts").unwrap_or_default();
                 admin.finish();
-                bind
+                let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
+                Some(Admin { bind: bind?, token_file, open_metrics, hosts })
             }),
             log: root.section("log", "[log]").map_or_else(Log::default, |mut log| {
                 let default = Log::default();

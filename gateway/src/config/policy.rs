@@ -33,6 +33,8 @@ pub(crate) struct PolicyEntry {
     pub(crate) limits: PolicyLimits,
     /// Paths that it serves on HTTP listeners.
     pub(crate) mount: Vec<Located<String>>,
+    /// The policies that are asked before it at its mounts. Empty: it looks at requests' credentials itself.
+    pub(crate) guard: Vec<Located<String>>,
     /// What becomes of live connections when another version takes over.
     pub(crate) on_swap: OnSwap,
 }
@@ -124,6 +126,7 @@ impl PolicyEntry {
             allow: None,
             limits: PolicyLimits::default(),
             mount: Vec::new(),
+            guard: Vec::new(),
             on_swap: OnSwap::Keep,
         }
     }
@@ -163,9 +166,10 @@ impl PolicyEntry {
         };
         let allow = section.section("allow", "allow").map(Allow::read);
         let limits = section.section("limits", "limits of a policy").map(PolicyLimits::read).unwrap_or_default();
+        let guard = section.optional("guard").unwrap_or_default();
         let on_swap = section.optional("on-swap").unwrap_or(OnSwap::Keep);
         section.finish();
-        Some(Self { name: name?, source: source?, config, allow, limits, mount, on_swap })
+        Some(Self { name: name?, source: source?, config, allow, limits, mount, guard, on_swap })
     }
 }
 

@@ -139,13 +139,6 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum $name { $($(#[$variant_meta])* $variant),+ }
 
-        impl $name {
-            /// The word in the configuration.
-            pub(crate) fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
         impl $crate::config::reader::Read for $name {
             fn read(
                 value: &toml::Spanned<toml::de::DeValue<'_>>,

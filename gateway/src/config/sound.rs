@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Config;
 use super::key;
 use super::listener::Protocol;
-use super::policy::{PolicyEntry, Source};
+use super::policy::Source;
 use super::problem::{Problem, Problems};
 use super::reader::{Located, nearest};
 use crate::builtin;
@@ -56,11 +56,11 @@ fn addresses(config: &Config, problems: &Problems) {
             }
         }
     }
-    if let Some(admin) = config.admin.as_ref().filter(|admin| admin.port() != 0)
-        && let Some(other) = taken.get(&admin.value)
+    if let Some(bind) = config.admin.as_ref().map(|admin| &admin.bind).filter(|bind| bind.port() != 0)
+        && let Some(other) = taken.get(&bind.value)
     {
-        let message = format!("the listener {other:?} has the address {} already", admin.value);
-        problems.add(Problem::new(admin.span.clone(), message));
+        let message = format!("the listener {other:?} has the address {} already", bind.value);
+        problems.add(Problem::new(bind.span.clone(), message));
     }
     if config.listeners.is_empty() && problems.is_empty() {
         problems.add(
@@ -84,38 +84,50 @@ fn sources(config: &Config, problems: &Problems) {
     }
 }
 
-/// Every policy that a listener names is there, and every policy that is there is named or mounted.
+/// Every policy that a chain names is there, and every policy that is there is named or mounted.
 fn chains(config: &Config, problems: &Problems) {
-    let configured = |name: &str| config.policies.iter().any(|policy| policy.name.value == name);
     for listener in &config.listeners {
-        for (index, name) in listener.policies.iter().enumerate() {
-            if listener.policies[..index].contains(name) {
-                let message = format!("the chain has the policy {:?} already", name.value);
-                problems.add(Problem::new(name.span.clone(), message));
-            }
-            if configured(name) || builtin::find(name).is_some() {
-                continue;
-            }
-            let builtins = builtin::names().map(|name: &str| name);
-            let known = config.policies.iter().map(|policy| policy.name.as_str()).chain(builtins);
-            let problem = Problem::new(name.span.clone(), format!("there is no policy {:?}", name.value));
-            problems.add(match nearest(name, known) {
-                Some(near) => problem.label(format!("did you mean {near:?}?")),
-                None => problem.help(format!(
-                    "add a [[policy]] with this name, or take a built-in one: {}",
-                    builtin::names().collect::<Vec<_>>().join(", ")
-                )),
-            });
+        chain(&listener.policies, config, problems);
+    }
+    for policy in &config.policies {
+        chain(&policy.guard, config, problems);
+        if let Some(first) = policy.guard.first().filter(|_| policy.mount.is_empty()) {
+            problems.add(Problem::new(first.span.clone(), "`guard` does nothing without a `mount`").help(
+                "it names the policies that are asked before the mounted one; a listener's are in its `policies`",
+            ));
         }
     }
-    let used = |policy: &PolicyEntry| {
-        !policy.mount.is_empty() || config.listeners.iter().any(|listener| listener.policies.contains(&policy.name))
+    let named = |name| {
+        config.listeners.iter().any(|listener| listener.policies.contains(name))
+            || config.policies.iter().any(|policy| policy.guard.contains(name))
     };
-    for policy in config.policies.iter().filter(|policy| !used(policy)) {
+    for policy in config.policies.iter().filter(|policy| policy.mount.is_empty() && !named(&policy.name)) {
         problems.add(
             Problem::new(policy.name.span.clone(), format!("the policy {:?} is not used", policy.name.value))
                 .help("name it in the `policies` of a listener, give it a `mount`, or take it out"),
         );
+    }
+}
+
+fn chain(names: &[Located<String>], config: &Config, problems: &Problems) {
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            let message = format!("the chain has the policy {:?} already", name.value);
+            problems.add(Problem::new(name.span.clone(), message));
+        }
+        if config.policies.iter().any(|policy| policy.name == *name) || builtin::find(name).is_some() {
+            continue;
+        }
+        let builtins = builtin::names().map(|name: &str| name);
+        let known = config.policies.iter().map(|policy| policy.name.as_str()).chain(builtins);
+        let problem = Problem::new(name.span.clone(), format!("there is no policy {:?}", name.value));
+        problems.add(match nearest(name, known) {
+            Some(near) => problem.label(format!("did you mean {near:?}?")),
+            None => problem.help(format!(
+                "add a [[policy]] with this name, or take a built-in one: {}",
+                builtin::names().collect::<Vec<_>>().join(", ")
+            )),
+        });
     }
 }
 
@@ -181,6 +193,7 @@ fn files(config: &Config, problems: &Problems) {
         }
     }
     config.keys.iter().for_each(|key| readable(&key.file));
+    config.admin.iter().filter_map(|admin| admin.token_file.as_ref()).for_each(readable);
 }
 
 fn log(config: &Config, problems: &Problems) {

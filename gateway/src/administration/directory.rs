@@ -1,0 +1,302 @@
+//! The directory in JSON: the same for the admin API and for commands that work on a data directory whose gateway does
+//! not run.
+//!
+//! Everything here blocks until a change is on disk.
+
+use portcullis_http::{AdminError, AdminResult, Kind, Page};
+use portcullis_identity::{
+    DEFAULT_DOMAIN, DeviceCredential, DeviceSelector, Directory, DirectoryError, NewApp, NewDevice, NewKey, NewUser,
+    UserSelector,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+type Attributes = std::collections::BTreeMap<String, String>;
+
+/// An app to be made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppEntry {
+    id: Option<String>,
+    name: String,
+    owner_id: Option<String>,
+    #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
+    attributes: Attributes,
+}
+
+/// A device to be made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceEntry {
+    external_id: String,
+    app_id: Option<String>,
+    owner_id: Option<String>,
+    credential: Option<DeviceCredential>,
+    fingerprint: Option<String>,
+    certificate_subject: Option<String>,
+    #[serde(default)]
+    attributes: Attributes,
+}
+
+/// A user to be made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserEntry {
+    name: String,
+    domain_id: Option<String>,
+    email: Option<String>,
+    password: String,
+    #[serde(default)]
+    attributes: Attributes,
+}
+
+/// A key to be made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyEntry {
+    owner: String,
+    kind: Option<KeyKind>,
+    expires_at: Option<u64>,
+    #[serde(default)]
+    attributes: Attributes,
+}
+
+/// The keys that an administrator makes; policies make others.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KeyKind {
+    Secret,
+    Reset,
+}
+
+/// A page of entries: `{"items": […], "next": identifier or null}`.
+pub(crate) fn list(directory: &Directory, kind: Kind, page: &Page) -> AdminResult {
+    let (after, limit) = (page.after.as_deref(), page.limit);
+    match kind {
+        Kind::Apps => paged(&directory.list_apps(after, limit), limit),
+        Kind::Devices => paged(&directory.list_all_devices(after, limit), limit),
+        Kind::Users => paged(&directory.list_users(after, limit), limit),
+        Kind::Keys => paged(&directory.list_keys(None, after, limit), limit),
+        Kind::Consumers | Kind::Roles => Err(AdminError::NoSuchPath),
+    }
+}
+
+/// One entry.
+pub(crate) fn get(directory: &Directory, kind: Kind, id: &str) -> AdminResult {
+    let found = match kind {
+        Kind::Apps => directory.find_app(id).map(|app| shown(&*app)),
+        Kind::Devices => {
+            let device = directory.find_device(DeviceSelector::Id(id));
+            device.or_else(|| directory.find_device(DeviceSelector::ClientId(id))).map(|device| shown(&*device))
+        }
+        Kind::Users => directory.find_user(UserSelector::Id(id)).map(|user| shown(&*user)),
+        Kind::Keys => {
+            let keys = directory.list_keys(None, None, usize::MAX);
+            keys.into_iter().find(|key| key.id == id).map(|key| shown(&key))
+        }
+        Kind::Consumers | Kind::Roles => return Err(AdminError::NoSuchPath),
+    };
+    found.unwrap_or_else(|| Err(absent(kind, id)))
+}
+
+/// Adds an entry. A secret that was made is in the answer, and nowhere else.
+pub(crate) fn add(directory: &Directory, kind: Kind, entry: Map<String, Value>) -> AdminResult {
+    match kind {
+        Kind::Apps => {
+            let AppEntry { id, name, owner_id, keys, attributes } = read(entry)?;
+            let new = NewApp { id, name, owner_id, keys, attributes: pairs(attributes) };
+            shown(&*directory.create_app(new).map_err(|error| failed(kind, error))?)
+        }
+        Kind::Devices => {
+            let entry: DeviceEntry = read(entry)?;
+            let certified = entry.fingerprint.is_some() || entry.certificate_subject.is_some();
+            let default = if certified { DeviceCredential::X509 } else { DeviceCredential::Username };
+            let new = NewDevice {
+                app_id: entry.app_id,
+                owner_id: entry.owner_id,
+                external_id: entry.external_id,
+                credential: entry.credential.unwrap_or(default),
+                fingerprint: entry.fingerprint,
+                certificate_subject: entry.certificate_subject,
+                attributes: pairs(entry.attributes),
+            };
+            shown(&*directory.create_device(new).map_err(|error| failed(kind, error))?)
+        }
+        Kind::Users => {
+            let UserEntry { name, domain_id, email, password, attributes } = read(entry)?;
+            let domain_id = domain_id.unwrap_or_else(|| DEFAULT_DOMAIN.to_owned());
+            let new =
+                NewUser { name, domain_id, email, password: password.into_bytes(), attributes: pairs(attributes) };
+            shown(&*directory.create_user(new).map_err(|error| failed(kind, error))?)
+        }
+        Kind::Keys => {
+            let KeyEntry { owner, kind: word, expires_at, attributes } = read(entry)?;
+            let mut new = match word {
+                Some(KeyKind::Reset) => NewKey::reset(owner),
+                Some(KeyKind::Secret) | None => NewKey::secret(owner),
+            };
+            new.expires_at = expires_at;
+            new.attributes = pairs(attributes);
+            let issued = directory.create_key(new).map_err(|error| failed(kind, error))?;
+            let mut value = shown(&issued.key)?;
+            value["secret"] = issued.secret.into();
+            Ok(value)
+        }
+        Kind::Consumers | Kind::Roles => Err(AdminError::NoSuchPath),
+    }
+}
+
+/// Removes an entry. What it let in is looked at again at once.
+pub(crate) fn remove(directory: &Directory, kind: Kind, id: &str) -> AdminResult {
+    let removed = match kind {
+        Kind::Apps => directory.delete_app(id),
+        Kind::Devices => {
+            // People know devices by their client identifiers.
+            let known = directory.find_device(DeviceSelector::ClientId(id)).map(|device| device.id.clone());
+            directory.delete_device(known.as_deref().unwrap_or(id))
+        }
+        Kind::Users => directory.delete_user(id),
+        Kind::Keys => directory.revoke_key(id).and_then(|was| if was { Ok(()) } else { Err(DirectoryError::NotFound) }),
+        Kind::Consumers | Kind::Roles => return Err(AdminError::NoSuchPath),
+    };
+    match removed {
+        Ok(()) => Ok(json!({ "removed": id })),
+        Err(DirectoryError::NotFound) => Err(absent(kind, id)),
+        Err(error) => Err(failed(kind, error)),
+    }
+}
+
+fn read<T: DeserializeOwned>(entry: Map<String, Value>) -> Result<T, AdminError> {
+    serde_json::from_value(Value::Object(entry)).map_err(|error| AdminError::Invalid(error.to_string()))
+}
+
+fn shown(entry: &impl Serialize) -> AdminResult {
+    serde_json::to_value(entry).map_err(|error| AdminError::Failed(error.to_string()))
+}
+
+fn paged<T: AsRefEntry>(entries: &[T], limit: usize) -> AdminResult {
+    let items = entries.iter().map(AsRefEntry::shown).collect::<Result<Vec<_>, _>>()?;
+    let next =
+        if items.len() < limit { Value::Null } else { items.last().map_or(Value::Null, |last| last["id"].clone()) };
+    Ok(json!({ "items": items, "next": next }))
+}
+
+/// Entries come shared or owned.
+trait AsRefEntry {
+    fn shown(&self) -> AdminResult;
+}
+
+impl<T: Serialize> AsRefEntry for std::sync::Arc<T> {
+    fn shown(&self) -> AdminResult {
+        shown(&**self)
+    }
+}
+
+impl AsRefEntry for portcullis_identity::Key {
+    fn shown(&self) -> AdminResult {
+        shown(self)
+    }
+}
+
+fn pairs(attributes: Attributes) -> Vec<(String, String)> {
+    attributes.into_iter().collect()
+}
+
+fn absent(kind: Kind, id: &str) -> AdminError {
+    AdminError::NotFound(format!("there is no {} {id:?} in the directory", one(kind)))
+}
+
+fn one(kind: Kind) -> &'static str {
+    kind.as_str().trim_end_matches('s')
+}
+
+fn failed(kind: Kind, error: DirectoryError) -> AdminError {
+    let words = format!("the {} was not changed: {error}", one(kind));
+    match error {
+        // What the new entry refers to is not there: the entry is wrong, not the path.
+        DirectoryError::NotFound => {
+            AdminError::Invalid(format!("the {} refers to an entry that is not there", one(kind)))
+        }
+        DirectoryError::Conflict(_) => AdminError::Conflict(words),
+        DirectoryError::Invalid(_) => AdminError::Invalid(words),
+        DirectoryError::RateLimited(_) => AdminError::Unavailable(words),
+        DirectoryError::Store(_) | DirectoryError::Unreadable { .. } | DirectoryError::NoRandomness => {
+            AdminError::Failed(words)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_identity::DirectoryOptions;
+    use portcullis_store::{Options, Store};
+
+    use super::*;
+
+    fn directory() -> Directory {
+        Directory::open(Store::in_memory(Options::default()).unwrap(), DirectoryOptions::default()).unwrap()
+    }
+
+    fn entry(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn an_app_a_device_and_a_key_come_and_go() {
+        let directory = directory();
+        let app = add(&directory, Kind::Apps, entry(json!({ "id": "shop", "name": "Shop" }))).unwrap();
+        assert_eq!(app["id"], "shop");
+        let device = json!({ "external_id": "pump", "app_id": "shop", "owner_id": "alice" });
+        let device = add(&directory, Kind::Devices, entry(device)).unwrap();
+        let client = device["client_id"].as_str().unwrap();
+        assert_eq!(get(&directory, Kind::Devices, client).unwrap(), device);
+        let key = add(&directory, Kind::Keys, entry(json!({ "owner": "app:shop" }))).unwrap();
+        assert!(directory.find_key(key["secret"].as_str().unwrap()).is_some());
+        let page = Page { limit: 10, after: None };
+        let listed = list(&directory, Kind::Keys, &page).unwrap();
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+        assert!(listed["items"][0].get("secret").is_none(), "a secret is shown once");
+
+        remove(&directory, Kind::Devices, client).unwrap();
+        remove(&directory, Kind::Keys, key["id"].as_str().unwrap()).unwrap();
+        assert!(directory.find_key(key["secret"].as_str().unwrap()).is_none());
+        assert!(matches!(remove(&directory, Kind::Devices, client), Err(AdminError::NotFound(_))));
+    }
+
+    #[test]
+    fn pages_follow_one_another() {
+        let directory = directory();
+        for name in ["a", "b", "c"] {
+            add(&directory, Kind::Apps, entry(json!({ "id": name, "name": name }))).unwrap();
+        }
+        let mut page = Page { limit: 2, after: None };
+        let first = list(&directory, Kind::Apps, &page).unwrap();
+        page.after = first["next"].as_str().map(str::to_owned);
+        let second = list(&directory, Kind::Apps, &page).unwrap();
+        assert_eq!((first["items"].as_array().unwrap().len(), second["items"].as_array().unwrap().len()), (2, 1));
+        assert!(second["next"].is_null());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        let directory = directory();
+        let wrong = [
+            (Kind::Apps, json!({})),
+            (Kind::Apps, json!({ "name": "x", "colour": "red" })),
+            (Kind::Users, json!({ "name": "x", "password": "short" })),
+            (Kind::Keys, json!({ "owner": "app:nobody" })),
+            (Kind::Keys, json!({ "owner": "nobody" })),
+            (Kind::Devices, json!({ "external_id": "x/#" })),
+        ];
+        for (kind, value) in wrong {
+            let answer = add(&directory, kind, entry(value.clone()));
+            assert!(matches!(answer, Err(AdminError::Invalid(_))), "{value}: {answer:?}");
+        }
+        add(&directory, Kind::Apps, entry(json!({ "id": "x", "name": "x" }))).unwrap();
+        let twice = add(&directory, Kind::Apps, entry(json!({ "id": "x", "name": "y" })));
+        assert!(matches!(twice, Err(AdminError::Conflict(_))), "{twice:?}");
+    }
+}

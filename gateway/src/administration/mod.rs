@@ -1,0 +1,216 @@
+//! What the HTTP room asks of the gateway: health and keys for everybody, everything for administrators.
+
+pub(crate) mod directory;
+
+use std::sync::{Arc, Weak};
+
+use portcullis_grant::BoxFuture;
+use portcullis_http::{
+    AdminError, AdminResult, Administration, DecisionQuery, DirectoryAdmin, Kind, Page, PublicFacts,
+};
+use portcullis_mqtt::ReasonCode;
+use portcullis_policy::{CallOutcome, Policy};
+use portcullis_session::Control;
+use serde_json::{Map, Value, json};
+
+use crate::assemble::Gateway;
+use crate::policies::PolicyError;
+use crate::reload;
+
+/// The gateway as seen through its HTTP doors. It holds the gateway weakly: the gateway holds the doors.
+pub(crate) struct Office {
+    gateway: Weak<Gateway>,
+}
+
+impl Office {
+    /// The office of a gateway.
+    pub(crate) fn of(gateway: &Arc<Gateway>) -> Arc<Self> {
+        Arc::new(Self { gateway: Arc::downgrade(gateway) })
+    }
+
+    fn gateway(&self) -> Result<Arc<Gateway>, AdminError> {
+        self.gateway.upgrade().ok_or_else(|| AdminError::Unavailable("the gateway stops".to_owned()))
+    }
+
+    /// Does something with the directory where blocking is allowed.
+    async fn with_directory(
+        &self,
+        work: impl FnOnce(&portcullis_identity::Directory) -> AdminResult + Send + 'static,
+    ) -> AdminResult {
+        let directory = self.gateway()?.ground.directory.clone();
+        let done = tokio::task::spawn_blocking(move || work(&directory)).await;
+        done.unwrap_or_else(|_| Err(AdminError::Unavailable("the gateway stops".to_owned())))
+    }
+}
+
+impl PublicFacts for Office {
+    fn not_ready(&self) -> Option<String> {
+        match self.gateway.upgrade() {
+            Some(gateway) if !gateway.is_stopping() => None,
+            _ => Some("the gateway stops".to_owned()),
+        }
+    }
+
+    fn version(&self) -> Value {
+        json!({ "name": "portcullis", "version": env!("CARGO_PKG_VERSION") })
+    }
+
+    fn jwks(&self) -> Value {
+        let keys = self.gateway.upgrade().and_then(|gateway| match gateway.public_keys() {
+            Ok(keys) => serde_json::from_str(&keys).ok(),
+            Err(error) => {
+                tracing::error!("the public keys cannot be shown: {error}");
+                None
+            }
+        });
+        keys.unwrap_or_else(|| json!({ "keys": [] }))
+    }
+}
+
+impl Administration for Office {
+    fn status(&self) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async { Ok(status(&*self.gateway()?)) })
+    }
+
+    fn reload(&self) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async {
+            let report = self.gateway()?.reload().await.map_err(AdminError::Refused)?;
+            tracing::info!(done = ?report.done, kept = ?report.kept, "reloaded through the admin interface");
+            Ok(json!({ "done": report.done, "kept": report.kept }))
+        })
+    }
+
+    fn policies(&self) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async {
+            let policies = self.gateway()?.policies.load_full();
+            let items: Vec<_> = policies.all().iter().map(|policy| described(policy)).collect();
+            Ok(json!({ "items": items, "next": null }))
+        })
+    }
+
+    fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move {
+            match self.gateway()?.reload_policy(&name).await {
+                Ok(swapped) => Ok(json!({
+                    "name": swapped.name,
+                    "digest": &*swapped.now,
+                    "before": swapped.before.as_deref(),
+                    "message": reload::words(&swapped),
+                })),
+                Err(error @ PolicyError::Unknown(_)) => Err(AdminError::NotFound(error.to_string())),
+                Err(error) => Err(AdminError::Refused(error.to_string())),
+            }
+        })
+    }
+
+    fn connections(&self, page: Page) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move {
+            let found = self.gateway()?.broker.connections(page.after.as_deref(), page.limit);
+            let next =
+                if found.len() < page.limit { None } else { found.last().map(|last| last.client_id.to_string()) };
+            let items: Vec<_> = found
+                .iter()
+                .map(|connection| {
+                    json!({
+                        "client_id": &*connection.client_id,
+                        "listener": &*connection.facts.listener,
+                        "transport": connection.facts.transport,
+                        "protocol_version": connection.facts.protocol_version,
+                        "peer": connection.facts.peer.to_string(),
+                        "since": connection.since,
+                        "identity": format!("{}:{}", connection.grant.identity.scheme, connection.grant.identity.subject),
+                        "policy": &*connection.grant.policy.name,
+                        "digest": &*connection.grant.policy.digest,
+                        "expires_at": connection.grant.expires_at,
+                    })
+                })
+                .collect();
+            Ok(json!({ "items": items, "next": next }))
+        })
+    }
+
+    fn disconnect(&self, client: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move {
+            let control = Control::Disconnect {
+                reason: ReasonCode::ADMINISTRATIVE_ACTION,
+                detail: "an administrator disconnected it".to_owned(),
+            };
+            if self.gateway()?.broker.request(&client, control) {
+                Ok(json!({ "disconnected": client }))
+            } else {
+                Err(AdminError::NotFound(format!("no client {client:?} is connected")))
+            }
+        })
+    }
+
+    fn decisions(&self, query: DecisionQuery) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move {
+            let mut items = self.gateway()?.audit.about(query.client.as_deref());
+            items.truncate(query.limit);
+            Ok(json!({ "items": items, "next": null }))
+        })
+    }
+}
+
+impl DirectoryAdmin for Office {
+    fn list(&self, kind: Kind, page: Page) -> BoxFuture<'_, AdminResult> {
+        Box::pin(self.with_directory(move |entries| directory::list(entries, kind, &page)))
+    }
+
+    fn get(&self, kind: Kind, id: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(self.with_directory(move |entries| directory::get(entries, kind, &id)))
+    }
+
+    fn add(&self, kind: Kind, entry: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
+        Box::pin(self.with_directory(move |entries| directory::add(entries, kind, entry)))
+    }
+
+    fn remove(&self, kind: Kind, id: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(self.with_directory(move |entries| directory::remove(entries, kind, &id)))
+    }
+}
+
+fn status(gateway: &Gateway) -> Value {
+    let totals = gateway.broker.totals();
+    let (retained, retained_bytes) = gateway.broker.retained();
+    let listeners: Vec<_> =
+        gateway.addresses().into_iter().map(|(name, address)| json!({ "name": name, "address": address })).collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": gateway.uptime().as_secs(),
+        "listeners": listeners,
+        "instances_pooled": gateway.host.pools_instances(),
+        "connections": totals.connections,
+        "sessions": gateway.broker.sessions(),
+        "subscriptions": gateway.broker.subscriptions(),
+        "retained_messages": retained,
+        "retained_bytes": retained_bytes,
+        "logins_admitted": totals.connected,
+        "logins_refused": totals.logins_refused,
+        "messages_received": totals.received,
+        "messages_delivered": totals.delivered,
+    })
+}
+
+fn described(policy: &Policy) -> Value {
+    let live = policy.current();
+    let figures = policy.stats().figures();
+    let calls: Map<String, Value> = CallOutcome::ALL
+        .iter()
+        .map(|outcome| (outcome.as_str().to_owned(), figures.outcomes[*outcome as usize].into()))
+        .collect();
+    let says = live.description();
+    json!({
+        "name": &**policy.name(),
+        "digest": &*live.stamp().digest,
+        "source": live.origin(),
+        "version": says.map(|says| says.version.as_str()),
+        "summary": says.map(|says| says.summary.as_str()),
+        "loaded_at": live.loaded_at(),
+        "from_cache": live.from_cache(),
+        "quarantined": live.is_quarantined(),
+        "swaps": figures.swaps,
+        "calls": calls,
+        "last_error": figures.last_error.map(|error| json!({ "at": error.at, "digest": &*error.digest, "what": error.what })),
+    })
+}

@@ -1,0 +1,154 @@
+//! The gateway's figures as metrics, read when somebody asks: nothing is counted twice.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use portcullis_policy::{CallOutcome, LATENCY_BOUNDS_US};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::assemble::Gateway;
+
+/// Reads the figures of a gateway.
+pub(crate) struct Figures(Weak<Gateway>);
+
+impl Figures {
+    /// Of this gateway, which is held weakly: it holds the door that shows them.
+    pub(crate) fn of(gateway: &Arc<Gateway>) -> Self {
+        Self(Arc::downgrade(gateway))
+    }
+}
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Figures")
+    }
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(gateway) = self.0.upgrade() else { return Ok(()) };
+        totals(&gateway, &mut encoder)?;
+        listeners(&gateway, &mut encoder)?;
+        policies(&gateway, &mut encoder)
+    }
+}
+
+fn totals(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let totals = gateway.broker.totals();
+    let (retained, retained_bytes) = gateway.broker.retained();
+    let counters = [
+        ("messages_received", "PUBLISH packets taken from clients", totals.received),
+        ("messages_received_bytes", "Octets of them", totals.received_bytes),
+        ("messages_delivered", "PUBLISH packets handed to clients or their queues", totals.delivered),
+        ("messages_dropped", "QoS 0 messages not delivered because their receiver was too slow", totals.dropped),
+        ("messages_refused", "QoS 1 and 2 messages refused because their receiver's queue was full", totals.refused),
+        ("messages_oversized", "Messages larger than their receiver takes", totals.oversized),
+        ("messages_unauthorized", "Publications that the grant did not permit", totals.unauthorized),
+        ("logins_admitted", "MQTT logins that succeeded", totals.connected),
+        ("logins_refused", "MQTT logins that were refused", totals.logins_refused),
+        ("connections_malformed", "Connections ended for a malformed or forbidden packet", totals.malformed),
+    ];
+    for (name, help, value) in counters {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)?;
+    }
+    let gauges = [
+        ("connections", "MQTT sessions with a connection", totals.connections),
+        ("sessions", "MQTT sessions, connected or not", gateway.broker.sessions() as u64),
+        ("subscriptions", "Subscriptions of all sessions", gateway.broker.subscriptions() as u64),
+        ("retained_messages", "Retained messages", retained as u64),
+        ("retained_bytes", "Octets of retained messages", retained_bytes as u64),
+        ("uptime_seconds", "Seconds since the gateway was started", gateway.uptime().as_secs()),
+    ];
+    for (name, help, value) in gauges {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
+    }
+    Ok(())
+}
+
+fn listeners(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let doors: Vec<_> =
+        gateway.doors.lock().iter().map(|(name, door)| (name.clone(), door.listening().stats())).collect();
+    let mut metric = encoder.encode_descriptor(
+        "listener_connections",
+        "Connections of a listener, those in their handshake included",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (name, stats) in &doors {
+        ConstGauge::new(stats.open as i64).encode(metric.encode_family(&[("listener", name.as_str())])?)?;
+    }
+    let mut metric = encoder.encode_descriptor(
+        "listener_accepts",
+        "Connections by listener and by what became of them at the door",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, stats) in &doors {
+        let outcomes = [
+            ("admitted", stats.accepted),
+            ("full", stats.refused_full),
+            ("rate", stats.refused_rate),
+            ("handshake-failed", stats.handshakes_failed),
+        ];
+        for (outcome, value) in outcomes {
+            let labels = [("listener", name.as_str()), ("outcome", outcome)];
+            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn policies(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let policies: Vec<_> = gateway
+        .policies
+        .load()
+        .all()
+        .iter()
+        .map(|policy| (policy.name().to_string(), policy.stats().figures()))
+        .collect();
+    let mut metric = encoder.encode_descriptor(
+        "policy_calls",
+        "Calls of a policy by what came of them",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, figures) in &policies {
+        for (outcome, value) in CallOutcome::ALL.iter().zip(figures.outcomes) {
+            let labels = [("policy", name.as_str()), ("outcome", outcome.as_str())];
+            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    let mut metric = encoder.encode_descriptor(
+        "policy_swaps",
+        "Times that another version of a policy was put in place",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, figures) in &policies {
+        ConstCounter::new(figures.swaps).encode(metric.encode_family(&[("policy", name.as_str())])?)?;
+    }
+    let mut metric = encoder.encode_descriptor(
+        "policy_call_microseconds",
+        "Wall-clock time of a call of a policy, guest and host together",
+        None,
+        MetricType::Histogram,
+    )?;
+    for (name, figures) in &policies {
+        let bounds = LATENCY_BOUNDS_US.iter().map(|bound| *bound as f64).chain([f64::MAX]);
+        let buckets: Vec<_> = bounds.zip(figures.latency).collect();
+        let count = figures.latency.iter().sum();
+        metric.encode_family(&[("policy", name.as_str())])?.encode_histogram::<NoLabelSet>(
+            figures.total_us as f64,
+            count,
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
+}
