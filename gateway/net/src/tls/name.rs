@@ -34,7 +34,9 @@ pub(crate) fn rfc4514(name: &X509Name<'_>) -> String {
         if position > 0 {
             text.push(',');
         }
-        for (position, attribute) in relative.iter().enumerate() {
+        // Within one any order is right; this is the one that `openssl x509 -nameopt RFC2253` shows.
+        let attributes: Vec<_> = relative.iter().collect();
+        for (position, attribute) in attributes.into_iter().rev().enumerate() {
             if position > 0 {
                 text.push('+');
             }
