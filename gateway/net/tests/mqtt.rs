@@ -376,3 +376,20 @@ fn the_end_of_the_gateway_is_told() {
     assert_eq!(c.disconnect_reason(), ReasonCode::SERVER_SHUTTING_DOWN);
     gateway.until(|b| b.totals().connections == 0);
 }
+
+#[test]
+fn the_gateway_speaks_of_itself_to_those_whose_grant_names_it() {
+    let gateway = Running::start(gate::with_rules(vec![
+        rules::publish(Effect::Allow, "$SYS/#", QoS::AtLeastOnce),
+        rules::subscribe(Effect::Allow, "$SYS/#", QoS::AtLeastOnce),
+    ]));
+    let mut c = gateway.connect(V5, "c");
+    c.subscribe("$SYS/broker/version", QoS::AtMostOnce);
+    assert_eq!(c.message().payload, format!("portcullis {}", env!("CARGO_PKG_VERSION")).into_bytes());
+    assert_eq!(c.publish_code("$SYS/broker/version", QoS::AtLeastOnce), ReasonCode::NOT_AUTHORIZED);
+    let everybody = Running::start(gate::everybody());
+    let mut d = everybody.connect(V5, "d");
+    assert_eq!(d.subscribe_code("$SYS/#", QoS::AtMostOnce), ReasonCode::NOT_AUTHORIZED.0);
+    d.subscribe("#", QoS::AtMostOnce);
+    d.ping();
+}

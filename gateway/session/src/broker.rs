@@ -9,6 +9,7 @@ use portcullis_router::{
     Backlog, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, Subscription, now_ms,
 };
 
+use parking_lot::Mutex;
 use portcullis_store::Store;
 
 use crate::deferred::{Deferred, Due};
@@ -20,6 +21,7 @@ use crate::registry::{Entry, Live, Registry, Slot, Will};
 use crate::scratch::Scratch;
 use crate::state::{Held, NEVER, SessionState};
 use crate::stats::{Stats, Totals};
+use crate::sys::Sys;
 use crate::unix_now;
 
 /// Expired retained messages that one call of [`Broker::tick`] removes at the most.
@@ -96,6 +98,7 @@ pub struct Broker {
     connections: AtomicU64,
     boot: u32,
     pub(crate) durable: Option<Durable>,
+    sys: Mutex<Sys>,
 }
 
 /// What came of asking for a session.
@@ -144,6 +147,7 @@ impl Broker {
             connections: AtomicU64::new(1),
             boot: getrandom::u32().unwrap_or_default(),
             durable,
+            sys: Mutex::new(Sys::new(env!("CARGO_PKG_VERSION"))),
         })
     }
 
@@ -251,6 +255,11 @@ impl Broker {
             self.store_retained(message, &mut s.journal);
         }
         published
+    }
+
+    /// As [`Self::publish`], without a trace on disk: what begins anew with the gateway.
+    pub(crate) fn publish_volatile(&self, message: &Arc<Message>, s: &mut Scratch) {
+        self.router.publish_message(message, &mut s.batch);
     }
 
     /// Has the store keep, or forget, what was just retained.
@@ -471,6 +480,7 @@ impl Broker {
                 }
             }
         }
+        self.sys.lock().tick(self, s);
         for expired in self.router.retained.sweep(SWEPT_A_TICK) {
             if self.durable.is_some() {
                 s.journal.delete_retained(expired.topic());

@@ -16,6 +16,7 @@ mod rules;
 mod scratch;
 mod state;
 mod stats;
+mod sys;
 
 pub use broker::{Broker, BrokerOptions, ConnectionSummary, Observer, Silent};
 pub use durable::RecoveryError;

@@ -13,7 +13,7 @@ use super::route_cache::RouteCache;
 use super::{End, Machine, Phase, Step};
 use crate::broker::Opened;
 use crate::scratch::Scratch;
-use crate::unix_now;
+use crate::{sys, unix_now};
 
 /// The longest jitter of a renewal is this part of it.
 const JITTER: u64 = 10;
@@ -60,12 +60,7 @@ impl Machine {
         }
     }
 
-    fn check_admission(
-        &mut self,
-        connecting: &mut Connecting,
-        grant: &Arc<Grant>,
-        client_id: &str,
-    ) -> Option<Refused> {
+    fn check_admission(&mut self, connecting: &mut Connecting, grant: &Arc<Grant>, client_id: &str) -> Option<Refused> {
         if grant.expires_at.is_some_and(|at| at <= unix_now()) {
             return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant has expired already"));
         }
@@ -74,6 +69,7 @@ impl Machine {
             let permission = match connecting.will_allowed {
                 Some(true) => Permission::Allow,
                 Some(false) => Permission::Deny,
+                None if m.topic().starts_with(sys::ROOT) => Permission::Deny,
                 None => grant.will(m.topic(), m.qos, m.retain),
             };
             match permission {
@@ -136,6 +132,7 @@ impl Machine {
         let keep_alive = keep_alive(&connecting, rules.keep_alive_max, grant.limits.keep_alive);
         let mut max_packet = rules.max_packet;
         lower(&mut max_packet, grant.limits.packet_size);
+        let client_max_packet = connecting.max_packet.map_or(u32::MAX, NonZeroU32::get);
         let mut window = connecting.window.min(rules.max_in_flight);
         lower(&mut window, grant.limits.receive_maximum);
         let mut max_subscriptions = rules.max_subscriptions;
@@ -178,6 +175,7 @@ impl Machine {
             version: connecting.version,
             will: connecting.will.take().map(Box::new),
             max_packet,
+            client_max_packet,
             max_subscriptions,
             silence_ms: u64::from(keep_alive) * 1500,
             expires,
@@ -201,13 +199,8 @@ impl Machine {
             open.apply_grant(&self.broker, &self.facts, s);
         }
         let owner: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
-        let link = Link {
-            owner,
-            writer: self.writer.clone(),
-            wire: open.wire(),
-            max_packet: connecting.max_packet.map_or(u32::MAX, NonZeroU32::get),
-            window,
-        };
+        let link =
+            Link { owner, writer: self.writer.clone(), wire: open.wire(), max_packet: client_max_packet, window };
         self.phase = Phase::Open(open);
         mailbox.attach(link, &greeting, &mut s.batch);
         s.replies.clear();

@@ -19,6 +19,7 @@ use super::{Fault, Stop};
 use crate::broker::Broker;
 use crate::rules::{ListenerRules, RefusedPublish};
 use crate::scratch::Scratch;
+use crate::sys;
 
 /// What the properties of a run say, apart from what is forwarded.
 #[derive(Default)]
@@ -148,6 +149,8 @@ impl Open {
             .into());
         }
         let allowed = match self.grant.publish(topic, flags.qos, flags.retain) {
+            // The gateway's own voice: nobody else speaks there.
+            _ if topic.starts_with(sys::ROOT) => false,
             Permission::Allow => true,
             Permission::Deny => false,
             Permission::Ask => {
