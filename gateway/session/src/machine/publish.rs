@@ -28,6 +28,14 @@ struct Told {
     has_alias: bool,
 }
 
+/// Whether the grant permits a publication.
+#[derive(Clone, Copy)]
+struct Permitted {
+    allowed: bool,
+    /// A policy said so of the packet at hand alone: the next one is asked about again.
+    once: bool,
+}
+
 impl Open {
     /// Publishes the run that begins at `at`. Returns where the next packet begins.
     #[expect(clippy::too_many_arguments, reason = "the parts of a machine that its open state may use")]
@@ -57,20 +65,24 @@ impl Open {
                 &*aliased
             }
         };
-        let (route, allowed) = self.permitted(broker, rules, topic, flags, body.len() - head.payload_at)?;
-        let end = self.gather(rules, bytes, at, f, &head, flags.qos, allowed, s)?;
+        let (route, permitted) = self.permitted(broker, rules, topic, flags, body.len() - head.payload_at)?;
+        let allowed = permitted.allowed;
+        let end = self.gather(rules, bytes, at, f, &head, flags.qos, permitted, s)?;
         let count = s.frames.len() as u64;
         s.batch.counts.received += count;
         s.batch.counts.received_bytes += (end - at) as u64;
-        self.pace(count, (end - at) as u64)?;
+        if let Err(fault) = self.pace(count, (end - at) as u64) {
+            self.forget_unpublished(flags.qos, bytes, at, s);
+            return Err(fault.into());
+        }
+        if s.frames.is_empty() {
+            // QoS 2 messages that came before: answered again, not published again.
+            return Ok(end);
+        }
         if !allowed {
             s.batch.counts.unauthorized += count;
             broker.observer.action_refused(facts, &self.entry.client_id, &self.grant, "publish", topic);
             self.refuse(rules, flags.qos, bytes, at, s)?;
-            return Ok(end);
-        }
-        if s.frames.is_empty() {
-            // QoS 2 messages that came before: answered again, not published again.
             return Ok(end);
         }
         let run = Run {
@@ -85,13 +97,21 @@ impl Open {
             expiry: told.expiry,
             origin: self.mailbox.number,
         };
-        let mut published = broker.router.publish(&run, &route, &mut s.batch);
+        let mut route = route;
+        let mut not_retained = 0;
         if flags.retain {
+            // Before it is delivered, and to a route that is looked up after: whoever subscribes meanwhile gets it from
+            // one or the other, and never an older one after it.
             match retain_last(broker, &run) {
                 Some(message) => broker.store_retained(&message, &mut s.journal),
-                None => published.refused += 1,
+                None => not_retained = 1,
+            }
+            if !broker.router.is_current(&route) {
+                route = broker.router.route(topic);
             }
         }
+        let mut published = broker.router.publish(&run, &route, &mut s.batch);
+        published.refused += not_retained;
         self.answer(flags.qos, bytes, at, published, s);
         Ok(end)
     }
@@ -132,12 +152,12 @@ impl Open {
         topic: &str,
         flags: PublishFlags,
         size: usize,
-    ) -> Result<(Arc<Route>, bool), Stop> {
+    ) -> Result<(Arc<Route>, Permitted), Stop> {
         let key = (flags.qos as u8) << 1 | u8::from(flags.retain);
         let mut known = None;
         if let Some(cached) = self.routes.get(topic, key, &broker.router) {
             match cached.allowed {
-                Some(allowed) => return Ok((Arc::clone(&cached.route), allowed)),
+                Some(allowed) => return Ok((Arc::clone(&cached.route), Permitted { allowed, once: false })),
                 None => known = Some(Arc::clone(&cached.route)),
             }
         }
@@ -148,12 +168,14 @@ impl Open {
             )
             .into());
         }
+        let mut once = false;
         let allowed = match self.grant.publish(topic, flags.qos, flags.retain) {
             // The gateway's own voice: nobody else speaks there.
             _ if topic.starts_with(sys::ROOT) => false,
             Permission::Allow => true,
             Permission::Deny => false,
             Permission::Ask => {
+                once = true;
                 let action = Action::Publish(Publication {
                     topic: topic.to_owned(),
                     qos: flags.qos,
@@ -173,7 +195,7 @@ impl Open {
                 route
             }
         };
-        Ok((route, allowed))
+        Ok((route, Permitted { allowed, once }))
     }
 
     /// The answer that holds only for the packet at hand, or a stop to get it.
@@ -196,7 +218,7 @@ impl Open {
         first: Frame,
         head: &PublishHead,
         qos: QoS,
-        allowed: bool,
+        Permitted { allowed, once }: Permitted,
         s: &mut Scratch,
     ) -> Result<usize, Fault> {
         s.frames.clear();
@@ -208,22 +230,28 @@ impl Open {
         let (mut f, mut start, mut end) = (first, at, first.end);
         loop {
             let id_at = head.packet_id_at.map_or(0, |id| f.body + id);
-            let known = qos == QoS::ExactlyOnce && allowed && {
+            let mut known = false;
+            if qos == QoS::ExactlyOnce {
                 let id = read_u16(bytes, id_at);
-                if !self.state.unreleased.contains(&id)
-                    && self.state.unreleased.len() >= usize::from(rules.receive_maximum)
-                {
-                    return Err(Fault::new(
-                        ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
-                        "more unreleased QoS 2 messages than the receive maximum",
-                    ));
+                // Published before, whatever the grant says today.
+                known = self.state.unreleased.contains(&id);
+                if allowed && !known {
+                    if self.state.unreleased.len() >= usize::from(rules.receive_maximum) {
+                        if s.frames.is_empty() {
+                            return Err(Fault::new(
+                                ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+                                "more unreleased QoS 2 messages than the receive maximum",
+                            ));
+                        }
+                        // Those before it are remembered as published, so they must be; it has its turn then.
+                        return Ok(end);
+                    }
+                    self.state.unreleased.insert(id);
+                    if self.is_stored() {
+                        s.journal.put_unreleased(self.number, id);
+                    }
                 }
-                let new = self.state.unreleased.insert(id);
-                if new && self.is_stored() {
-                    s.journal.put_unreleased(self.number, id);
-                }
-                !new
-            };
+            }
             if known {
                 if s.frames.is_empty() {
                     acknowledge(&mut s.replies, PUBREC, read_u16(bytes, id_at), self.version, ReasonCode::SUCCESS);
@@ -239,6 +267,9 @@ impl Open {
                 end: (f.end - at) as u32,
             });
             end = f.end;
+            if once {
+                return Ok(end);
+            }
             match frame(bytes, end, self.max_packet) {
                 Ok(Some(next))
                     if next.first == first.first
@@ -252,6 +283,20 @@ impl Open {
                 }
                 // What is malformed is found when its turn comes.
                 _ => return Ok(end),
+            }
+        }
+    }
+
+    /// Takes back what [`Self::gather`] remembered of a run that is not published after all: else it would be taken for
+    /// published when the client sends it again.
+    fn forget_unpublished(&mut self, qos: QoS, bytes: &[u8], at: usize, s: &mut Scratch) {
+        if qos != QoS::ExactlyOnce {
+            return;
+        }
+        for i in 0..s.frames.len() {
+            let id = frame_id(bytes, at, s.frames.get(i));
+            if self.state.unreleased.remove(&id) && self.is_stored() {
+                s.journal.delete_unreleased(self.number, id);
             }
         }
     }

@@ -131,13 +131,8 @@ impl Desk {
             details: None,
         };
         let writer = Arc::clone(&socket) as Arc<dyn DirectWriter>;
-        let machine = Machine::new(
-            Arc::clone(&self.broker),
-            Arc::clone(&self.rules),
-            Arc::clone(&handle),
-            origin,
-            Some(writer),
-        );
+        let machine =
+            Machine::new(Arc::clone(&self.broker), Arc::clone(&self.rules), Arc::clone(&handle), origin, Some(writer));
         self.lines.push(Line { machine, handle, socket, doing: Doing::Reading, partial: Vec::new(), held: false });
         self.lines.len() - 1
     }
@@ -176,7 +171,7 @@ impl Desk {
         assert!(used <= bytes.len());
         line.partial = bytes[used..].to_vec();
         self.take(at, step);
-        used > 0
+        used > 0 || !matches!(self.lines[at].doing, Doing::Reading)
     }
 
     /// The client's side of the connection ended without a word.

@@ -55,7 +55,8 @@ pub(crate) fn subscribe(filter: &str, qos: QoS) -> Vec<u8> {
 }
 
 pub(crate) fn subscribe_many(filters: &[(&str, SubscribeOptions)], subscription_id: Option<u32>) -> Vec<u8> {
-    let filters: Vec<_> = filters.iter().map(|(filter, options)| SubscribeFilter { filter, options: *options }).collect();
+    let filters: Vec<_> =
+        filters.iter().map(|(filter, options)| SubscribeFilter { filter, options: *options }).collect();
     let filters = SubscribeFilters::from_slice(&filters);
     let subscribe = Subscribe { packet_id: id(1), subscription_id, user: UserProperties::EMPTY, filters };
     bytes(ProtocolVersion::V5, Packet::Subscribe(subscribe))
