@@ -28,6 +28,14 @@ struct Slot {
     stage: Stage,
     /// The message, where the session outlives the connection and must be able to send it again.
     kept: Option<Box<Queued>>,
+    /// To be sent again when the window of the new connection has room.
+    held: bool,
+}
+
+impl Slot {
+    fn new(stage: Stage, kept: Option<Box<Queued>>) -> Self {
+        Self { stage, kept, held: false }
+    }
 }
 
 /// An acknowledgement that belongs to nothing in flight.
@@ -50,6 +58,8 @@ pub(crate) struct InFlight {
     slots: VecDeque<Slot>,
     /// Slots that are not [`Stage::Done`]: what counts against receive maximum (MQTT 5 §4.9).
     live: u32,
+    /// Those of them that were not sent on this connection yet.
+    held: u32,
 }
 
 /// What is to be sent again on a new connection, in the order of first sending (§4.4, §4.6).
@@ -61,7 +71,7 @@ pub(crate) enum Resend<'a> {
 impl InFlight {
     /// Nothing in flight; the first message will be the one with the sequence number `first`.
     pub(crate) fn starting_at(first: u64) -> Self {
-        Self { first, slots: VecDeque::new(), live: 0 }
+        Self { first, slots: VecDeque::new(), live: 0, held: 0 }
     }
 
     /// How many more messages may be sent when the window is `window`.
@@ -96,9 +106,9 @@ impl InFlight {
             self.first = sequence;
         }
         while self.first + (self.slots.len() as u64) < sequence {
-            self.slots.push_back(Slot { stage: Stage::Done, kept: None });
+            self.slots.push_back(Slot::new(Stage::Done, None));
         }
-        self.slots.push_back(Slot { stage, kept });
+        self.slots.push_back(Slot::new(stage, kept));
         self.live += 1;
     }
 
@@ -121,15 +131,26 @@ impl InFlight {
         if slot.stage != awaited {
             return Err(AckError::WrongStage);
         }
-        slot.stage = Stage::Done;
-        slot.kept = None;
-        self.live -= 1;
+        self.end(place);
         let sequence = self.first + place as u64;
+        self.trim();
+        Ok(sequence)
+    }
+
+    /// Takes a slot that is live out of the count.
+    fn end(&mut self, place: usize) {
+        if let Some(slot) = self.slots.get_mut(place) {
+            self.held -= u32::from(slot.held);
+            self.live -= 1;
+            *slot = Slot::new(Stage::Done, None);
+        }
+    }
+
+    fn trim(&mut self) {
         while self.slots.front().is_some_and(|s| s.stage == Stage::Done) {
             self.slots.pop_front();
             self.first += 1;
         }
-        Ok(sequence)
     }
 
     pub(crate) fn puback(&mut self, id: u16) -> Result<u64, AckError> {
@@ -142,8 +163,9 @@ impl InFlight {
         let slot = self.slot(place)?;
         match slot.stage {
             Stage::AwaitPubRec => {
-                slot.stage = Stage::AwaitPubComp;
-                slot.kept = None;
+                let held = slot.held;
+                *slot = Slot::new(Stage::AwaitPubComp, None);
+                self.held -= u32::from(held);
                 Ok(Some(self.first + place as u64))
             }
             // A client that resends PUBREC is answered with PUBREL again.
@@ -161,15 +183,69 @@ impl InFlight {
         self.finish(id, Stage::AwaitPubComp)
     }
 
-    pub(crate) fn resend(&self) -> impl Iterator<Item = Resend<'_>> {
-        self.slots.iter().enumerate().filter_map(|(i, slot)| {
-            let id = identifier(self.first + i as u64);
+    /// A new connection with this window: gives to `write`, in the order of first sending, what is to be sent again, as
+    /// much as the window takes (MQTT 5 §4.9); the rest is held back for [`Self::send_held`]. A message that `write`
+    /// finds too large for the client is done with (§3.1.2.11.4). Returns the sequence numbers of those.
+    pub(crate) fn send_again(&mut self, window: u16, mut write: impl FnMut(Resend<'_>) -> bool) -> Vec<u64> {
+        let released = self.slots.iter().filter(|s| s.stage == Stage::AwaitPubComp).count() as u32;
+        let mut room = u32::from(window).saturating_sub(released);
+        let mut dropped = Vec::new();
+        self.held = 0;
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            let sequence = self.first + place as u64;
+            slot.held = false;
             match (slot.stage, &slot.kept) {
-                (Stage::AwaitPubAck | Stage::AwaitPubRec, Some(kept)) => Some(Resend::Publish(id, kept)),
-                (Stage::AwaitPubComp, _) => Some(Resend::PubRel(id)),
-                _ => None,
+                (Stage::AwaitPubComp, _) => {
+                    write(Resend::PubRel(identifier(sequence)));
+                }
+                (Stage::AwaitPubAck | Stage::AwaitPubRec, Some(_)) if room == 0 => {
+                    slot.held = true;
+                    self.held += 1;
+                }
+                (Stage::AwaitPubAck | Stage::AwaitPubRec, Some(kept)) => {
+                    if write(Resend::Publish(identifier(sequence), kept)) {
+                        room -= 1;
+                    } else {
+                        dropped.push(sequence);
+                    }
+                }
+                _ => {}
             }
-        })
+        }
+        self.drop_all(&dropped);
+        dropped
+    }
+
+    /// Gives to `write` what was held back, as far as the window has room now. As [`Self::send_again`].
+    pub(crate) fn send_held(&mut self, window: u16, mut write: impl FnMut(Resend<'_>) -> bool) -> Vec<u64> {
+        let mut room = u32::from(window).saturating_sub(self.live - self.held);
+        let mut dropped = Vec::new();
+        if self.held == 0 || room == 0 {
+            return dropped;
+        }
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if self.held == 0 || room == 0 {
+                break;
+            }
+            let (true, Some(kept)) = (slot.held, &slot.kept) else { continue };
+            let sequence = self.first + place as u64;
+            if write(Resend::Publish(identifier(sequence), kept)) {
+                room -= 1;
+            } else {
+                dropped.push(sequence);
+            }
+            slot.held = false;
+            self.held -= 1;
+        }
+        self.drop_all(&dropped);
+        dropped
+    }
+
+    fn drop_all(&mut self, sequences: &[u64]) {
+        for sequence in sequences {
+            self.end((sequence - self.first) as usize);
+        }
+        self.trim();
     }
 }
 

@@ -202,13 +202,47 @@ impl Inner {
         }
     }
 
-    /// Moves what the window allows from the queue to the buffer. True if anything was.
+    /// Writes what is to be sent again, as `pick` gives it out. True if anything was.
+    fn send_again(
+        &mut self,
+        pick: impl FnOnce(&mut InFlight, u16, &mut dyn FnMut(Resend<'_>) -> bool) -> Vec<u64>,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        let (Some(link), Some(inflight)) = (&self.link, &mut self.inflight) else { return false };
+        let (now, before) = (now_ms(), self.buf.len());
+        let dropped = pick(inflight, link.window, &mut |again| {
+            match again {
+                Resend::Publish(id, queued) => {
+                    // One that expired meanwhile is resent all the same: its delivery had begun (§3.3.2.3.3).
+                    let expiry = queued.message.remaining(now).unwrap_or(Some(1));
+                    let parts = parts(queued, link.wire, expiry, true);
+                    if parts.len() > link.max_packet as usize {
+                        return false;
+                    }
+                    let at = parts.write(&mut self.buf);
+                    self.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
+                }
+                Resend::PubRel(id) => {
+                    let [high, low] = id.to_be_bytes();
+                    self.buf.extend_from_slice(&[0x62, 2, high, low]);
+                }
+            }
+            true
+        });
+        for sequence in dropped {
+            self.forget(sequence, changes);
+        }
+        self.buf.len() > before
+    }
+
+    /// Moves what the window allows to the buffer: what is still to be sent again, then from the queue. True if anything
+    /// was.
     fn drain_queue(&mut self, changes: &mut Vec<Change>) -> bool {
+        let mut any = self.send_again(|f, window, write| f.send_held(window, write), changes);
         if self.link.is_none() || self.queue.is_none() {
-            return false;
+            return any;
         }
         let now = now_ms();
-        let mut any = false;
         while self.room() > 0 {
             if !self.queue.as_ref().and_then(|q| q.front()).is_some_and(|head| self.may_send(head)) {
                 break;
@@ -320,31 +354,9 @@ impl Mailbox {
         g.broken = false;
         g.stalled = false;
         g.buf.clear();
-        let now = now_ms();
-        let wire = link.wire;
-        let max_packet = link.max_packet as usize;
         g.link = Some(link);
         g.buffer().extend_from_slice(greeting);
-        if let Some(inflight) = &g.inflight {
-            for again in inflight.resend() {
-                match again {
-                    Resend::Publish(id, queued) => {
-                        // One that expired meanwhile is resent all the same: its delivery had begun (§3.3.2.3.3).
-                        let expiry = queued.message.remaining(now).unwrap_or(Some(1));
-                        let parts = parts(queued, wire, expiry, true);
-                        if parts.len() > max_packet {
-                            continue;
-                        }
-                        let at = parts.write(&mut g.buf);
-                        g.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
-                    }
-                    Resend::PubRel(id) => {
-                        let [high, low] = id.to_be_bytes();
-                        g.buf.extend_from_slice(&[0x62, 2, high, low]);
-                    }
-                }
-            }
-        }
+        g.send_again(|f, window, write| f.send_again(window, write), &mut batch.changes);
         g.attachments = g.attachments.wrapping_add(1);
         g.drain_queue(&mut batch.changes);
         self.mark(&mut guard, batch);

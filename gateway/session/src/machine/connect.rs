@@ -115,8 +115,11 @@ impl Machine {
             Ok(connect) => connect,
             Err(e) => {
                 let code = e.reason_code();
-                if let Some(version) = e.version() {
-                    self.write_connack(version, code, None, None)
+                // Before MQTT 5 a malformed CONNECT gets no answer (3.1.1 §3.1.4); an unknown version does.
+                let answered =
+                    |version| version == ProtocolVersion::V5 || code == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+                if let Some(version) = e.version().filter(|v| answered(*v)) {
+                    self.write_connack(version, code, None, None);
                 }
                 return (bytes.len(), self.reject_bytes(format!("CONNECT: {e}")));
             }

@@ -32,9 +32,12 @@ impl Machine {
             && open.version == ProtocolVersion::V5
         {
             let text = end.detail.as_ref();
+            // The text goes only where it fits (§3.14.2.2.3). Around it: the fixed header with a length of up to two
+            // octets, the reason, the length of the properties, of up to two octets, and the property's own three.
+            let fits = text.len() <= 256 && text.len() + 9 <= open.client_max_packet as usize;
             let packet = Disconnect {
                 reason: for_disconnect(end.reason),
-                reason_string: open.problem_information.then_some(text).filter(|t| t.len() <= 256),
+                reason_string: (open.problem_information && fits).then_some(text),
                 ..Disconnect::default()
             };
             let _: Result<(), _> = Packet::Disconnect(packet).encode(ProtocolVersion::V5, &mut s.replies);

@@ -24,6 +24,8 @@ pub(super) struct Open {
     pub version: ProtocolVersion,
     pub will: Option<Box<Will>>,
     pub max_packet: u32,
+    /// Octets of the largest packet that the client takes (MQTT 5 §3.1.2.11.4); `u32::MAX`: any.
+    pub client_max_packet: u32,
     pub max_subscriptions: usize,
     /// Milliseconds of silence that end the connection. 0: none do.
     pub silence_ms: u64,
