@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use portcullis_grant::gatekeeper::Reply;
 use portcullis_grant::{
-    Action, Authorization, BoxFuture, Challenge, ConnectionFacts, Denial, DenyReason, Gatekeeper, Grant, Identity,
-    Login, Outcome, PolicyStamp, Refusal, Renewal,
+    Action, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Gatekeeper, Grant, Identity, Login, Outcome,
+    PolicyStamp, Refusal, Renewal,
 };
 
 use crate::bindings::exports::portcullis::policy::renewal;
@@ -230,9 +230,7 @@ impl Terms<'_> {
                 if self.step >= MAX_STEPS {
                     return Err(format!("more than {MAX_STEPS} challenges"));
                 }
-                let (data, state, reply_within) = convert::challenge(challenge)?;
-                let policy = generation.stamp.clone();
-                let challenge = Challenge { data, state, reply_within, policy, step: self.step + 1 };
+                let challenge = convert::challenge(challenge, generation.stamp.clone(), self.step + 1)?;
                 (Step::Decided(Outcome::Challenge(challenge)), CallOutcome::Challenge)
             }
         })

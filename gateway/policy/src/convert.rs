@@ -5,7 +5,8 @@
 
 use portcullis_grant::gatekeeper::{Action, Reply};
 use portcullis_grant::{
-    Actions, ConnectionFacts, Credentials, Denial, DenyReason, Effect, GrantDraft, HttpAnswer, HttpHead, Identity, Rule,
+    Actions, Challenge, ConnectionFacts, Credentials, Denial, DenyReason, Effect, GrantDraft, HttpAnswer, HttpHead,
+    Identity, PolicyStamp, Rule,
 };
 use portcullis_mqtt::QoS;
 
@@ -232,11 +233,11 @@ pub(crate) fn http_answer(of: wit::HttpResponse) -> Result<HttpAnswer, String> {
     Ok(HttpAnswer { status: of.status, headers, body: of.body })
 }
 
-/// The parts of a challenge: data, state, seconds to reply.
-pub(crate) fn challenge(of: wit::Challenge) -> Result<(Vec<u8>, Vec<u8>, Option<u32>), String> {
+/// A challenge, as question number `step` of the exchange with this policy.
+pub(crate) fn challenge(of: wit::Challenge, policy: PolicyStamp, step: u8) -> Result<Challenge, String> {
     bound("octets of the challenge's data", of.data.len(), MAX_MQTT)?;
     bound("octets of the challenge's state", of.state.len(), MAX_STATE)?;
-    Ok((of.data, of.state, of.reply_within))
+    Ok(Challenge { data: of.data, state: of.state, reply_within: of.reply_within, policy, step })
 }
 
 pub(crate) fn description(of: descriptor::Description) -> Result<Description, String> {

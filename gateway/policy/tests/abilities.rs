@@ -1,5 +1,7 @@
 //! What a policy may export beside `authenticate`: renewal, authorization, an HTTP face; and WASI in its empty form.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Calls into well-behaved and hostile guests: what the chain makes of each.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::sync::Arc;

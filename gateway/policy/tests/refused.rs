@@ -1,5 +1,7 @@
 //! Candidates that must never go live, and the sentence that each is refused with.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::time::Duration;

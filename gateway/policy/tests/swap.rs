@@ -1,5 +1,7 @@
 //! Swapping a policy while it is called, and finding it compiled.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::sync::Arc;

@@ -130,10 +130,10 @@ proptest! {
     #[test]
     fn an_unfiltered_subscription_delivers_only_what_may_be_received(rules in rules(), filter in topic_filter(), name in topic_name()) {
         let set = compiled(&rules);
-        if topic::matches(&filter, &name) {
-            if let SubscribePermission::Allow { filtered: false, .. } = set.subscribe(&filter, QoS::ExactlyOnce) {
-                prop_assert!(set.may_receive(&name));
-            }
+        if topic::matches(&filter, &name)
+            && let SubscribePermission::Allow { filtered: false, .. } = set.subscribe(&filter, QoS::ExactlyOnce)
+        {
+            prop_assert!(set.may_receive(&name));
         }
     }
 

@@ -148,3 +148,118 @@ async fn fetch(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::{Notify, Semaphore};
+
+    use super::*;
+    use crate::capability::HttpClient;
+
+    fn services() -> Arc<SharedServices> {
+        Arc::new(SharedServices {
+            directory: None,
+            keyring: None,
+            passwords: Arc::new(Semaphore::new(1)),
+            http: HttpClient::new(&[]).expect("a client"),
+            jwks: JwksCache::default(),
+        })
+    }
+
+    /// A server of one answer, which it gives when it is told to.
+    struct Server {
+        url: String,
+        allowed: Vec<String>,
+        asked: Arc<AtomicUsize>,
+        go: Arc<Notify>,
+    }
+
+    impl Server {
+        async fn start(status: u16, body: String) -> Self {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+            let address = listener.local_addr().expect("an address").to_string();
+            let (asked, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+            let (count, gate) = (Arc::clone(&asked), Arc::clone(&go));
+            tokio::spawn(async move {
+                loop {
+                    let (mut stream, _) = listener.accept().await.expect("a connection");
+                    let mut request = [0; 4096];
+                    let _ = stream.read(&mut request).await;
+                    count.fetch_add(1, Ordering::SeqCst);
+                    gate.notified().await;
+                    let answer = format!(
+                        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+            Self { url: format!("http://{address}/jwks"), allowed: vec![address], asked, go }
+        }
+
+        async fn keys(&self, services: &Arc<SharedServices>, kid: Option<&str>) -> Result<usize, Error> {
+            JwksCache::keys(services, &self.url, &self.allowed, kid).await.map(|keys| keys.len())
+        }
+    }
+
+    fn set(kid: &str) -> String {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key pair");
+        let point = pair.public_key_raw();
+        let part = |octets: &[u8]| URL_SAFE_NO_PAD.encode(octets);
+        let (x, y) = (part(&point[1..33]), part(&point[33..65]));
+        serde_json::json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": kid, "x": x, "y": y }] }).to_string()
+    }
+
+    #[tokio::test]
+    async fn many_calls_share_one_fetch_and_the_set_is_kept() {
+        let (services, server) = (services(), Server::start(200, set("a")).await);
+        server.go.notify_one();
+        let (one, two) = tokio::join!(server.keys(&services, Some("a")), server.keys(&services, None));
+        assert_eq!((one.expect("keys"), two.expect("keys")), (1, 1));
+        assert_eq!(server.keys(&services, Some("a")).await.expect("keys"), 1);
+        // Nobody knows this one; the server was asked a moment ago and is not asked again.
+        assert_eq!(server.keys(&services, Some("b")).await.expect("keys"), 1);
+        assert_eq!(server.asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_gives_up_does_not_end_the_fetch() {
+        let (services, server) = (services(), Server::start(200, set("a")).await);
+        let given_up = tokio::time::timeout(Duration::from_millis(50), server.keys(&services, None)).await;
+        assert!(given_up.is_err(), "the server has not answered yet");
+        server.go.notify_one();
+        assert_eq!(server.keys(&services, None).await.expect("keys"), 1);
+        assert_eq!(server.asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_why_and_is_not_repeated_at_once() {
+        for (status, body, why) in [(500, String::new(), "answered 500"), (200, "{}".to_owned(), "not a usable key")] {
+            let (services, server) = (services(), Server::start(status, body).await);
+            server.go.notify_one();
+            for _ in 0..3 {
+                match server.keys(&services, None).await {
+                    Err(Error::KeysUnavailable(said)) => assert!(said.contains(why), "{said}"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(server.asked.load(Ordering::SeqCst), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_granted_hosts_and_only_over_https() {
+        let services = services();
+        let fetch = |url: &'static str, allowed: &str| {
+            let (services, allowed) = (Arc::clone(&services), vec![allowed.to_owned()]);
+            async move { JwksCache::keys(&services, url, &allowed, None).await }
+        };
+        assert!(matches!(fetch("https://a.example/", "b.example").await, Err(Error::NotAllowed(_))));
+        assert!(matches!(fetch("http://a.example/", "a.example").await, Err(Error::KeysUnavailable(_))));
+    }
+}

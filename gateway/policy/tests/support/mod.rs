@@ -3,6 +3,7 @@
 //! The core modules speak the canonical ABI by hand: `authenticate` gets one pointer to its flattened arguments and
 //! returns one to its verdict. Offsets are those of the contract's records.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::expect_used, reason = "helpers of tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
