@@ -176,7 +176,7 @@ async fn an_api_key_works_until_it_is_revoked() {
         vec![("authorization".into(), format!("Bearer {secret}")), ("x-on-behalf-of".into(), "alice".into())];
     named_by_header.connect().await.disconnect().await;
 
-    let _ = gateway.ask(&["key", "revoke", &id]);
+    let _ = gateway.ask(&["key", "remove", &id]);
     for (transport, version) in ways() {
         let dial = gateway.dial(transport, version, "server").login("alice", &secret);
         assert_eq!(dial.refusal().await, wrong(version), "revoked ({transport:?} {version:?})");

@@ -2,16 +2,26 @@
 //! refused or admitted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis_tests::tokens::{SigningKey, now, tampered};
 use portcullis_tests::{Config, Dial, Gateway, Message, Refused, Transport, Version, config, policies};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::{named, ways};
 
 const SWAPS: u32 = 100;
+/// So many of them are compiled; after that each comes from the cache of compiled code.
+const VARIANTS: u32 = 20;
+
+/// What happened so far: messages delivered, rounds of logins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    messages: u64,
+    logins: u64,
+}
 
 /// All transports behind a `jwt` policy of a file, which trusts one issuer.
 pub(crate) fn jwt_of_a_file(key: &SigningKey, chain: &[&str]) -> Config {
@@ -24,50 +34,48 @@ pub(crate) fn jwt_of_a_file(key: &SigningKey, chain: &[&str]) -> Config {
     ))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_hundred_swaps_under_load_hurt_nobody() {
     let key = SigningKey::new("ES256");
     let good = key.token(&json!({ "iss": "tests", "sub": "load", "exp": now() + 3600 }));
     let bad = tampered(&good);
-    let gateway = Gateway::start(&jwt_of_a_file(&key, &["tokens"])).await;
+    let gateway = Arc::new(Gateway::start(&jwt_of_a_file(&key, &["tokens"])).await);
 
     let over = Arc::new(AtomicBool::new(false));
-    let delivered = Arc::new(AtomicU64::new(0));
+    let (traffic, mut seen) = watch::channel(Traffic::default());
     let mut load = JoinSet::new();
     for (transport, version) in ways() {
         let name = named("resident", transport, version);
         let dial = gateway.dial(transport, version, &name).login("load", &good);
-        load.spawn(talk(dial, format!("load/{name}"), Arc::clone(&over), Arc::clone(&delivered)));
-    }
-    let logins = Arc::new(AtomicU64::new(0));
-    for (transport, version) in ways() {
+        load.spawn(talk(dial, format!("load/{name}"), Arc::clone(&over), traffic.clone()));
         let name = named("newcomer", transport, version);
         let right = gateway.dial(transport, version, &name).login("load", &good);
         let wrong = gateway.dial(transport, version, &name).login("load", &bad);
-        load.spawn(knock(right, wrong, Arc::clone(&over), Arc::clone(&logins)));
+        load.spawn(knock(right, wrong, Arc::clone(&over), traffic.clone()));
     }
 
     let component = policies::bundled("jwt");
     for number in 1..=SWAPS {
-        config::replace(&gateway.directory().join("jwt.wasm"), &policies::variant(&component, number));
-        let before = (delivered.load(Ordering::Relaxed), logins.load(Ordering::Relaxed));
-        let _ = gateway.ask(&["policy", "reload", "tokens"]);
+        config::replace(&gateway.directory().join("jwt.wasm"), &policies::variant(&component, number % VARIANTS));
+        let asked = Arc::clone(&gateway);
+        let before = *seen.borrow_and_update();
+        tokio::task::spawn_blocking(move || asked.ask(&["policy", "reload", "tokens"])).await.unwrap();
         // Each swap meets live traffic: messages and logins go on between this one and the next.
-        portcullis_tests::within("traffic between two swaps", async {
-            while delivered.load(Ordering::Relaxed) == before.0 || logins.load(Ordering::Relaxed) == before.1 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        let moved = |now: &Traffic| now.messages > before.messages && now.logins > before.logins;
+        tokio::select! {
+            waited = portcullis_tests::within("traffic between two swaps", seen.wait_for(moved)) => drop(waited.unwrap()),
+            Some(ended) = load.join_next() => panic!("a client under load ended: {ended:?}"),
+        }
     }
     over.store(true, Ordering::Relaxed);
     while let Some(ended) = load.join_next().await {
         ended.expect("a client under load found a fault");
     }
+    assert_eq!(gateway.log().matches("policy `tokens` was replaced").count(), SWAPS as usize);
 }
 
 /// Publishes to itself with QoS 1, eight at a time, and misses none.
-async fn talk(dial: Dial, topic: String, over: Arc<AtomicBool>, delivered: Arc<AtomicU64>) {
+async fn talk(dial: Dial, topic: String, over: Arc<AtomicBool>, traffic: watch::Sender<Traffic>) {
     let mut client = dial.connect().await;
     assert_eq!(client.subscribe(&topic, 1).await, 1);
     let mut next = 0u64;
@@ -77,7 +85,7 @@ async fn talk(dial: Dial, topic: String, over: Arc<AtomicBool>, delivered: Arc<A
         }
         for number in next..next + 8 {
             assert_eq!(&client.message().await.payload[..], number.to_be_bytes(), "{topic}: lost or out of order");
-            delivered.fetch_add(1, Ordering::Relaxed);
+            traffic.send_modify(|traffic| traffic.messages += 1);
         }
         for _ in 0..8 {
             client
@@ -96,7 +104,7 @@ async fn talk(dial: Dial, topic: String, over: Arc<AtomicBool>, delivered: Arc<A
 }
 
 /// Logs in with a good and a bad token in turn.
-async fn knock(right: Dial, wrong: Dial, over: Arc<AtomicBool>, logins: Arc<AtomicU64>) {
+async fn knock(right: Dial, wrong: Dial, over: Arc<AtomicBool>, traffic: watch::Sender<Traffic>) {
     let code = if right.hello.version == Version::V5 { 0x86 } else { 4 };
     while !over.load(Ordering::Relaxed) {
         right.connect().await.disconnect().await;
@@ -105,7 +113,7 @@ async fn knock(right: Dial, wrong: Dial, over: Arc<AtomicBool>, logins: Arc<Atom
             Err(other) => panic!("expected a refusal with a code, got {other:?}"),
             Ok(_) => panic!("a forged token was let in"),
         }
-        logins.fetch_add(1, Ordering::Relaxed);
+        traffic.send_modify(|traffic| traffic.logins += 1);
     }
 }
 

@@ -30,7 +30,7 @@ fn text(value: &Value, field: &str) -> String {
 pub fn app(gateway: &Gateway, id: &str, public_pem: &str) {
     let file = gateway.directory().join(format!("{id}.pub"));
     std::fs::write(&file, public_pem).expect("a file in the test's directory can be written");
-    ask(gateway, &["app", "add", id, "--key", file.to_str().expect("a path in UTF-8")]);
+    ask(gateway, &["app", "add", id, "--id", id, "--key", file.to_str().expect("a path in UTF-8")]);
 }
 
 /// Makes a device, and gives its client identifier.
@@ -52,6 +52,6 @@ pub fn device(gateway: &Gateway, app: &str, owner: &str, name: &str, proof: Proo
 /// When it is refused.
 #[must_use]
 pub fn key(gateway: &Gateway, owner: &str) -> (String, String) {
-    let made = ask(gateway, &["key", "add", "--owner", owner]);
+    let made = ask(gateway, &["key", "add", owner]);
     (text(&made, "id"), text(&made, "secret"))
 }
