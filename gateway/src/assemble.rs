@@ -301,7 +301,8 @@ impl Gateway {
 
     /// The gateway's public keys as a JWK Set.
     pub(crate) fn public_keys(&self) -> Result<String, KeyError> {
-        self.keyring.gateway_jwks()
+        // They are made when they are first asked for, which takes a processor a moment.
+        tokio::task::block_in_place(|| self.keyring.gateway_jwks())
     }
 
     /// Says good-bye to everybody and stops. Bounded in time.

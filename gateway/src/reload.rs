@@ -4,6 +4,7 @@
 //! must not keep a renewed certificate out. What is entirely new and cannot be had stops the reload before anything has
 //! changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_mqtt::ReasonCode;
@@ -13,7 +14,7 @@ use portcullis_session::Control;
 
 use crate::assemble::Gateway;
 use crate::config::{Config, Listener, OnSwap};
-use crate::listeners;
+use crate::listeners::{self, Door};
 use crate::policies::{self, Candidate, Policies, PolicyError, Swapped};
 
 /// What came of a reload.
@@ -76,11 +77,22 @@ impl Gateway {
             report.done.push(words(swap));
         }
 
+        // Every door that moves is closed before the first one opens: they may change places.
+        let mut closed = self.close_doors(&old, &config).await;
         for listener in &config.listeners {
             let tls = tls.iter().find(|(name, _)| *name == listener.name.value).and_then(|(_, tls)| tls.as_ref());
-            self.put_listener(&old, listener, tls, &mut report).await;
+            let running = self.doors.lock().get(&listener.name.value).cloned();
+            match running {
+                Some(door) => self.update_door(&door, &old, listener, tls, &mut report),
+                None => self.open_door(listener, tls, closed.contains_key(&listener.name.value), &mut report),
+            }
         }
-        self.close_listeners(&config, &mut report).await;
+        for (name, door) in std::mem::take(&mut closed) {
+            if !config.listeners.iter().any(|listener| listener.name.value == name) {
+                report.done.push(format!("listener `{name}` is closed; its connections end"));
+            }
+            tokio::spawn(async move { door.drain().await });
+        }
         self.level.set(&config.log.level);
         report.kept.extend(only_at_start(&old, &config));
         self.config.store(Arc::new(config));
@@ -126,69 +138,65 @@ impl Gateway {
         Ok(Prepared { config, candidates, tls, report })
     }
 
-    /// Changes a listener that runs, or opens one.
-    async fn put_listener(self: &Arc<Self>, old: &Config, listener: &Listener, tls: Option<&Tls>, report: &mut Report) {
-        let name = &listener.name.value;
-        let running = self.doors.lock().get(name).cloned();
-        let before = old.listeners.iter().find(|before| before.name == listener.name);
-        if let Some(door) =
-            running.as_ref().filter(|_| before.is_some_and(|before| listeners::same_place(before, listener)))
-        {
-            let chain = self.policies.load().chain(&listener.policies);
-            let updated = door.update(listener, tls, Arc::new(chain.clone()));
-            self.look_again_after(listener, &chain);
-            match updated {
-                Ok(()) if before == Some(listener) => {}
-                Ok(()) => report.done.push(format!("listener `{name}` has new settings for connections from now on")),
-                Err(why) => report.kept.push(why.to_string()),
-            }
-            return;
-        }
-        // The old door is closed before the new one opens: they may share an address.
-        if let Some(door) = &running {
+    /// Closes the doors that are not where the configuration wants them, and those that it does not have. Connections
+    /// through them live until they are drained.
+    async fn close_doors(&self, old: &Config, new: &Config) -> BTreeMap<String, Arc<Door>> {
+        let stays = |name: &String| {
+            let [before, after] =
+                [old, new].map(|config| config.listeners.iter().find(|found| found.name.value == *name));
+            before.zip(after).is_some_and(|(before, after)| listeners::same_place(before, after))
+        };
+        let closed: BTreeMap<_, _> = {
+            let mut doors = self.doors.lock();
+            let (stay, go) = std::mem::take(&mut *doors).into_iter().partition(|(name, _)| stays(name));
+            *doors = stay;
+            go
+        };
+        for (name, door) in &closed {
             door.stop_accepting().await;
+            // Before a door of the same name opens elsewhere: those who come through it are not meant.
+            self.end_connections_of(name);
         }
+        closed
+    }
+
+    /// Tells the MQTT connections of a listener that is no more to go. Others hear it from the listener.
+    fn end_connections_of(&self, listener: &str) {
+        let detail = format!("the listener {listener} was closed");
+        let control = Control::Disconnect { reason: ReasonCode::ADMINISTRATIVE_ACTION, detail };
+        self.broker.request_where(&control, |facts, _| *facts.listener == *listener);
+    }
+
+    /// Gives a listener that stays where it is what else the configuration says.
+    fn update_door(&self, door: &Door, old: &Config, listener: &Listener, tls: Option<&Tls>, report: &mut Report) {
+        let chain = self.policies.load().chain(&listener.policies);
+        let updated = door.update(listener, tls, Arc::new(chain.clone()));
+        self.look_again_after(listener, &chain);
+        match updated {
+            Ok(()) if old.listeners.contains(listener) => {}
+            Ok(()) => report
+                .done
+                .push(format!("listener `{}` has new settings for connections from now on", listener.name.value)),
+            Err(why) => report.kept.push(why.to_string()),
+        }
+    }
+
+    /// Opens a listener at a place where it was not.
+    fn open_door(self: &Arc<Self>, listener: &Listener, tls: Option<&Tls>, moved: bool, report: &mut Report) {
+        let name = &listener.name.value;
         let handle = tls.map(TlsHandle::new);
         let bound = Bound::bind(listeners::spec(listener, handle.clone()));
         match bound.and_then(|bound| self.open(listener, bound, handle)) {
             Ok(opened) => {
                 self.doors.lock().insert(name.clone(), Arc::new(opened));
-                report.done.push(match &running {
-                    None => format!("listener `{name}` is open"),
-                    Some(_) => format!("listener `{name}` has moved; connections at its old address end"),
+                report.done.push(if moved {
+                    format!("listener `{name}` has moved; connections at its old place end")
+                } else {
+                    format!("listener `{name}` is open")
                 });
             }
-            Err(why) => {
-                self.doors.lock().remove(name);
-                report.kept.push(format!("{why}; nobody new can come in there until the next reload"));
-            }
+            Err(why) => report.kept.push(format!("{why}; nobody can come in there until the next reload")),
         }
-        if let Some(door) = running {
-            tokio::spawn(async move { door.drain().await });
-        }
-    }
-
-    /// Closes the listeners that the configuration no longer has.
-    async fn close_listeners(&self, config: &Config, report: &mut Report) {
-        let wanted = |name: &String| config.listeners.iter().any(|listener| listener.name.value == *name);
-        let gone: Vec<_> = {
-            let mut running = self.doors.lock();
-            let names: Vec<_> = running.keys().filter(|name| !wanted(name)).cloned().collect();
-            names.into_iter().filter_map(|name| Some((name.clone(), running.remove(&name)?))).collect()
-        };
-        for (name, listener) in gone {
-            listener.stop_accepting().await;
-            self.end_connections_of(&name);
-            report.done.push(format!("listener `{name}` is closed; its connections end"));
-            tokio::spawn(async move { listener.drain().await });
-        }
-    }
-
-    /// Tells the connections of a listener that is no more to go.
-    fn end_connections_of(&self, listener: &str) {
-        let detail = format!("the listener {listener} was closed");
-        let control = Control::Disconnect { reason: ReasonCode::ADMINISTRATIVE_ACTION, detail };
-        self.broker.request_where(&control, |facts, _| *facts.listener == *listener);
     }
 
     /// Connections that were let in by a policy which no longer stands before their listener are looked at again.

@@ -167,7 +167,11 @@ impl Listener {
         };
         let limits =
             section.section("limits", "limits of a listener").map(|limits| ListenerLimits::read(limits, protocol));
-        if policies.is_empty() && protocol == Protocol::Mqtt && !section.is_wrong("policies") {
+        if policies.is_empty()
+            && protocol == Protocol::Mqtt
+            && !section.is_wrong("policies")
+            && !section.is_misspelt("policies")
+        {
             let place = section.key_span("policies").unwrap_or(section.span());
             section.problems().add(Problem::new(place, "a listener without policies lets nobody in").help(
                 "name the policies that decide, such as `policies = [\"device\", \"jwt\", \"api-key\"]`, \

@@ -199,6 +199,12 @@ impl<'a> Section<'a> {
         self.problems
     }
 
+    /// Whether a key that is not this one was probably meant to be it.
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
+        let mut keys = self.table.keys().map(|name| name.get_ref().as_ref());
+        !self.table.contains_key(key) && keys.any(|name| !self.known.contains(&name) && nearest(name, [key]).is_some())
+    }
+
     /// Whether this key's value was asked for, is there, and could not be read.
     pub(crate) fn is_wrong(&self, key: &str) -> bool {
         self.wrong.contains(&key)

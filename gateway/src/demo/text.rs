@@ -53,7 +53,7 @@ mod tests {
             let config = Config::parse(&file, &super::configuration(any_port)).unwrap();
             assert_eq!(config.listeners.len(), 5);
             assert!(config.listeners.iter().flat_map(|listener| &listener.bind).all(|bind| bind.ip().is_loopback()));
-            assert!(config.admin.unwrap().ip().is_loopback());
+            assert!(config.admin.unwrap().bind.ip().is_loopback());
             let open =
                 config.listeners.iter().flat_map(|listener| &listener.policies).any(|name| name.value == "anonymous");
             assert!(!open, "nobody anonymous is let in");
