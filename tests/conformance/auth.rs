@@ -12,7 +12,7 @@ fn token(subject: &str, seconds: u64) -> String {
 }
 
 /// CONNECT with the method `JWT`.
-fn hello(subject: &str) -> Hello {
+pub(crate) fn hello(subject: &str) -> Hello {
     Hello::new(V5, name("token")).with(|p| {
         p.text(property::AUTHENTICATION_METHOD, "JWT").text(property::AUTHENTICATION_DATA, token(subject, 600))
     })

@@ -28,7 +28,8 @@ async fn session_present_tells_what_the_server_has() {
     for version in [V311, V5] {
         let lasting = Hello::new(version, name("present")).lasting();
         let clean = lasting.clone().clean(true);
-        for (hello, expected) in [(&lasting, false), (&lasting, true), (&clean, false), (&lasting, version == V5), (&clean, false)]
+        for (hello, expected) in
+            [(&lasting, false), (&lasting, true), (&clean, false), (&lasting, version == V5), (&clean, false)]
         {
             let (peer, connack) = Peer::introduce(&world.open(), hello).await;
             assert_eq!((connack.code, connack.present), (0, expected), "{version:?} {hello:?}");
@@ -63,7 +64,8 @@ async fn limits_of_the_listener_are_told() {
     let (_peer, connack) = Peer::introduce(&world.to("small"), &Hello::new(V5, name("told"))).await;
     assert_eq!(connack.properties.number(property::MAXIMUM_PACKET_SIZE), Some(1024));
     assert_eq!(connack.properties.number(property::RECEIVE_MAXIMUM), Some(4));
-    let (_peer, connack) = Peer::introduce(&world.to("brief"), &Hello::new(V5, name("told")).keep_alive(60).expiring(60)).await;
+    let (_peer, connack) =
+        Peer::introduce(&world.to("brief"), &Hello::new(V5, name("told")).keep_alive(60).expiring(60)).await;
     assert_eq!(connack.properties.number(property::SERVER_KEEP_ALIVE), Some(1));
     assert_eq!(connack.properties.number(property::SESSION_EXPIRY), Some(1));
 }

@@ -24,7 +24,10 @@ async fn after_disconnect_the_server_closes_without_a_word() {
     for octets in [
         packet(kind::DISCONNECT, [0]),
         packet(kind::DISCONNECT, [0, 0]),
-        packet(kind::DISCONNECT, [vec![0], Properties::new().text(property::REASON_STRING, "tired").user("a", "b").block(V5)].concat()),
+        packet(
+            kind::DISCONNECT,
+            [vec![0], Properties::new().text(property::REASON_STRING, "tired").user("a", "b").block(V5)].concat(),
+        ),
     ] {
         let mut peer = world.client(V5).await;
         peer.send(octets).await;
@@ -53,7 +56,10 @@ async fn reasons_and_properties_of_a_servers_disconnect_are_refused_from_a_clien
         let mut peer = world.client(V5).await;
         peer.send(packet(kind::DISCONNECT, [reason])).await;
         let came = peer.closed().await;
-        assert!(matches!(came[..], [ref packet] if matches!(packet.reason(V5).0, 0x81 | 0x82)), "{reason:#04x}: {came:02x?}");
+        assert!(
+            matches!(came[..], [ref packet] if matches!(packet.reason(V5).0, 0x81 | 0x82)),
+            "{reason:#04x}: {came:02x?}"
+        );
     }
     let mut peer = world.client(V5).await;
     let block = Properties::new().text(property::SERVER_REFERENCE, "elsewhere").block(V5);

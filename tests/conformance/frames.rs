@@ -177,7 +177,9 @@ async fn identifiers_of_deliveries_are_unused_and_not_zero() {
         peer.subscribe(&topic, 2).await;
         let mut other = world.client(version).await;
         for number in 0..40u8 {
-            other.send(Publish::new(version, &topic, [number]).qos(1 + number % 2, 1 + u16::from(number)).octets()).await;
+            other
+                .send(Publish::new(version, &topic, [number]).qos(1 + number % 2, 1 + u16::from(number)).octets())
+                .await;
         }
         let mut seen = std::collections::HashSet::new();
         for number in 0..40 {

@@ -22,7 +22,7 @@ mod sessions;
 mod shared;
 mod strings;
 mod subscribe;
-// table
+mod table;
 mod topics;
 mod unsubscribe;
 mod websocket;
@@ -32,7 +32,9 @@ mod world;
 
 pub(crate) use portcullis_tests::Version;
 pub(crate) use portcullis_tests::Version::{V5, V31, V311};
-pub(crate) use wire::{Hello, Peer, Properties, Publish, Will, acknowledge, acknowledge_with, blob, kind, packet, property, text};
+pub(crate) use wire::{
+    Hello, Peer, Properties, Publish, Will, acknowledge, acknowledge_with, blob, kind, packet, property, text,
+};
 pub(crate) use world::{World, name};
 
 /// The versions that differ in what they say of sessions and returns only.

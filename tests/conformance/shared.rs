@@ -61,8 +61,17 @@ async fn groups_are_apart_from_each_other() {
 async fn share_names_are_checked() {
     let world = World::get().await;
     for version in Version::ALL {
-        for wrong in ["$share//a", "$share/g", "$share/g/", "$share/", "$share/+/a", "$share/#", "$share/g+/a", "$share/g#/a", "$share/g/a#"]
-        {
+        for wrong in [
+            "$share//a",
+            "$share/g",
+            "$share/g/",
+            "$share/",
+            "$share/+/a",
+            "$share/#",
+            "$share/g+/a",
+            "$share/g#/a",
+            "$share/g/a#",
+        ] {
             let mut peer = world.client(version).await;
             let code = peer.subscribe(wrong, 0).await;
             assert_eq!(code, if version == V5 { 0x8f } else { 0x80 }, "{wrong} ({version:?})");
@@ -136,6 +145,7 @@ async fn a_member_whose_session_ends_leaves_qos_2_to_nobody() {
     first.subscribe(&filter, 2).await;
     let mut other = world.client(V5).await;
     other.send(Publish::new(V5, &topic, "m").qos(2, 1).octets()).await;
+    other.reason(kind::PUBREC, 1).await;
     first.publication().await;
     let mut second = world.client(V5).await;
     second.subscribe(&filter, 2).await;

@@ -22,7 +22,13 @@ fn connects(version: Version, wrong: &[u8]) -> Vec<Vec<u8>> {
     let block = Properties::new().block(version);
     let flags = |flags: u8, rest: Vec<u8>| {
         let head = if version == V31 { text("MQIsdp") } else { text("MQTT") };
-        let level = if version == V31 { 3 } else if version == V311 { 4 } else { 5 };
+        let level = if version == V31 {
+            3
+        } else if version == V311 {
+            4
+        } else {
+            5
+        };
         packet(kind::CONNECT, [head, vec![level, flags, 0, 0], rest].concat())
     };
     let mut all = vec![
@@ -48,10 +54,7 @@ fn packets(version: Version, wrong: &[u8]) -> Vec<Vec<u8>> {
     let with = |add: &dyn Fn(Properties) -> Properties| Publish::new(version, "t", "m").with(add).octets();
     let mut all = vec![
         Publish::new(version, wrong, "m").octets(),
-        packet(
-            kind::SUBSCRIBE,
-            [vec![0, 1], Properties::new().block(version), blob(wrong), vec![0]].concat(),
-        ),
+        packet(kind::SUBSCRIBE, [vec![0, 1], Properties::new().block(version), blob(wrong), vec![0]].concat()),
         plain_unsubscribe(version, 1, &blob(wrong)),
     ];
     if version == V5 {
@@ -60,7 +63,10 @@ fn packets(version: Version, wrong: &[u8]) -> Vec<Vec<u8>> {
             with(&|p| p.text(property::RESPONSE_TOPIC, wrong)),
             with(&|p| p.raw(property::USER, [blob(wrong), text("value")].concat())),
             with(&|p| p.raw(property::USER, [text("name"), blob(wrong)].concat())),
-            packet(kind::DISCONNECT, [vec![0], Properties::new().text(property::REASON_STRING, wrong).block(version)].concat()),
+            packet(
+                kind::DISCONNECT,
+                [vec![0], Properties::new().text(property::REASON_STRING, wrong).block(version)].concat(),
+            ),
         ]);
     }
     all

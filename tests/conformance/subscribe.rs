@@ -50,7 +50,8 @@ async fn refused_filters_are_told_one_by_one() {
 async fn reserved_bits_of_the_options_end_the_connection() {
     let world = World::get().await;
     for version in Version::ALL {
-        let wrong: &[u8] = if version == V5 { &[0x40, 0x80, 0xc1, 0x03] } else { &[0x04, 0x10, 0x40, 0x80, 0x03, 0xff] };
+        let wrong: &[u8] =
+            if version == V5 { &[0x40, 0x80, 0xc1, 0x03] } else { &[0x04, 0x10, 0x40, 0x80, 0x03, 0xff] };
         for options in wrong {
             let mut peer = world.client(version).await;
             peer.send(subscribe(version, 1, &[("a", *options)])).await;
@@ -129,7 +130,9 @@ async fn nothing_is_lost_while_a_subscription_is_replaced() {
         let mut other = world.client(version).await;
         let publish = async {
             for number in 0..COUNT {
-                other.send(Publish::new(version, &topic, number.to_string()).qos(1, 1 + number as u16 % 1000).octets()).await;
+                other
+                    .send(Publish::new(version, &topic, number.to_string()).qos(1, 1 + number as u16 % 1000).octets())
+                    .await;
                 other.expect(kind::PUBACK).await;
             }
         };
@@ -257,7 +260,11 @@ async fn suback_comes_before_what_it_brings() {
         let topic = name("before");
         let mut peer = world.client(version).await;
         peer.tell(Publish::new(version, &topic, "kept").retained()).await;
-        peer.send(packet(kind::SUBSCRIBE, [vec![0, 1], Properties::new().block(version), filters(&[(&topic, 0)])].concat())).await;
+        peer.send(packet(
+            kind::SUBSCRIBE,
+            [vec![0, 1], Properties::new().block(version), filters(&[(&topic, 0)])].concat(),
+        ))
+        .await;
         peer.expect(kind::SUBACK).await;
         assert_eq!(peer.publication().await.text(), "kept");
     }

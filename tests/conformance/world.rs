@@ -83,9 +83,8 @@ fn config() -> Config {
          rules = [{{ actions = [\"publish\", \"subscribe\"], filter = \"#\" }}]\n",
         KEY.public_pem()
     );
-    let plain = |config: Config, name: &str, chain: &str, more: &str| {
-        config.mqtt_with(name, Transport::Tcp, &[chain], more)
-    };
+    let plain =
+        |config: Config, name: &str, chain: &str, more: &str| config.mqtt_with(name, Transport::Tcp, &[chain], more);
     let mut config = Config::new().mqtt("tcp", Transport::Tcp, &["everyone"]).mqtt("ws", Transport::Ws, &["everyone"]);
     config = plain(config, "some", "some", "");
     config = plain(config, "strict", "some", "refused-publish = \"disconnect\"");

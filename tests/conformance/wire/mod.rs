@@ -12,8 +12,8 @@ pub(crate) use codes::{allowed_codes, allowed_properties};
 pub(crate) use peer::Peer;
 pub(crate) use receive::{Got, Packet, Publication, Value};
 pub(crate) use send::{
-    Hello, Properties, Publish, Will, acknowledge, acknowledge_with, blob, filters, packet, plain_unsubscribe, subscribe,
-    subscribe_with, text, unsubscribe, varint,
+    Hello, Properties, Publish, Will, acknowledge, acknowledge_with, blob, filters, packet, plain_unsubscribe,
+    subscribe, subscribe_with, text, unsubscribe, varint,
 };
 
 /// First octets, and types, of packets.
