@@ -112,6 +112,8 @@ struct Connection {
     machine: Machine,
     handle: Arc<Handle>,
     doing: Doing,
+    /// Its grant is to be looked at again as soon as the gatekeeper has answered what it was asked.
+    renew_next: bool,
     /// Received and not yet used: half a packet, or what came while the gatekeeper is asked.
     partial: Vec<u8>,
     /// Bytes of before there was a mailbox, and how many of them are written.
@@ -148,6 +150,7 @@ impl Connection {
             machine,
             handle,
             doing: Doing::Reading,
+            renew_next: false,
             partial: Vec::new(),
             early: Vec::new(),
             early_at: 0,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use portcullis_mqtt::frame_need;
 use portcullis_router::{Wake, now_ms};
-use portcullis_session::{End, Step};
+use portcullis_session::{Control, End, Step};
 
 use super::worker::{self, READ_SIZE, Worker};
 use super::{Answer, Closing, Connection, Doing};
@@ -81,6 +81,7 @@ impl Connection {
             self.doing = Doing::Reading;
             let step = self.machine.retry(&mut w.scratch);
             self.take(step);
+            self.go_on(w);
         }
     }
 
@@ -113,8 +114,9 @@ impl Connection {
             Step::Renew => {
                 let Some(grant) = self.machine.grant().cloned() else { return };
                 if matches!(self.doing, Doing::Asking(_)) {
-                    // One question at a time; the wish is not lost.
-                    self.handle.request(portcullis_session::Control::Reevaluate);
+                    // One question at a time; this one is next. Asking ourselves again would wake us at once, and again,
+                    // until the answer comes.
+                    self.renew_next = true;
                     return;
                 }
                 let mut facts = (**self.machine.facts()).clone();
@@ -136,9 +138,10 @@ impl Connection {
                 Answer::Renewal(renewal) => self.machine.on_renewal(renewal, &mut w.scratch),
             };
             self.take(step);
-            if matches!(self.doing, Doing::Reading) && !self.partial.is_empty() {
-                let partial = std::mem::take(&mut self.partial);
-                self.digest(partial, w);
+            self.go_on(w);
+            if matches!(self.doing, Doing::Reading) && std::mem::take(&mut self.renew_next) {
+                let step = self.machine.on_control(Control::Reevaluate, &mut w.scratch);
+                self.take(step);
             }
         }
         if matches!(self.doing, Doing::Reading) { Go::On } else { Go::Rest }
@@ -189,8 +192,14 @@ impl Connection {
             return;
         }
         self.waits_for = None;
-        if self.machine.mailbox().is_some_and(|m| m.unsent() > UNREAD_REPLIES) {
-            // It does not read what it is answered. The socket wakes us when it takes more.
+        if let Some(mailbox) = self.machine.mailbox()
+            && mailbox.unsent() > UNREAD_REPLIES
+        {
+            // It does not read what it is answered. The socket wakes us when it takes more; but if it took everything at
+            // this moment from a publisher's hands, nobody does.
+            if !mailbox.is_blocked() {
+                cx.waker().wake_by_ref();
+            }
             return;
         }
         let before = self.partial.len();
@@ -246,6 +255,14 @@ impl Connection {
                     cx.waker().wake_by_ref();
                 }
             }
+        }
+    }
+
+    /// Processes what came while something else had to be waited for: nothing more may ever come to remind us.
+    fn go_on(&mut self, w: &mut Worker) {
+        if matches!(self.doing, Doing::Reading) && !self.partial.is_empty() {
+            let partial = std::mem::take(&mut self.partial);
+            self.digest(partial, w);
         }
     }
 

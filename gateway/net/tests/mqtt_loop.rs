@@ -1,0 +1,78 @@
+//! The connection loop where several things happen at once.
+
+mod mqtt_client;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mqtt_client::{Kind, Running, gate};
+use portcullis_grant::{
+    Action, Authorization, BoxFuture, ConnectionFacts, Gatekeeper, Grant, Login, Outcome, Renewal, Reply,
+};
+use portcullis_mqtt::ProtocolVersion::V5;
+use portcullis_session::Control;
+
+#[test]
+fn what_follows_connect_is_heard_when_the_session_had_to_be_taken_over() {
+    let gateway = Running::start(gate::everybody());
+    let _old = gateway.connect(V5, "same");
+    let mut new = gateway.raw();
+    // CONNECT with a clean start as `same`, and PINGREQ in the same breath.
+    new.send(b"\x10\x11\0\x04MQTT\x05\x02\0\0\0\0\x04same\xC0\0");
+    for expected in ["ConnAck", "PingResp"] {
+        let Kind::Other(got) = new.packet_kind() else { panic!("an acknowledgement of nothing") };
+        assert!(got.starts_with(expected), "{got} instead of {expected}");
+    }
+}
+
+/// Lets everybody in, and never answers about an action.
+struct Stuck {
+    others: Arc<dyn Gatekeeper>,
+    polls: Arc<AtomicUsize>,
+    renewals: Arc<AtomicUsize>,
+}
+
+impl Gatekeeper for Stuck {
+    fn authenticate(&self, login: Login) -> BoxFuture<'_, Outcome> {
+        self.others.authenticate(login)
+    }
+
+    fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
+        self.others.continue_authentication(reply)
+    }
+
+    fn authorize(&self, _: Arc<Grant>, _: Action) -> BoxFuture<'_, Authorization> {
+        Box::pin(std::future::poll_fn(|_| {
+            self.polls.fetch_add(1, Ordering::Relaxed);
+            std::task::Poll::Pending
+        }))
+    }
+
+    fn renew(&self, _: ConnectionFacts, _: Arc<Grant>) -> BoxFuture<'_, Renewal> {
+        self.renewals.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Renewal::Keep(0) })
+    }
+}
+
+#[test]
+fn a_wish_that_comes_while_the_gatekeeper_is_asked_waits_without_a_sound() {
+    let (polls, renewals) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let gateway = Running::start(Arc::new(Stuck {
+        others: gate::asking(|_| None),
+        polls: Arc::clone(&polls),
+        renewals: Arc::clone(&renewals),
+    }));
+    let mut asks = gateway.connect(V5, "asks");
+    let mut other = gateway.connect(V5, "other");
+    asks.try_publish("t", b"x").unwrap();
+    gateway.until(|_| polls.load(Ordering::Relaxed) > 0);
+    for _ in 0..3 {
+        assert!(gateway.broker.request("asks", Control::Reevaluate));
+    }
+    for _ in 0..200 {
+        other.ping();
+    }
+    // Once for the question, once for each wish, and a time-out that may have come.
+    assert!(polls.load(Ordering::Relaxed) < 10, "{} polls", polls.load(Ordering::Relaxed));
+    assert_eq!(renewals.load(Ordering::Relaxed), 0);
+}
