@@ -344,7 +344,8 @@ fn admin_token(admin: &Admin) -> Result<Option<(AdminToken, String)>, StartError
     Ok(Some((AdminToken::new(&text)?, text)))
 }
 
-fn named_keys(config: &Config) -> Vec<NamedKey> {
+/// The `[[key]]` entries as the keyring takes them.
+pub(crate) fn named_keys(config: &Config) -> Vec<NamedKey> {
     let source = |kind, path: &PathBuf| match kind {
         KeyKind::Pem => KeySource::Pem(path.clone()),
         KeyKind::Secret => KeySource::Secret(path.clone()),

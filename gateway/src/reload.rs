@@ -240,7 +240,8 @@ fn only_at_start(old: &Config, new: &Config) -> Vec<String> {
     ];
     changed
         .into_iter()
-        .filter_map(|(changed, key)| changed.then(|| format!("{key} has changed; that takes effect at the next start")))
+        .filter(|(changed, _)| *changed)
+        .map(|(_, key)| format!("{key} has changed; that takes effect at the next start"))
         .collect()
 }
 

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn check(file: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["check", file])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config"))
-        .output()
-        .unwrap()
+    check_in(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config")), file)
+}
+
+fn check_in(directory: &Path, file: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_portcullis")).args(["check", file]).current_dir(directory).output().unwrap()
 }
 
 #[test]
@@ -38,12 +38,36 @@ fn every_bad_configuration_is_explained() {
     assert_eq!(seen, 7, "a configuration was added or lost");
 }
 
+/// A directory with `good.toml`, and the files that it names made for this machine.
+fn good() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(directory.path().join("server.pem"), made.cert.pem()).unwrap();
+    std::fs::write(directory.path().join("server.key"), made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(directory.path().join("good.toml"), include_str!("config/good.toml")).unwrap();
+    directory
+}
+
 #[test]
 fn a_configuration_with_everything_is_sound() {
-    let output = check("good.toml");
+    let output = check_in(good().path(), "good.toml");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said, "good.toml: sound (3 listeners, 1 configured policy, 1 key)\n");
+    assert_eq!(said, "good.toml: sound (3 listeners, 3 policies, 1 key)\n");
+}
+
+#[test]
+fn certificates_and_policies_are_tried() {
+    let directory = good();
+    let other = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(directory.path().join("server.key"), other.serialize_pem()).unwrap();
+    let text = include_str!("config/good.toml").replace("leeway = 60", "leeway = \"long\"");
+    std::fs::write(directory.path().join("good.toml"), text).unwrap();
+    let output = check_in(directory.path(), "good.toml");
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("listener `wss`") && said.contains("server.key"), "{said}");
+    assert!(said.contains("policy `gate`") && said.contains("leeway"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The real binary without a configuration: the demo, the commands that reach it, and what it says when it cannot start.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod desk;
 mod directory;
 mod exit;
 mod out;
@@ -118,7 +119,7 @@ impl From<StartError> for Failure {
 pub(crate) fn run() -> Exit {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Check { file }) => Ok(check::run(&file)),
+        Some(Command::Check { file }) => check::run(&file),
         Some(Command::CompilePolicy) => Ok(compile::run()),
         Some(Command::Serve(serve)) => serve::run(&serve),
         None => serve::run(&cli.serve),

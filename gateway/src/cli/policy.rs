@@ -4,14 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hyper::Method;
-use portcullis_identity::{Directory, DirectoryOptions, Keyring};
-use portcullis_policy::{Allow, DirectoryAccess, Fault, Generation, Host, HostOptions, PolicySpec, Services};
-use portcullis_store::{Clock, Options, Store};
+use portcullis_policy::{Allow, DirectoryAccess, Fault, Generation, PolicySpec};
 use serde_json::{Value, json};
 
 use super::place::Place;
 use super::remote::{Remote, RemoteError, encoded};
-use super::{Exit, Failure, out, table};
+use super::{Exit, Failure, desk, out, table};
 
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
@@ -127,13 +125,7 @@ fn inspect(file: &Path, json: bool) -> Result<Exit, Failure> {
 
 /// Loads a component with everything that a policy may be granted, over an empty directory in memory.
 async fn try_out(file: &Path, component: Vec<u8>) -> Result<std::sync::Arc<Generation>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::new(error.to_string(), Exit::Failure);
-    let store = Store::in_memory(Options::default()).map_err(|error| failed(&error))?;
-    let directory = Directory::open(store.clone(), DirectoryOptions::default()).map_err(|error| failed(&error))?;
-    let keyring = Keyring::open(store.clone(), Clock::system(), &[]).map_err(|error| failed(&error))?;
-    let services =
-        Services { store: Some(store), directory: Some(directory), keyring: Some(keyring), ..Services::default() };
-    let host = Host::new(HostOptions { services, ..HostOptions::default() }).map_err(|error| failed(&error))?;
+    let host = desk::host(None)?;
     let mut spec = PolicySpec::new("inspected", component, file.display().to_string());
     spec.allow = Allow {
         http: vec!["localhost".to_owned()],

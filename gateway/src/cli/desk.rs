@@ -1,0 +1,27 @@
+//! A policy host on a desk: the production code over rooms that are empty and in memory.
+
+use std::sync::Arc;
+
+use portcullis_identity::{Directory, DirectoryOptions, Keyring};
+use portcullis_policy::{Host, HostOptions, InProcess, Services};
+use portcullis_store::{Clock, Options, Store};
+
+use super::{Exit, Failure};
+use crate::assemble::named_keys;
+use crate::config::Config;
+
+/// A host that knows the keys of a configuration, if there is one, and nobody.
+pub(super) fn host(config: Option<&Config>) -> Result<Host, Failure> {
+    fn failed(error: impl std::error::Error) -> Failure {
+        Failure::new(error.to_string(), Exit::Failure)
+    }
+    let store = Store::in_memory(Options::default()).map_err(failed)?;
+    let directory = Directory::open(store.clone(), DirectoryOptions::default()).map_err(failed)?;
+    let keys = config.map(named_keys).unwrap_or_default();
+    // A key that cannot be used is a fault of the configuration.
+    let keyring = Keyring::open(store.clone(), Clock::system(), &keys)
+        .map_err(|error| Failure::new(format!("the keys cannot be used: {error}"), Exit::Config))?;
+    let services =
+        Services { store: Some(store), directory: Some(directory), keyring: Some(keyring), ..Services::default() };
+    Host::new(HostOptions { services, compiler: Arc::new(InProcess), ..HostOptions::default() }).map_err(failed)
+}
