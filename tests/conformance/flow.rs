@@ -66,7 +66,7 @@ async fn a_full_window_delays_nothing_but_messages() {
     peer.quiet().await;
     let elsewhere = name("elsewhere");
     assert_eq!(peer.subscribe(&elsewhere, 0).await, 0);
-    assert_eq!(peer.publish(&name("nobody"), "m").await, 0x10);
+    assert_eq!(peer.publish(&name("$conformance/nobody"), "m").await, 0x10);
     other.send(Publish::new(V5, &elsewhere, "QoS 0").octets()).await;
     assert_eq!(peer.publication().await.text(), "QoS 0", "the window is for QoS 1 and 2");
     peer.unsubscribe(&elsewhere).await;

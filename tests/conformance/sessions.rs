@@ -81,7 +81,7 @@ async fn an_mqtt_5_session_lives_as_long_as_its_expiry_says() {
         assert!(!present(&hello).await.1.present);
     }
     // It is there before, and gone after its time, with its subscriptions.
-    let topic = name("lapse");
+    let topic = name("$conformance/lapse");
     let hello = Hello::new(V5, name("second")).expiring(1);
     let mut peer = world.connect(&hello).await;
     peer.subscribe(&topic, 1).await;

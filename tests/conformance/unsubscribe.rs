@@ -107,7 +107,7 @@ async fn unsubscribe_without_a_filter_ends_the_connection() {
 #[tokio::test]
 async fn a_shared_subscription_is_left_by_its_whole_name() {
     let world = World::get().await;
-    let topic = name("shared");
+    let topic = name("$conformance/shared");
     let mut peer = world.client(V5).await;
     let shared = format!("$share/group/{topic}");
     peer.subscribe(&shared, 1).await;

@@ -61,7 +61,8 @@ impl World {
     }
 }
 
-/// A name that nothing else of this process has: for clients and for topics.
+/// A name that nothing else of this process has: for clients and for topics. Some tests subscribe to `#`; where one must
+/// know that nobody listens, its topic begins with `$conformance/`, which no wildcard reaches.
 pub(crate) fn name(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{what}{}", COUNT.fetch_add(1, Ordering::Relaxed))
