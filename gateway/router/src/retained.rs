@@ -23,9 +23,16 @@ impl Default for RetainedLimits {
     }
 }
 
+/// Levels of the deepest topic that is kept. The tree is walked, and freed, by recursion: a topic of 65,535 separators
+/// would overflow the stack of whoever does it.
+const DEEPEST: usize = 1024;
+
 /// Why a message was not retained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetainedError {
+    /// Its topic has more than 1,024 levels.
+    #[error("the topic has more levels than retained messages may have")]
+    TooDeep,
     /// A bound of [`RetainedLimits`] is reached.
     #[error("the store of retained messages is full")]
     Full,
@@ -81,8 +88,11 @@ impl Retained {
     /// Keeps a message in place of the topic's last one; one with an empty payload removes it.
     ///
     /// # Errors
-    /// [`RetainedError::Full`]; what was there stays.
+    /// [`RetainedError::Full`], and what was there stays; or [`RetainedError::TooDeep`].
     pub fn set(&self, message: Arc<Message>) -> Result<(), RetainedError> {
+        if message.topic().split('/').nth(DEEPEST).is_some() {
+            return Err(RetainedError::TooDeep);
+        }
         if message.payload().is_empty() {
             self.remove(message.topic());
             return Ok(());
@@ -225,6 +235,14 @@ mod tests {
         r.set(message("a/b/c", "")).unwrap();
         assert_eq!((r.len(), r.bytes()), (0, 0));
         assert!(r.tree.read().root.children.is_none());
+    }
+
+    #[test]
+    fn a_topic_as_deep_as_a_stranger_can_make_it_does_no_harm() {
+        let r = Retained::default();
+        assert_eq!(r.set(message(&"/".repeat(65_535), "x")), Err(RetainedError::TooDeep));
+        r.set(message(&"/".repeat(DEEPEST - 1), "x")).unwrap();
+        assert_eq!((r.matching("#").len(), r.sweep(10).len()), (1, 0));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Published {
     pub receivers: usize,
     /// QoS 1 or 2 messages that a receiver's full queue refused.
     pub refused: usize,
+    /// [`Router::publish_message`]: whether it is retained now, or what was retained is removed.
+    pub retained: bool,
 }
 
 /// Subscriptions and retained messages of the gateway.
@@ -146,14 +148,17 @@ impl Router {
                 }
             }
         }
-        Published { receivers: route.targets.len() + route.groups.len(), refused }
+        Published { receivers: route.targets.len() + route.groups.len(), refused, retained: false }
     }
 
-    /// Publishes one owned message: a will, `$SYS`, or one that came over HTTP. Retains it if its flag says so.
+    /// Publishes one owned message: a will, `$SYS`, or one that came over HTTP. Retains it if its flag says so. One that
+    /// has expired already goes nowhere.
     pub fn publish_message(&self, message: &Arc<Message>, batch: &mut Batch) -> Published {
-        if message.retain && self.retained.set(Arc::clone(message)).is_err() {
-            batch.counts.refused += 1;
+        if message.expired(crate::now_ms()) {
+            return Published::default();
         }
+        let retained = message.retain && self.retained.set(Arc::clone(message)).is_ok();
+        batch.counts.refused += u64::from(message.retain && !retained);
         let route = self.route(message.topic());
         let payload = message.payload();
         let frames = [FrameMark { start: 0, id: 0, payload: 0, end: payload.len() as u32 }];
@@ -169,6 +174,6 @@ impl Router {
             expiry: message.remaining_seconds(crate::now_ms()),
             origin: message.origin,
         };
-        self.publish(&run, &route, batch)
+        Published { retained, ..self.publish(&run, &route, batch) }
     }
 }

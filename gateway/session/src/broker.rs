@@ -251,7 +251,7 @@ impl Broker {
     /// Publishes a message that no MQTT client sent. The caller settles the batch.
     pub fn publish(&self, message: &Arc<Message>, s: &mut Scratch) -> Published {
         let published = self.router.publish_message(message, &mut s.batch);
-        if message.retain {
+        if published.retained {
             self.store_retained(message, &mut s.journal);
         }
         published

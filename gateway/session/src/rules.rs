@@ -50,6 +50,13 @@ pub struct ListenerRules {
     pub durability: Durability,
 }
 
+impl ListenerRules {
+    /// Whether a topic or filter is within the bounds of length and depth.
+    pub(crate) fn takes_topic(&self, topic: &str) -> bool {
+        topic.len() <= self.max_topic_length && topic.split('/').count() <= self.max_topic_levels
+    }
+}
+
 impl Default for ListenerRules {
     fn default() -> Self {
         Self {

@@ -4,9 +4,9 @@ mod desk;
 mod packets;
 
 use desk::{Desk, compile, everything};
-use packets::{connack, connect, v5};
+use packets::{connack, connect, payloads, subscribe, v5};
 use portcullis_grant::Outcome;
-use portcullis_mqtt::ReasonCode;
+use portcullis_mqtt::{Connect, QoS, ReasonCode, Will, WillProperties};
 use portcullis_session::ListenerRules;
 
 const ROOM: usize = 1 << 20;
@@ -67,4 +67,33 @@ fn who_waited_too_long_for_a_session_does_not_count_for_ever() {
     desk.settle();
     assert!(desk.lines[stuck].end().is_some());
     assert_eq!(desk.broker.remainders(), (0, 0));
+}
+
+#[test]
+fn a_will_is_held_to_the_bounds_of_topics() {
+    let mut desk = Desk::new(ListenerRules::default());
+    for topic in ["/".repeat(65_535), "x".repeat(5000)] {
+        let line = desk.accept(ROOM);
+        let properties = WillProperties::default();
+        let will = Will { topic: &topic, payload: b"x", qos: QoS::AtMostOnce, retain: true, properties };
+        desk.feed(line, &connect(Connect { will: Some(will), ..v5("c") }));
+        assert_eq!(connack(&mut desk, line), ReasonCode::TOPIC_NAME_INVALID.0);
+        assert_eq!(desk.broker.retained(), (0, 0));
+    }
+}
+
+#[test]
+fn a_will_that_lives_for_no_time_is_not_one_that_lives_for_ever() {
+    let mut desk = Desk::new(ListenerRules::default());
+    let s = desk.accept(ROOM);
+    desk.feed(s, &[connect(v5("s")), subscribe("#", QoS::AtLeastOnce)].concat());
+    for (expiry, expected) in [(Some(0), 0), (Some(5), 1), (None, 1)] {
+        let line = desk.accept(ROOM);
+        let properties = WillProperties { message_expiry: expiry, ..WillProperties::default() };
+        let will = Will { topic: "w", payload: b"x", qos: QoS::AtLeastOnce, retain: true, properties };
+        desk.feed(line, &connect(Connect { will: Some(will), ..v5("c") }));
+        desk.lose(line);
+        assert_eq!(payloads(&mut desk, s).len(), expected, "{expiry:?}");
+        assert_eq!(desk.broker.retained().0, expected, "{expiry:?}");
+    }
 }

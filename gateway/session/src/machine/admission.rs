@@ -66,6 +66,12 @@ impl Machine {
         }
         if let Some(will) = &connecting.will {
             let m = &will.message;
+            if !self.rules.takes_topic(m.topic()) {
+                return Some(Refused::Reason(
+                    ReasonCode::TOPIC_NAME_INVALID,
+                    "the topic of the will is longer or deeper than this gateway takes",
+                ));
+            }
             let permission = match connecting.will_allowed {
                 Some(true) => Permission::Allow,
                 Some(false) => Permission::Deny,

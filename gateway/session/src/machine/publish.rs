@@ -161,7 +161,7 @@ impl Open {
                 None => known = Some(Arc::clone(&cached.route)),
             }
         }
-        if topic.len() > rules.max_topic_length || topic.split('/').count() > rules.max_topic_levels {
+        if !rules.takes_topic(topic) {
             return Err(Fault::new(
                 ReasonCode::TOPIC_NAME_INVALID,
                 "the topic is longer or deeper than this gateway takes",

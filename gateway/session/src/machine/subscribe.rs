@@ -96,10 +96,7 @@ impl Open {
 
     fn judge(&self, rules: &ListenerRules, wanted: &SubscribeFilter<'_>) -> Result<Answer, Stop> {
         let filter = wanted.filter;
-        if wanted.valid_filter().is_err()
-            || filter.len() > rules.max_topic_length
-            || filter.split('/').count() > rules.max_topic_levels
-        {
+        if wanted.valid_filter().is_err() || !rules.takes_topic(filter) {
             return Ok(Answer::Refused(ReasonCode::TOPIC_FILTER_INVALID));
         }
         let (share, inner) = split_share(filter);
