@@ -17,7 +17,8 @@ use portcullis_identity::{
     Directory, DirectoryError, DirectoryOptions, KeyError, KeySource, Keyring, NamedKey, Subscription,
 };
 use portcullis_net::{BindError, Bound, ListenerSpec, MqttHandler, TlsError, TlsHandle, Transport, Wheel};
-use portcullis_policy::{ChildProcess, Host, HostError, HostOptions, Services};
+use portcullis_policy::{ChildProcess, EngineOptions, Host, HostError, HostOptions, Services};
+use portcullis_router::RetainedLimits;
 use portcullis_session::{Broker, BrokerOptions, RecoveryError};
 use portcullis_store::{Clock, OpenError, Options, Store};
 use prometheus_client::registry::Registry;
@@ -167,7 +168,7 @@ impl Gateway {
                 keyring: Some(keyring.clone()),
                 ..Services::default()
             },
-            ..HostOptions::default()
+            engine: engine(&config),
         })?;
         let entries = policies::used(&config).iter().filter_map(|name| policies::entry(&config, name)).collect();
         let mut slots = Policies::default();
@@ -180,6 +181,7 @@ impl Gateway {
         let broker = Broker::open_store(BrokerOptions {
             observer: Arc::new(audit.clone()),
             store: Some(ground.store.clone()),
+            retained: retained(&config),
             ..BrokerOptions::default()
         })?;
         let wheel = Wheel::new();
@@ -324,6 +326,20 @@ impl Gateway {
         let store = self.ground.store.clone();
         // What was acknowledged is on disk already; this is for the rest.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+fn engine(config: &Config) -> EngineOptions {
+    let default = EngineOptions::default();
+    EngineOptions { instances: config.limits.policy_instances.map_or(default.instances, u32::from), ..default }
+}
+
+fn retained(config: &Config) -> RetainedLimits {
+    let default = RetainedLimits::default();
+    let bytes = |size: crate::config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    RetainedLimits {
+        messages: config.limits.retained_messages.map_or(default.messages, |number| number as usize),
+        bytes: config.limits.retained_bytes.map_or(default.bytes, bytes),
     }
 }
 

@@ -236,6 +236,7 @@ fn only_at_start(old: &Config, new: &Config) -> Vec<String> {
         (old.workers != new.workers, "`workers`"),
         (old.keys != new.keys, "`[[key]]`"),
         (old.admin != new.admin, "`[admin]`"),
+        (old.limits != new.limits, "`[limits]`"),
         (old.log.format != new.log.format, "`log.format`"),
     ];
     changed

@@ -42,8 +42,21 @@ pub(crate) struct Config {
     pub(crate) keys: Vec<KeyEntry>,
     /// Where the admin API listens. None: there is none.
     pub(crate) admin: Option<Admin>,
+    /// Bounds of the whole gateway.
+    pub(crate) limits: Limits,
     /// What the gateway writes of itself.
     pub(crate) log: Log,
+}
+
+/// `[limits]`: bounds of the whole gateway. None: the gateway's own bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Instances of all policies that live at one time, idle ones included.
+    pub(crate) policy_instances: Option<u16>,
+    /// Topics with a retained message.
+    pub(crate) retained_messages: Option<u32>,
+    /// Octets of retained messages.
+    pub(crate) retained_bytes: Option<Size>,
 }
 
 /// `[admin]`: the interface for administrators and for the command line.
@@ -129,6 +142,15 @@ impl Config {
                 admin.finish();
                 let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
                 Some(Admin { bind: bind?, token_file, open_metrics, hosts })
+            }),
+            limits: root.section("limits", "[limits]").map_or_else(Limits::default, |mut limits| {
+                let read = Limits {
+                    policy_instances: limits.optional("policy-instances"),
+                    retained_messages: limits.optional("retained-messages"),
+                    retained_bytes: limits.optional("retained-bytes"),
+                };
+                limits.finish();
+                read
             }),
             log: root.section("log", "[log]").map_or_else(Log::default, |mut log| {
                 let default = Log::default();

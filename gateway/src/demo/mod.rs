@@ -45,8 +45,14 @@ pub(crate) fn prepare(data: &Path, any_port: bool) -> Result<PathBuf, DemoError>
     certificate::Certificates::ensure(&data.join("tls"))?;
     let folder = data.join(FOLDER);
     let file = folder.join("portcullis.toml");
+    let text = text::configuration(any_port);
+    // What is there already is not written again: flash wears out.
+    let write = || match std::fs::read_to_string(&file) {
+        Ok(known) if known == text => Ok(()),
+        _ => files::write(&file, text.as_bytes(), Readers::Owner),
+    };
     files::make_directory(&folder)
-        .and_then(|()| files::write(&file, text::configuration(any_port).as_bytes(), Readers::Owner))
+        .and_then(|()| write())
         .map_err(|source| DemoError::Write { path: file.clone(), source })?;
     Ok(file)
 }
