@@ -37,7 +37,16 @@ pub(super) fn user(of: &identity::User) -> User {
     }
 }
 
+/// The contract's record has no field for the subject of a device's certificate: it is an attribute of this name.
+const CERTIFICATE_SUBJECT: &str = "certificate-subject";
+
 pub(super) fn device(of: &identity::Device) -> Device {
+    let mut attributes = of.attributes.clone();
+    if let Some(subject) = &of.certificate_subject {
+        // The directory's own word, not what somebody wrote beside it.
+        attributes.retain(|(name, _)| name != CERTIFICATE_SUBJECT);
+        attributes.push((CERTIFICATE_SUBJECT.to_owned(), subject.clone()));
+    }
     Device {
         id: of.id.clone(),
         app_id: of.app_id.clone(),
@@ -46,7 +55,7 @@ pub(super) fn device(of: &identity::Device) -> Device {
         namespace: of.namespace.clone(),
         credential: of.credential.as_str().to_owned(),
         enabled: of.enabled,
-        attributes: of.attributes.clone(),
+        attributes,
     }
 }
 
