@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_tests::{Config, gateway};
+use portcullis_tests::{Config, config, gateway};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/golden")
@@ -59,4 +59,16 @@ fn serve_says_the_same_and_ends() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("unknown-key.toml:") && said.contains('^'), "{said}");
+}
+
+#[test]
+fn the_example_of_the_readme_is_sound() {
+    let readme = std::fs::read_to_string(portcullis_tests::binary::root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").expect("an example in the README");
+    let (example, _) = rest.split_once("```").expect("the end of the example");
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::bare().toml(example).server_certificate().file("clients.pem", config::authority().pem());
+    config.write(directory.path());
+    let output = gateway::run(directory.path(), &["check", "portcullis.toml"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
