@@ -17,6 +17,8 @@ pub struct Target {
     pub qos: QoS,
     /// Not for the receiver's own messages (MQTT 5 §3.8.3.1).
     pub no_local: bool,
+    /// For the receiver's own messages alone: it has subscriptions with and without no-local that match.
+    pub own_only: bool,
     /// RETAIN as published rather than clear (MQTT 5 §3.8.3.1).
     pub retain_as_published: bool,
     /// The identifiers of all its matching subscriptions that have one (MQTT 5 §3.3.4).

@@ -132,7 +132,8 @@ impl Router {
         }
         batch.begin_run();
         for target in &route.targets {
-            if target.no_local && target.mailbox.number == run.origin {
+            let own = target.mailbox.number == run.origin;
+            if if own { target.no_local } else { target.own_only } {
                 continue;
             }
             refused += target.mailbox.deliver(run, target, batch);

@@ -115,15 +115,22 @@ impl Trie {
         // A leading wildcard does not match topics that begin with `$` (§4.7.2).
         found.descend(&self.root, Some(topic), !topic.starts_with('$'));
         let mut subscriptions = found.subscriptions;
-        subscriptions.sort_by_key(|s| s.mailbox.number);
+        // Those without no-local first: what its own messages find is known before the others join.
+        subscriptions.sort_by_key(|s| (s.mailbox.number, s.no_local));
         let mut targets: Vec<Target> = Vec::with_capacity(subscriptions.len());
         for s in subscriptions {
             match targets.last_mut() {
                 Some(last) if last.mailbox.number == s.mailbox.number => {
-                    last.qos = last.qos.max(s.qos);
-                    last.no_local &= s.no_local;
-                    last.retain_as_published |= s.retain_as_published;
-                    last.ids.extend(s.id);
+                    if s.no_local && !last.no_local {
+                        // Its own messages come by the subscriptions so far alone, everybody else's by all of them.
+                        let mut others = last.clone();
+                        last.own_only = true;
+                        others.no_local = true;
+                        others.add(s);
+                        targets.push(others);
+                    } else {
+                        last.add(s);
+                    }
                 }
                 _ => targets.push(target(s)),
             }
@@ -137,8 +144,18 @@ fn target(s: &Subscription) -> Target {
         mailbox: Arc::clone(&s.mailbox),
         qos: s.qos,
         no_local: s.no_local,
+        own_only: false,
         retain_as_published: s.retain_as_published,
         ids: s.id.into_iter().collect::<SmallVec<[u32; 1]>>(),
+    }
+}
+
+impl Target {
+    /// Adds another subscription of the same session.
+    fn add(&mut self, s: &Subscription) {
+        self.qos = self.qos.max(s.qos);
+        self.retain_as_published |= s.retain_as_published;
+        self.ids.extend(s.id);
     }
 }
 
@@ -246,6 +263,18 @@ mod tests {
         let mut ids = targets[0].ids.to_vec();
         ids.sort_unstable();
         assert_eq!(ids, [7, 9]);
+    }
+
+    #[test]
+    fn a_subscription_without_local_messages_lends_nothing_to_them() {
+        let (mut trie, m) = (Trie::default(), mailbox(1));
+        let quiet = Subscription { no_local: true, ..subscription(&m, QoS::ExactlyOnce, Some(9)) };
+        trie.insert("a/#", None, quiet.clone());
+        trie.insert("a/+", None, subscription(&m, QoS::AtMostOnce, Some(7)));
+        trie.insert("+/b", None, Subscription { id: Some(8), ..quiet });
+        let (targets, _) = trie.find("a/b");
+        let seen: Vec<_> = targets.iter().map(|t| (t.own_only, t.no_local, t.qos, t.ids.iter().sum::<u32>())).collect();
+        assert_eq!(seen, [(true, false, QoS::AtMostOnce, 7), (false, true, QoS::ExactlyOnce, 24)]);
     }
 
     #[test]
