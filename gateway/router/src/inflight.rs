@@ -60,6 +60,8 @@ pub(crate) struct InFlight {
     live: u32,
     /// Those of them that were not sent on this connection yet.
     held: u32,
+    /// Octets of the messages that are kept.
+    bytes: usize,
 }
 
 /// What is to be sent again on a new connection, in the order of first sending (§4.4, §4.6).
@@ -71,7 +73,7 @@ pub(crate) enum Resend<'a> {
 impl InFlight {
     /// Nothing in flight; the first message will be the one with the sequence number `first`.
     pub(crate) fn starting_at(first: u64) -> Self {
-        Self { first, slots: VecDeque::new(), live: 0, held: 0 }
+        Self { first, slots: VecDeque::new(), live: 0, held: 0, bytes: 0 }
     }
 
     /// How many more messages may be sent when the window is `window`.
@@ -83,6 +85,11 @@ impl InFlight {
     /// Whether the message with this sequence number has an identifier of its own now: a gap may reach too far.
     pub(crate) fn takes(&self, sequence: u64) -> bool {
         self.slots.is_empty() || sequence.saturating_sub(self.first) < LONGEST as u64
+    }
+
+    /// Octets of the messages that are kept to be sent again.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn live(&self) -> u32 {
@@ -108,6 +115,7 @@ impl InFlight {
         while self.first + (self.slots.len() as u64) < sequence {
             self.slots.push_back(Slot::new(Stage::Done, None));
         }
+        self.bytes += size(&kept);
         self.slots.push_back(Slot::new(stage, kept));
         self.live += 1;
     }
@@ -141,6 +149,7 @@ impl InFlight {
     fn end(&mut self, place: usize) {
         if let Some(slot) = self.slots.get_mut(place) {
             self.held -= u32::from(slot.held);
+            self.bytes -= size(&slot.kept);
             self.live -= 1;
             *slot = Slot::new(Stage::Done, None);
         }
@@ -163,9 +172,9 @@ impl InFlight {
         let slot = self.slot(place)?;
         match slot.stage {
             Stage::AwaitPubRec => {
-                let held = slot.held;
-                *slot = Slot::new(Stage::AwaitPubComp, None);
-                self.held -= u32::from(held);
+                let old = std::mem::replace(slot, Slot::new(Stage::AwaitPubComp, None));
+                self.held -= u32::from(old.held);
+                self.bytes -= size(&old.kept);
                 Ok(Some(self.first + place as u64))
             }
             // A client that resends PUBREC is answered with PUBREL again.
@@ -247,6 +256,10 @@ impl InFlight {
         }
         self.trim();
     }
+}
+
+fn size(kept: &Option<Box<Queued>>) -> usize {
+    kept.as_ref().map_or(0, |k| k.message.size())
 }
 
 /// The packet identifier of a message: never 0, and the same for the same sequence number.

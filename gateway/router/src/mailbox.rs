@@ -24,6 +24,7 @@ use crate::encode::{Parts, Wire};
 use crate::inflight::{AckError, InFlight, Resend};
 use crate::message::Message;
 use crate::now_ms;
+use crate::retained::Retained;
 use crate::route::Target;
 use crate::run::Run;
 
@@ -146,15 +147,32 @@ struct Inner {
 impl Inner {
     /// Octets that wait for this client.
     fn backlog(&self) -> usize {
-        self.buf.len() + self.cur.len().saturating_sub(self.cur_at as usize) + self.queued_bytes as usize
+        self.unsent() + self.queued_bytes as usize
     }
 
-    fn room(&self) -> usize {
+    /// Octets that the socket has not taken.
+    fn unsent(&self) -> usize {
+        self.buf.len() + self.cur.len().saturating_sub(self.cur_at as usize)
+    }
+
+    /// How many more messages may be in flight: not more than the client's window, and none while it does not read, or
+    /// does not acknowledge, what is many octets already. A window of many large messages is no licence to have them all
+    /// held in memory; the queue, which has bounds, takes them.
+    fn room(&self, limits: &MailboxLimits) -> usize {
         let Some(link) = &self.link else { return 0 };
+        if self.unsent() > limits.high_water {
+            return 0;
+        }
         match &self.inflight {
+            Some(f) if f.bytes() > limits.queued_bytes => 0,
             Some(f) => f.room(link.window),
             None => usize::from(link.window),
         }
+    }
+
+    /// Whether the head of the queue may go now.
+    fn may_drain(&self, limits: &MailboxLimits) -> bool {
+        self.queue.as_ref().and_then(|q| q.front()).is_some_and(|head| self.may_send(head)) && self.room(limits) > 0
     }
 
     fn buffer(&mut self) -> &mut Vec<u8> {
@@ -237,16 +255,13 @@ impl Inner {
 
     /// Moves what the window allows to the buffer: what is still to be sent again, then from the queue. True if anything
     /// was.
-    fn drain_queue(&mut self, changes: &mut Vec<Change>) -> bool {
+    fn drain_queue(&mut self, limits: &MailboxLimits, changes: &mut Vec<Change>) -> bool {
         let mut any = self.send_again(|f, window, write| f.send_held(window, write), changes);
         if self.link.is_none() || self.queue.is_none() {
             return any;
         }
         let now = now_ms();
-        while self.room() > 0 {
-            if !self.queue.as_ref().and_then(|q| q.front()).is_some_and(|head| self.may_send(head)) {
-                break;
-            }
+        while self.may_drain(limits) {
             let Some(queued) = self.queue.as_mut().and_then(|q| q.pop_front()) else { break };
             self.queued_bytes -= queued.message.size() as u32;
             let sequence = queued.sequence;
@@ -286,6 +301,11 @@ fn parts<'a>(queued: &'a Queued, wire: Wire, expiry: Option<u32>, dup: bool) -> 
         subscription_ids: &queued.ids,
         payload: queued.message.payload(),
     }
+}
+
+fn unlocked<T>(guard: MutexGuard<'_, Inner>, value: T) -> T {
+    drop(guard);
+    value
 }
 
 fn resume_all(waiters: Option<Box<Vec<Arc<dyn Wake>>>>) {
@@ -358,7 +378,7 @@ impl Mailbox {
         g.buffer().extend_from_slice(greeting);
         g.send_again(|f, window, write| f.send_again(window, write), &mut batch.changes);
         g.attachments = g.attachments.wrapping_add(1);
-        g.drain_queue(&mut batch.changes);
+        g.drain_queue(&self.limits, &mut batch.changes);
         self.mark(&mut guard, batch);
     }
 
@@ -453,7 +473,7 @@ impl Mailbox {
     pub fn committed(self: &Arc<Self>, sequence: u64, batch: &mut Batch) {
         let mut g = self.inner.lock();
         g.committed = g.committed.max(sequence);
-        if g.drain_queue(&mut batch.changes) {
+        if g.drain_queue(&self.limits, &mut batch.changes) {
             self.mark(&mut g, batch);
         }
     }
@@ -501,7 +521,7 @@ impl Mailbox {
             }
             return self.enqueue(g, run, target, qos, retain, batch);
         };
-        if qos == QoS::AtMostOnce && g.stalled {
+        if qos == QoS::AtMostOnce && (g.stalled || self.is_overfull(g)) {
             batch.counts.dropped += n as u64;
             return 0;
         }
@@ -509,7 +529,8 @@ impl Mailbox {
         // QoS 2 of a stored session waits until it is on disk.
         let at_once = g.session == 0 || qos != QoS::ExactlyOnce;
         let in_reach = g.inflight.as_ref().is_none_or(|f| f.takes(g.sequence + n as u64));
-        let straight = qos == QoS::AtMostOnce || (at_once && in_reach && g.queue.is_none() && g.room() >= n);
+        let straight =
+            qos == QoS::AtMostOnce || (at_once && in_reach && g.queue.is_none() && g.room(&self.limits) >= n);
         let Some(link) = &g.link else { return 0 };
         if shared && straight {
             let encoded = batch.encodings.get(run, link.wire, qos, retain);
@@ -552,10 +573,14 @@ impl Mailbox {
             return 0;
         }
         let refused = self.enqueue(g, run, target, qos, retain, batch);
-        // A run may be longer than the window while nothing is in flight to bring an acknowledgement.
-        g.drain_queue(&mut batch.changes);
         self.mark(&mut guard, batch);
         refused
+    }
+
+    /// Whether so much waits that even QoS 0, which no acknowledgement slows down, is dropped: not every publisher can be
+    /// made to wait.
+    fn is_overfull(&self, g: &Inner) -> bool {
+        g.backlog() > self.limits.high_water.saturating_mul(4).saturating_add(self.limits.queued_bytes)
     }
 
     /// QoS 0 with subscription identifiers, or with messages too large for this client.
@@ -606,6 +631,9 @@ impl Mailbox {
                 batch.counts.oversized += 1;
             } else if self.try_enqueue(g, wanted, batch) {
                 batch.counts.delivered += 1;
+                // The window may have room for more than the queue has, and nothing be in flight to bring an
+                // acknowledgement.
+                g.drain_queue(&self.limits, &mut batch.changes);
             } else {
                 refused += 1;
             }
@@ -616,8 +644,14 @@ impl Mailbox {
 
     fn try_enqueue(self: &Arc<Self>, g: &mut Inner, mut queued: Queued, batch: &mut Batch) -> bool {
         let size = queued.message.size();
+        // What goes on to the window at once does not count against the queue's bounds.
+        let passes = g.queue.is_none() && g.room(&self.limits) > 0;
         let queue = g.queue.get_or_insert_default();
-        if queue.len() >= self.limits.queued_messages || g.queued_bytes as usize + size > self.limits.queued_bytes {
+        let most_bytes = self.limits.queued_bytes.min(u32::MAX as usize);
+        if !passes && (queue.len() >= self.limits.queued_messages || g.queued_bytes as usize + size > most_bytes) {
+            if queue.is_empty() {
+                g.queue = None;
+            }
             return false;
         }
         g.sequence += 1;
@@ -633,8 +667,7 @@ impl Mailbox {
         true
     }
 
-    /// Puts one owned message into the mailbox: retained messages for a new subscription, mostly. False: the queue is
-    /// full.
+    /// Puts one owned message into the mailbox. False: there is no room for it.
     pub fn send(
         self: &Arc<Self>,
         message: &Arc<Message>,
@@ -643,27 +676,70 @@ impl Mailbox {
         ids: &[u32],
         batch: &mut Batch,
     ) -> bool {
+        self.send_with(ids, batch, || Some((Arc::clone(message), qos, retain)))
+    }
+
+    /// Puts what is retained for a topic at this moment into the mailbox, for a new subscription that was granted
+    /// `granted`. False: there is no room for it.
+    ///
+    /// It is looked up while nobody else can put anything here: whoever retains a message does so before delivering it,
+    /// so that none comes after a newer one.
+    pub fn send_retained(
+        self: &Arc<Self>,
+        retained: &Retained,
+        topic: &str,
+        granted: QoS,
+        ids: &[u32],
+        batch: &mut Batch,
+    ) -> bool {
+        self.send_with(ids, batch, || {
+            let message = retained.get(topic)?;
+            let qos = message.qos.min(granted);
+            Some((message, qos, true))
+        })
+    }
+
+    /// `message` is called under the lock.
+    fn send_with(
+        self: &Arc<Self>,
+        ids: &[u32],
+        batch: &mut Batch,
+        message: impl FnOnce() -> Option<(Arc<Message>, QoS, bool)>,
+    ) -> bool {
         let mut g = self.inner.lock();
         if g.closed {
             return true;
         }
-        let queued = Queued {
-            message: Arc::clone(message),
-            sequence: 0,
-            qos,
-            retain,
-            dup: false,
-            ids: SmallVec::from_slice(ids),
-        };
-        let taken = if qos == QoS::AtMostOnce {
-            if g.stalled { false } else { g.send_queued(queued, now_ms()) || g.link.is_none() }
+        let Some((message, qos, retain)) = message() else { return true };
+        let queued = Queued { message, sequence: 0, qos, retain, dup: false, ids: SmallVec::from_slice(ids) };
+        if qos == QoS::AtMostOnce {
+            if g.link.is_some() && (g.stalled || self.is_overfull(&g)) {
+                batch.counts.dropped += 1;
+                return false;
+            }
+            // One that is too large for the client, or has expired, is done with.
+            batch.counts.delivered += u64::from(g.send_queued(queued, now_ms()));
+        } else if self.try_enqueue(&mut g, queued, batch) {
+            batch.counts.delivered += 1;
+            g.drain_queue(&self.limits, &mut batch.changes);
         } else {
-            let taken = self.try_enqueue(&mut g, queued, batch);
-            g.drain_queue(&mut batch.changes);
-            taken
-        };
+            batch.counts.refused += 1;
+            return false;
+        }
         self.mark(&mut g, batch);
-        taken
+        true
+    }
+
+    /// For the owner, when the socket has taken what there was: puts more of the queue into the buffer, if it waited for
+    /// that. True if anything was.
+    pub fn refill(self: &Arc<Self>, batch: &mut Batch) -> bool {
+        let mut g = self.inner.lock();
+        if !g.may_drain(&self.limits) {
+            return false;
+        }
+        let any = g.drain_queue(&self.limits, &mut batch.changes);
+        self.mark(&mut g, batch);
+        any
     }
 
     /// PUBACK from the client.
@@ -725,7 +801,7 @@ impl Mailbox {
                 Err(e) => done = Err(e),
             }
         }
-        if g.drain_queue(&mut batch.changes) {
+        if g.drain_queue(&self.limits, &mut batch.changes) {
             self.mark(&mut g, batch);
         }
         let waiters = g.take_waiters(&self.limits);
@@ -756,9 +832,14 @@ impl Mailbox {
             if g.cur.is_empty() {
                 if g.buf.is_empty() {
                     let waiters = g.take_waiters(&self.limits);
-                    drop(g);
+                    // What waited in the queue for the socket is the owner's to fetch.
+                    let outcome = if g.may_drain(&self.limits) {
+                        self.leave_to_owner(g, Flush::Owner)
+                    } else {
+                        unlocked(g, Flush::Done)
+                    };
                     resume_all(waiters);
-                    return Flush::Done;
+                    return outcome;
                 }
                 if writes == WRITES_PER_FLUSH {
                     // Others keep appending: their bytes are the owner's to write, not this publisher's.
@@ -785,7 +866,10 @@ impl Mailbox {
                     g.cur = bytes;
                     g.cur_at = (at + n) as u32;
                     g.blocked = true;
-                    return self.leave_to_owner(g, Flush::Blocked);
+                    let waiters = g.take_waiters(&self.limits);
+                    let left = self.leave_to_owner(g, Flush::Blocked);
+                    resume_all(waiters);
+                    return left;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     g.cur = bytes;
@@ -840,8 +924,7 @@ impl Mailbox {
     /// For the owner: octets that the client has not taken yet, without what its window holds back.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        let g = self.inner.lock();
-        g.buf.len() + g.cur.len().saturating_sub(g.cur_at as usize)
+        self.inner.lock().unsent()
     }
 
     /// For the owner of a connection that nobody else may write: takes what waits. None: nothing does.
@@ -888,7 +971,8 @@ impl Mailbox {
     /// QoS 0 messages are dropped meanwhile.
     pub fn give_up_waiting(&self) {
         let mut g = self.inner.lock();
-        g.stalled = true;
+        // It may have caught up just before its time was over; then nothing would ever end the stall again.
+        g.stalled = g.backlog() > self.limits.high_water / 2;
         let waiters = g.waiters.take();
         drop(g);
         resume_all(waiters);

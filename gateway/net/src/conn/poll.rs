@@ -47,10 +47,10 @@ impl Connection {
         if !matches!(self.doing, Doing::Closing(_)) {
             self.look_around(w);
             if let Go::On = self.poll_decision(cx, w) {
-                self.poll_output(cx);
+                self.poll_output(cx, w);
                 self.poll_input(cx, w);
             } else {
-                self.poll_output(cx);
+                self.poll_output(cx, w);
             }
         }
         if matches!(self.doing, Doing::Closing(_)) {
@@ -148,7 +148,7 @@ impl Connection {
     }
 
     /// Writes what is ours to write.
-    fn poll_output(&mut self, cx: &mut Context<'_>) {
+    fn poll_output(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
         if matches!(self.doing, Doing::Closing(_)) {
             return;
         }
@@ -159,7 +159,12 @@ impl Connection {
                 if mailbox.is_broken() {
                     Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
                 } else {
-                    self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed)
+                    let written = self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed);
+                    if written.is_ready() {
+                        // Written at the end of this poll; what is left then wakes us.
+                        mailbox.refill(&mut w.scratch.batch);
+                    }
+                    written
                 }
             }
         };

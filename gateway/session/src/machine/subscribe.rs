@@ -81,13 +81,15 @@ impl Open {
         self.mailbox.push(&s.replies, &mut s.batch);
         s.replies.clear();
         let ids: &[u32] = packet.subscription_id.as_slice();
-        for (filter, qos, filtered) in retained {
+        'filters: for (filter, qos, filtered) in retained {
             for message in broker.router.retained.matching(filter) {
-                if filtered && !self.grant.may_receive(message.topic()) {
+                let topic = message.topic();
+                if filtered && !self.grant.may_receive(topic) {
                     continue;
                 }
-                if !self.mailbox.send(&message, message.qos.min(qos), true, ids, &mut s.batch) {
-                    s.batch.counts.refused += 1;
+                // Whoever asks for more than it has room for is not looked up any more for.
+                if !self.mailbox.send_retained(&broker.router.retained, topic, qos, ids, &mut s.batch) {
+                    break 'filters;
                 }
             }
         }

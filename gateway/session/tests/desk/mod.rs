@@ -248,7 +248,8 @@ impl Desk {
         !waiting
     }
 
-    fn write(&mut self, at: usize) {
+    /// True: there is more to write.
+    fn write(&mut self, at: usize) -> bool {
         self.scratch.batch.flush();
         let line = &mut self.lines[at];
         let early = line.machine.take_early();
@@ -256,7 +257,9 @@ impl Desk {
         if let Some(mailbox) = line.machine.mailbox() {
             mailbox.unblock();
             mailbox.flush();
+            return mailbox.refill(&mut self.scratch.batch);
         }
+        false
     }
 
     /// Works until nothing is left that can be done.
@@ -275,7 +278,7 @@ impl Desk {
                 }
                 busy |= self.answer(at);
                 busy |= self.digest(at);
-                self.write(at);
+                busy |= self.write(at);
                 let line = &mut self.lines[at];
                 if let Doing::Closing(end) = &line.doing {
                     let end = end.clone();
