@@ -10,8 +10,12 @@ use portcullis_net::{
     Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec, Transport, WebSocketSpec,
 };
 use portcullis_session::{ListenerRules, RefusedPublish};
+use portcullis_store::Durability;
 
 use crate::config::{self, Listener, PerSecond, Protocol};
+
+/// `durability = "interval"`: the most that a crash can cost.
+const STORED_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long the connections of a listener that is gone may take to say good-bye.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -103,6 +107,11 @@ fn rules(listener: &Listener) -> ListenerRules {
     if let Some(size) = limits.queued_bytes {
         rules.mailbox.queued_bytes = octets(size);
     }
+    rules.durability = match listener.durability {
+        config::Durability::Ack => Durability::Ack,
+        config::Durability::Interval => Durability::Interval(STORED_WITHIN),
+        config::Durability::None => Durability::None,
+    };
     rules.strict_subscriptions = listener.strict;
     rules.refused_publish = match listener.refused_publish {
         config::RefusedPublish::Drop => RefusedPublish::AcknowledgeAndDrop,

@@ -14,7 +14,7 @@ use portcullis_store::Store;
 
 use crate::deferred::{Deferred, Due};
 use crate::durable::Found;
-use crate::durable::{Durable, RecoveryError, SessionRecord, WillRecord, encode_message, recover};
+use crate::durable::{Durable, RecoveryError, SOON, SessionRecord, WillRecord, encode_message, recover};
 use crate::handle::{Control, Handle};
 use crate::machine::End;
 use crate::registry::{Entry, Live, Registry, Slot, Will};
@@ -194,7 +194,7 @@ impl Broker {
     /// whoever works without a client to answer to.
     pub fn settle(&self, s: &mut Scratch) {
         match &self.durable {
-            Some(durable) => durable.submit(s),
+            Some(durable) => durable.submit(s, SOON),
             None => {
                 s.batch.changes.clear();
                 s.batch.uncommitted.clear();

@@ -76,6 +76,18 @@ words! {
     }
 }
 
+words! {
+    /// When what clients send counts as stored, where somebody's session has to keep it.
+    Durability {
+        /// When it is on disk.
+        Ack = "ack",
+        /// At once; the disk has it within a fifth of a second.
+        Interval = "interval",
+        /// At once; the disk has it when there is much of it, or at the end.
+        None = "none",
+    }
+}
+
 /// One `[[listener]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Listener {
@@ -100,6 +112,8 @@ pub(crate) struct Listener {
     pub(crate) strict: bool,
     /// MQTT before version 5: what a publication that is not permitted gets.
     pub(crate) refused_publish: RefusedPublish,
+    /// MQTT: what an acknowledgement means.
+    pub(crate) durability: Durability,
     /// Bounds of each connection and of all.
     pub(crate) limits: ListenerLimits,
 }
@@ -161,9 +175,11 @@ impl Listener {
         let origins = section.optional("origins");
         let policies: Vec<_> = section.optional("policies").unwrap_or_default();
         // What only MQTT has is unknown on the other protocol, so that no choice is believed that does nothing.
-        let (strict, refused_publish) = match protocol {
-            Protocol::Mqtt => (section.optional("strict"), section.optional("refused-publish")),
-            Protocol::Http => (None, None),
+        let (strict, refused_publish, durability) = match protocol {
+            Protocol::Mqtt => {
+                (section.optional("strict"), section.optional("refused-publish"), section.optional("durability"))
+            }
+            Protocol::Http => (None, None, None),
         };
         let limits =
             section.section("limits", "limits of a listener").map(|limits| ListenerLimits::read(limits, protocol));
@@ -201,6 +217,7 @@ impl Listener {
             policies,
             strict: strict.unwrap_or(false),
             refused_publish: refused_publish.unwrap_or(RefusedPublish::Drop),
+            durability: durability.unwrap_or(Durability::Ack),
             limits: limits.unwrap_or_default(),
         })
     }

@@ -25,7 +25,7 @@ pub use recovery::RecoveryError;
 pub(crate) use recovery::{Found, recover};
 
 /// For what nobody waits for: it shares the sync of what somebody does, or has one of its own within this time.
-const SOON: Durability = Durability::Interval(Duration::from_millis(200));
+pub(crate) const SOON: Durability = Durability::Interval(Duration::from_millis(200));
 
 /// The store, as sessions use it.
 pub(crate) struct Durable {
@@ -95,12 +95,12 @@ impl Durable {
     }
 
     /// Hands in what this batch changed, without anybody waiting for it.
-    pub(crate) fn submit(&self, s: &mut Scratch) {
+    pub(crate) fn submit(&self, s: &mut Scratch, durability: Durability) {
         let Some((batch, _)) = gather(s) else { return };
         let uncommitted = std::mem::take(&mut s.batch.uncommitted);
         let waiting = Arc::clone(&self.waiting);
         let store = self.submitter.clone();
-        self.submitter.submit_then(batch, SOON, move |result| {
+        self.submitter.submit_then(batch, durability, move |result| {
             finish(&store, if result.is_ok() { uncommitted } else { Vec::new() }, |_| {});
             resume(&store, &waiting);
         });

@@ -180,7 +180,7 @@ impl Machine {
                 durable.submit_with_replies(s, durability, &to);
                 return;
             }
-            durable.submit(s);
+            durable.submit(s, durability);
         }
         if s.replies.is_empty() {
             return;

@@ -77,9 +77,14 @@ impl Open {
         let suback =
             SubAck { packet_id: packet.packet_id, reason_string: None, user: UserProperties::EMPTY, codes: &codes };
         let _: Result<(), _> = Packet::SubAck(suback).encode(self.version, &mut s.replies);
-        // The SUBACK goes before what is retained: clients expect it so.
-        self.mailbox.push(&s.replies, &mut s.batch);
-        s.replies.clear();
+        // The SUBACK goes before what is retained, as clients expect it; but where anything of this read has to be on disk
+        // first, it waits with the other replies, and what is retained may overtake it (MQTT 5 §3.8.4).
+        if !self.is_stored() && s.journal.is_empty() && s.batch.changes.is_empty() {
+            if !self.held.as_ref().is_some_and(|held| held.behind(&s.replies)) {
+                self.mailbox.push(&s.replies, &mut s.batch);
+            }
+            s.replies.clear();
+        }
         let ids: &[u32] = packet.subscription_id.as_slice();
         'filters: for (filter, qos, filtered) in retained {
             for message in broker.router.retained.matching(filter) {
