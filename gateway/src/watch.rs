@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::assemble::Gateway;
@@ -22,8 +22,10 @@ const QUIET: Duration = Duration::from_millis(300);
 /// However busy the directory, files are read after so long.
 const LATEST: Duration = Duration::from_secs(3);
 
-/// Reloads whenever a file changes, for as long as it is polled.
-pub(crate) async fn run(gateway: Arc<Gateway>) {
+/// Reloads whenever a file changes, for as long as it is polled. `begun` is sent, or dropped, as soon as no further
+/// change is missed.
+pub(crate) async fn run(gateway: Arc<Gateway>, begun: oneshot::Sender<()>) {
+    let mut begun = Some(begun);
     let wanted = Arc::new(ArcSwap::from_pointee(files(&gateway.file, &gateway.config.load())));
     let (sender, mut changes) = mpsc::channel(1);
     let concerned = Arc::clone(&wanted);
@@ -61,6 +63,9 @@ pub(crate) async fn run(gateway: Arc<Gateway>) {
             }
         }
         watched = directories;
+        if let Some(begun) = begun.take() {
+            let _ = begun.send(());
+        }
         if changes.recv().await.is_none() {
             return;
         }

@@ -73,12 +73,15 @@ fn serve(start: Start, is_demo: bool) -> Result<(), Failure> {
             // Told to stop before it was ready.
             () = signals.stop() => return Ok(()),
         };
+        // Who changes a file after `ready` may rely on it.
+        let (begun, is_watching) = tokio::sync::oneshot::channel();
+        let watching = tokio::spawn(watch::run(Arc::clone(&gateway), begun));
+        let _ = is_watching.await;
         let addresses = gateway.addresses();
         announce(&addresses);
         if let Some(people) = people.filter(|_| is_demo) {
             show_demo(&gateway, &data, &addresses, &people);
         }
-        let watching = tokio::spawn(watch::run(Arc::clone(&gateway)));
         signals.serve(&gateway).await;
         watching.abort();
         tracing::info!("stopping: nobody new is let in, connections are told");
