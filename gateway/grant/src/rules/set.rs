@@ -2,10 +2,10 @@
 //!
 //! A check must cost well under 100 ns with twenty rules, and not grow with the number of rules that have nothing to do
 //! with the topic. So each filter is split at its first wildcard into a literal *prefix* of whole levels and a *rest*.
-//! Rules are sorted by (number of prefix levels, hash of the prefix). A topic is walked once from level to level; where
-//! some rule has a prefix of so many levels, the hash of the topic's own levels finds the rules with that prefix, and
-//! only their rests are compared. Rules without wildcards are all prefix, looked up once for the whole topic. Nothing
-//! is allocated, and what every matching rule says is gathered with `|` in one word.
+//! Rules are kept in buckets by the hash of their prefix. A topic is walked once from level to level; where some rule has
+//! a prefix of so many levels, the hash of the topic's own levels finds the bucket, and only the rests of rules with that
+//! prefix are compared. Rules without wildcards are all prefix, looked up once for the whole topic. Nothing is
+//! allocated, and what every matching rule says is gathered with `|` in one word.
 
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
@@ -31,12 +31,15 @@ const MAX_PREFIX_LEVELS: u8 = 63;
 pub struct RuleSet {
     /// All filters, end to end.
     text: Box<str>,
-    /// Sorted by class, then hash.
+    /// First those that begin with a wildcard, then the others by bucket.
     entries: Box<[Entry]>,
+    /// Where each bucket begins among the entries, and where the last one ends. The number of buckets is a power of two.
+    /// Empty if there is nothing to look up.
+    buckets: Box<[u16]>,
     /// Bit `n`: there are rules with `n` prefix levels and a rest.
     classes: u64,
-    /// Where the rules without wildcards begin among the entries.
-    exact_from: u16,
+    /// Whether there are rules without wildcards.
+    exact: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +144,7 @@ impl RuleSet {
             }
             let (class, prefix) = split(&rule.filter);
             entries.push(Entry {
-                hash: hash(&rule.filter[..prefix]),
+                hash: hash(&rule.filter.as_bytes()[..prefix]),
                 terms: Terms::of(rule),
                 // Both fit: the sum was checked above, and a valid filter has at most 65,535 octets.
                 start: text.len() as u32,
@@ -151,10 +154,9 @@ impl RuleSet {
             });
             text.push_str(&rule.filter);
         }
-        entries.sort_by_key(|entry| (entry.class, entry.hash));
         let classes = entries.iter().filter(|e| e.class != EXACT).fold(0, |all, e| all | 1u64 << e.class);
-        let exact_from = entries.partition_point(|e| e.class < EXACT) as u16;
-        Ok(Self { text: text.into(), entries: entries.into(), classes, exact_from })
+        let exact = entries.iter().any(|e| e.class == EXACT);
+        Ok(Self { text: text.into(), buckets: into_buckets(&mut entries), entries: entries.into(), classes, exact })
     }
 
     /// May this be published? A retained publication needs both PUBLISH and RETAIN.
@@ -224,14 +226,10 @@ impl RuleSet {
 
     /// What all the rules that match a topic name say together.
     fn terms(&self, topic: &str) -> Terms {
-        let exact_from = usize::from(self.exact_from);
         let mut found = Terms::default();
-        if exact_from < self.entries.len() {
-            let hash = hash(topic);
-            for entry in with_hash(&self.entries[exact_from..], |e| e.hash, hash) {
-                if self.filter_of(entry) == topic {
-                    found.0 |= entry.terms.0;
-                }
+        if self.exact {
+            for entry in self.bucket(EXACT, topic.as_bytes()) {
+                found.0 |= entry.terms.0;
             }
         }
         let mut classes = self.classes;
@@ -256,17 +254,8 @@ impl RuleSet {
             level += 1;
             if classes & 1 << level != 0 {
                 classes &= !(1 << level);
-                let class = level as u8;
-                let key = u64::from(class) << 32 | u64::from(hash(&topic[..end]));
-                for entry in
-                    with_hash(&self.entries[..exact_from], |e| u64::from(e.class) << 32 | u64::from(e.hash), key)
-                {
-                    let filter = self.filter_of(entry);
-                    let prefix = usize::from(entry.prefix);
-                    if filter.as_bytes()[..prefix] != bytes[..end] {
-                        continue;
-                    }
-                    let rest = &filter.as_bytes()[prefix + 1..];
+                for entry in self.bucket(level as u8, &bytes[..end]) {
+                    let rest = &self.filter_of(entry).as_bytes()[end + 1..];
                     // `a/#` matches `a` itself (MQTT 5 §4.7.1.2).
                     if if last { rest == b"#" } else { rest_matches(rest, &bytes[end + 1..]) } {
                         found.0 |= entry.terms.0;
@@ -281,20 +270,43 @@ impl RuleSet {
         found
     }
 
+    /// The entries of a class whose prefix is this.
+    fn bucket<'a>(&'a self, class: u8, prefix: &'a [u8]) -> impl Iterator<Item = &'a Entry> {
+        let hash = hash(prefix);
+        let at = hash as usize & self.buckets.len().saturating_sub(2);
+        let range = match self.buckets.get(at..at + 2) {
+            Some(&[from, to]) => usize::from(from)..usize::from(to),
+            _ => 0..0,
+        };
+        let same = move |entry: &&Entry| {
+            entry.hash == hash
+                && entry.class == class
+                && self.filter_of(entry).as_bytes()[..usize::from(entry.prefix)] == *prefix
+        };
+        self.entries[range].iter().filter(same)
+    }
+
     fn filter_of(&self, entry: &Entry) -> &str {
         let start = entry.start as usize;
         &self.text[start..start + usize::from(entry.len)]
     }
 }
 
-/// The entries with this key, of a slice that is sorted by it.
-fn with_hash<K: Ord + Copy>(entries: &[Entry], key_of: impl Fn(&Entry) -> K, key: K) -> impl Iterator<Item = &Entry> {
-    let from = entries.partition_point(|entry| key_of(entry) < key);
-    entries[from..].iter().take_while(move |entry| key_of(entry) == key)
+/// Sorts entries into buckets and says where each begins.
+fn into_buckets(entries: &mut [Entry]) -> Box<[u16]> {
+    let keyed = entries.iter().filter(|entry| entry.class != 0).count();
+    if keyed == 0 {
+        return Box::default();
+    }
+    // 1,024 rules at most: every number fits.
+    let count = keyed.next_power_of_two();
+    let bucket = |entry: &Entry| if entry.class == 0 { 0 } else { (entry.hash as usize & (count - 1)) + 1 };
+    entries.sort_by_key(bucket);
+    (1..=count + 1).map(|n| entries.partition_point(|entry| bucket(entry) < n) as u16).collect()
 }
 
-fn hash(text: &str) -> u32 {
-    HASHER.hash_one(text.as_bytes()) as u32
+fn hash(text: &[u8]) -> u32 {
+    HASHER.hash_one(text) as u32
 }
 
 /// The class of a filter and the octets of its prefix.
