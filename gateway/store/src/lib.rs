@@ -21,6 +21,9 @@
 
 mod batch;
 mod clock;
+#[cfg(feature = "test-disk")]
+#[doc(hidden)]
+pub mod disk;
 mod error;
 mod key_value;
 mod open;

@@ -60,6 +60,20 @@ pub(crate) fn in_memory(options: &Options) -> Result<Opened, OpenError> {
     Ok(Opened { database, keeper: Keeper::default() })
 }
 
+/// A database on a disk that a test plays, opened as a file is.
+#[cfg(feature = "test-disk")]
+pub(crate) fn on_disk(disk: &crate::disk::Disk, options: &Options) -> Result<Opened, OpenError> {
+    let path = PathBuf::from("disk");
+    let database = guarded(&path, || {
+        let length = redb::StorageBackend::len(disk)?;
+        let mut builder = builder(options);
+        builder.set_check_integrity_on_open(length > 0 && length <= options.verify_up_to);
+        builder.create_with_backend(disk.clone())
+    })?;
+    prepare(&database, &path)?;
+    Ok(Opened { database, keeper: Keeper::default() })
+}
+
 fn create_directory(data: &Path) -> Result<(), OpenError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);

@@ -71,6 +71,16 @@ impl Store {
         Self::start(open::in_memory(&options)?, options)
     }
 
+    /// A store on a disk that a test plays.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[cfg(feature = "test-disk")]
+    #[doc(hidden)]
+    pub fn on_disk(disk: &crate::disk::Disk, options: Options) -> Result<Self, OpenError> {
+        Self::start(open::on_disk(disk, &options)?, options)
+    }
+
     fn start(opened: Opened, options: Options) -> Result<Self, OpenError> {
         let Opened { database, keeper } = opened;
         let database = Arc::new(database);

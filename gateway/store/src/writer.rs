@@ -43,12 +43,14 @@ pub(crate) struct Writer {
     unsynced: u64,
     dirty: bool,
     sweep_at: Instant,
+    premature: sessions::Premature,
 }
 
 impl Writer {
     pub(crate) fn new(database: Arc<Database>, queue: Arc<Queue>, counters: Arc<Counters>, clock: Clock) -> Self {
         let sweep_at = Instant::now() + SWEEP_EVERY;
-        Self { database, queue, counters, clock, sync_at: None, unsynced: 0, dirty: false, sweep_at }
+        let premature = sessions::Premature::default();
+        Self { database, queue, counters, clock, sync_at: None, unsynced: 0, dirty: false, sweep_at, premature }
     }
 
     /// Runs until the queue is closed and empty, or the engine fails.
@@ -133,11 +135,11 @@ impl Writer {
         }
     }
 
-    fn write(&self, submissions: Vec<Vec<Operation>>, sync: bool) -> Result<Vec<Outcome>, Fault> {
+    fn write(&mut self, submissions: Vec<Vec<Operation>>, sync: bool) -> Result<Vec<Outcome>, Fault> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(if sync { redb::Durability::Immediate } else { redb::Durability::None })?;
         let mut outcomes = Vec::with_capacity(submissions.len());
-        let mut tables = Tables::new(&transaction, self.clock.now_ms());
+        let mut tables = Tables::new(&transaction, self.clock.now_ms(), &mut self.premature);
         tables.skip_queued(done_with(&submissions))?;
         for operations in submissions {
             outcomes.push(tables.apply(operations)?);
@@ -179,7 +181,7 @@ impl Writer {
 }
 
 /// Messages of sessions that this group deletes.
-fn done_with(submissions: &[Vec<Operation>]) -> HashSet<(u64, u64)> {
+fn done_with(submissions: &[Vec<Operation>]) -> HashSet<sessions::Message> {
     let changes = submissions.iter().flatten();
     changes
         .filter_map(|operation| match operation {

@@ -38,15 +38,17 @@ pub(crate) struct Tables<'t> {
     key_value: Option<key_value::Writing<'t>>,
     meta: Option<meta::Writing<'t>>,
     sessions: Option<sessions::Writing<'t>>,
+    premature: &'t mut sessions::Premature,
 }
 
 impl<'t> Tables<'t> {
-    pub(crate) fn new(transaction: &'t WriteTransaction, now_ms: u64) -> Self {
-        Self { transaction, now_ms, directory: None, key_value: None, meta: None, sessions: None }
+    /// `premature` is kept from one transaction to the next.
+    pub(crate) fn new(transaction: &'t WriteTransaction, now_ms: u64, premature: &'t mut sessions::Premature) -> Self {
+        Self { transaction, now_ms, directory: None, key_value: None, meta: None, sessions: None, premature }
     }
 
     /// Tells of messages that are done with before the transaction ends; see [`sessions::Writing::skip`].
-    pub(crate) fn skip_queued(&mut self, done: HashSet<(u64, u64)>) -> Result<(), Fault> {
+    pub(crate) fn skip_queued(&mut self, done: HashSet<sessions::Message>) -> Result<(), Fault> {
         if !done.is_empty() {
             opened(&mut self.sessions, || sessions::Writing::open(self.transaction))?.skip(done);
         }
@@ -76,7 +78,8 @@ impl<'t> Tables<'t> {
                 Ok(Ok(Answer::Done))
             }
             Operation::Session(change) => {
-                opened(&mut self.sessions, || sessions::Writing::open(self.transaction))?.apply(change)?;
+                opened(&mut self.sessions, || sessions::Writing::open(self.transaction))?
+                    .apply(change, self.premature)?;
                 Ok(Ok(Answer::Done))
             }
             Operation::KeyValue(change) => self.key_value()?.apply(change),

@@ -105,7 +105,34 @@ pub(crate) struct Writing<'t> {
     queue: Table<'t, (u64, u64), &'static [u8]>,
     wills: Table<'t, u64, &'static [u8]>,
     retained: Table<'t, &'static str, &'static [u8]>,
-    done: HashSet<(u64, u64)>,
+    /// See [`Writing::skip`].
+    done: HashSet<Message>,
+    /// Those of them that were skipped and not deleted yet.
+    skipped: HashSet<Message>,
+}
+
+/// A message of a session: the session's number and the sequence number.
+pub(crate) type Message = (u64, u64);
+
+/// How many messages [`Premature`] remembers.
+const REMEMBERED: usize = 65_536;
+
+/// Messages that were deleted before they came to be written.
+///
+/// A client may acknowledge a message that one publisher has put in its way and another has sent, while the batch of the
+/// first is not handed in yet; the writing then comes after the deletion, and must not leave a row that nobody deletes.
+/// Each is forgotten when its writing comes. One whose writing never comes would stay: beyond [`REMEMBERED`] all are
+/// forgotten, at the price that some messages may come again after a restart.
+#[derive(Debug, Default)]
+pub(crate) struct Premature(HashSet<Message>);
+
+impl Premature {
+    fn insert(&mut self, message: Message) {
+        if self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert(message);
+    }
 }
 
 impl<'t> Writing<'t> {
@@ -118,16 +145,17 @@ impl<'t> Writing<'t> {
             wills: transaction.open_table(WILLS)?,
             retained: transaction.open_table(RETAINED)?,
             done: HashSet::new(),
+            skipped: HashSet::new(),
         })
     }
 
     /// Messages that this transaction deletes: writing them first would be for nothing. A sequence number is used for
-    /// one message only, so a deletion always comes after the writing.
-    pub(crate) fn skip(&mut self, done: HashSet<(u64, u64)>) {
+    /// one message only, so nothing is written under it after the deletion.
+    pub(crate) fn skip(&mut self, done: HashSet<Message>) {
         self.done = done;
     }
 
-    pub(crate) fn apply(&mut self, change: Change) -> Result<(), Fault> {
+    pub(crate) fn apply(&mut self, change: Change, premature: &mut Premature) -> Result<(), Fault> {
         match change {
             Change::PutSession { client_id, bytes } => drop(self.sessions.insert(&*client_id, bytes.as_slice())?),
             Change::DeleteSession { client_id, session } => {
@@ -144,11 +172,22 @@ impl<'t> Writing<'t> {
             Change::PutUnreleased { session, id } => drop(self.unreleased.insert((session, id), ())?),
             Change::DeleteUnreleased { session, id } => drop(self.unreleased.remove((session, id))?),
             Change::PutQueued { session, sequence, bytes } => {
-                if !self.done.contains(&(session, sequence)) {
-                    drop(self.queue.insert((session, sequence), bytes.as_slice())?);
+                let message = (session, sequence);
+                if premature.0.remove(&message) {
+                    // It is done with already.
+                } else if self.done.contains(&message) {
+                    self.skipped.insert(message);
+                } else {
+                    drop(self.queue.insert(message, bytes.as_slice())?);
                 }
             }
-            Change::DeleteQueued { session, sequence } => drop(self.queue.remove((session, sequence))?),
+            Change::DeleteQueued { session, sequence } => {
+                let message = (session, sequence);
+                let there = self.queue.remove(message)?.is_some();
+                if !self.skipped.remove(&message) && !there {
+                    premature.insert(message);
+                }
+            }
             Change::PutWill { session, bytes } => drop(self.wills.insert(session, bytes.as_slice())?),
             Change::DeleteWill { session } => drop(self.wills.remove(session)?),
             Change::PutRetained { topic, bytes } => drop(self.retained.insert(&*topic, bytes.as_slice())?),

@@ -1,0 +1,172 @@
+//! A disk for tests: in memory, it keeps what was synced apart from what was written, and can lose its power, fill up
+//! or break. Compiled only with the feature `test-disk`.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use redb::StorageBackend;
+
+/// What a disk writes in one step. What is larger may be torn.
+const SECTOR: usize = 512;
+
+/// See the module's description. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct Disk(Arc<Mutex<Platter>>);
+
+#[derive(Debug, Default)]
+struct Platter {
+    /// What is there after a power cut, whatever happens.
+    synced: Vec<u8>,
+    /// What the system shows while it runs.
+    shown: Vec<u8>,
+    /// What was done since the last sync, in order.
+    unsynced: Vec<Step>,
+    /// Steps (writes, syncs, changes of length) until the power fails; none: it does not.
+    power: Option<u64>,
+    /// Octets that may still be written; none: as many as one likes.
+    room: Option<u64>,
+    /// Every sync fails from now on.
+    deaf: bool,
+    /// Syncs so far.
+    syncs: u64,
+}
+
+#[derive(Debug)]
+enum Step {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+impl Disk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The power fails after so many more steps: writes, syncs, changes of length. Nothing works from then on.
+    pub fn cut_after(&self, steps: u64) {
+        self.0.lock().power = Some(steps);
+    }
+
+    /// Whether the power has failed.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.0.lock().power == Some(0)
+    }
+
+    /// Takes so many more octets and is full then: "no space left on device". What does not fit is written in part.
+    pub fn fill_after(&self, octets: u64) {
+        self.0.lock().room = Some(octets);
+    }
+
+    /// Every sync fails from now on.
+    pub fn fail_syncs(&self) {
+        self.0.lock().deaf = true;
+    }
+
+    /// Syncs so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
+    /// The disk as it is found when the power is back: what was synced, and of the later steps what `chance` lets
+    /// survive. Each step is lost, whole, or torn: then any of its sectors may be there, and half a sector as well.
+    /// `chance` is given a bound and gives a number below it.
+    pub fn after_power_cut(&self, mut chance: impl FnMut(u64) -> u64) -> Self {
+        let platter = self.0.lock();
+        let mut found = platter.synced.clone();
+        for step in &platter.unsynced {
+            let fate = chance(3);
+            match step {
+                _ if fate == 0 => {}
+                Step::Length(length) => found.resize(*length, 0),
+                Step::Write(at, octets) => {
+                    for (n, sector) in octets.chunks(SECTOR).enumerate() {
+                        let kept = match (fate, chance(8)) {
+                            (1, _) | (_, 0..=3) => sector.len(),
+                            (_, 4) => chance(sector.len() as u64) as usize,
+                            _ => 0,
+                        };
+                        put(&mut found, at + n * SECTOR, &sector[..kept]);
+                    }
+                }
+            }
+        }
+        Self(Arc::new(Mutex::new(Platter { synced: found.clone(), shown: found, ..Platter::default() })))
+    }
+
+    /// The same contents on a disk with nothing wrong with it, as after space was made and the process started again.
+    #[must_use]
+    pub fn repaired(&self) -> Self {
+        let shown = self.0.lock().shown.clone();
+        Self(Arc::new(Mutex::new(Platter { synced: shown.clone(), shown, ..Platter::default() })))
+    }
+
+    fn step(&self) -> io::Result<parking_lot::MutexGuard<'_, Platter>> {
+        let mut platter = self.0.lock();
+        if let Some(left) = &mut platter.power {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Err(io::Error::other("the power is gone"));
+            }
+        }
+        Ok(platter)
+    }
+}
+
+fn put(image: &mut Vec<u8>, at: usize, octets: &[u8]) {
+    if octets.is_empty() {
+        return;
+    }
+    if image.len() < at + octets.len() {
+        image.resize(at + octets.len(), 0);
+    }
+    image[at..at + octets.len()].copy_from_slice(octets);
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().shown.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let platter = self.0.lock();
+        let at = offset as usize;
+        let found = platter.shown.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut platter = self.step()?;
+        platter.shown.resize(len as usize, 0);
+        platter.unsynced.push(Step::Length(len as usize));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut platter = self.step()?;
+        if platter.deaf {
+            return Err(io::Error::other("the disk does not answer"));
+        }
+        platter.syncs += 1;
+        platter.synced = platter.shown.clone();
+        platter.unsynced.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut platter = self.step()?;
+        let fits = platter.room.map_or(data.len(), |room| data.len().min(room as usize));
+        if let Some(room) = &mut platter.room {
+            *room -= fits as u64;
+        }
+        let at = offset as usize;
+        put(&mut platter.shown, at, &data[..fits]);
+        platter.unsynced.push(Step::Write(at, data[..fits].to_vec()));
+        if fits < data.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
