@@ -2,7 +2,7 @@
 //!
 //! A connection that is idle owns no buffer: what is read goes into a buffer of the worker, and only half a packet is
 //! kept. Plain TCP is read and written by system calls of our own on a socket that its subscribers' publishers may write
-//! as well ([`socket`]); TLS and WebSocket are streams that only the owner touches.
+//! as well (`socket`); TLS and WebSocket are streams that only the owner touches.
 //!
 //! This directory knows sockets and time; what packets mean is the machine's business.
 
