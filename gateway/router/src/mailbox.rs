@@ -10,7 +10,7 @@
 
 #![allow(clippy::box_collection, reason = "one word instead of three or four in every idle mailbox")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -133,9 +133,10 @@ struct Inner {
     session: u64,
     /// The last sequence number that was given to a message.
     sequence: u64,
-    /// QoS 2 messages of a stored session are sent up to here: what is not on disk yet could come again, under the same
-    /// identifier, as another message.
-    committed: u64,
+    /// QoS 2 messages of a stored session that are not on disk yet, and so not sent: they could come again, under the same
+    /// identifier, as other messages. Each counts by itself, since the batches of several publishers reach the disk in
+    /// another order than their messages came here.
+    awaited: Option<Box<BTreeSet<u64>>>,
     /// Counts connections, so that what was meant for an earlier one is not sent to this.
     attachments: u32,
     inflight: Option<Box<InFlight>>,
@@ -209,7 +210,7 @@ impl Inner {
 
     /// Whether the message at the head of the queue may go now.
     fn may_send(&self, head: &Queued) -> bool {
-        let on_disk = self.session == 0 || head.qos != QoS::ExactlyOnce || head.sequence <= self.committed;
+        let on_disk = self.awaited.as_ref().is_none_or(|awaited| !awaited.contains(&head.sequence));
         on_disk && self.inflight.as_ref().is_none_or(|f| f.takes(head.sequence))
     }
 
@@ -405,6 +406,7 @@ impl Mailbox {
             g.closed = true;
             g.inflight = None;
             g.queue = None;
+            g.awaited = None;
             g.queued_bytes = 0;
         }
         let waiters = g.waiters.take();
@@ -419,6 +421,7 @@ impl Mailbox {
         g.closed = true;
         g.inflight = None;
         g.queue = None;
+        g.awaited = None;
         g.queued_bytes = 0;
     }
 
@@ -429,12 +432,7 @@ impl Mailbox {
 
     /// The session is stored from now on, under this number. 0: it is not.
     pub fn set_session(&self, number: u64) {
-        let mut g = self.inner.lock();
-        if g.session == 0 {
-            // What was queued before it was stored is not in the store to be waited for.
-            g.committed = g.committed.max(g.sequence);
-        }
-        g.session = number;
+        self.inner.lock().session = number;
     }
 
     /// Fills the mailbox of a session that was found in the store. `queued` is in the order of the sequence numbers;
@@ -444,7 +442,6 @@ impl Mailbox {
         g.persistent = true;
         g.session = session;
         g.sequence = last_sequence;
-        g.committed = last_sequence;
         let last_released = released.last().copied().unwrap_or(0);
         let mut waiting = VecDeque::new();
         let mut released = released.iter().copied().peekable();
@@ -469,10 +466,15 @@ impl Mailbox {
         }
     }
 
-    /// QoS 2 messages up to this sequence number are on disk.
+    /// The QoS 2 message with this sequence number is on disk.
     pub fn committed(self: &Arc<Self>, sequence: u64, batch: &mut Batch) {
         let mut g = self.inner.lock();
-        g.committed = g.committed.max(sequence);
+        if let Some(awaited) = &mut g.awaited {
+            awaited.remove(&sequence);
+            if awaited.is_empty() {
+                g.awaited = None;
+            }
+        }
         if g.drain_queue(&self.limits, &mut batch.changes) {
             self.mark(&mut g, batch);
         }
@@ -659,6 +661,7 @@ impl Mailbox {
         if g.session != 0 {
             batch.changes.push(Change::Queued { session: g.session, queued: queued.clone() });
             if queued.qos == QoS::ExactlyOnce {
+                g.awaited.get_or_insert_default().insert(queued.sequence);
                 batch.uncommitted.push((Arc::clone(self), queued.sequence));
             }
         }

@@ -444,3 +444,29 @@ proptest! {
         prop_assert!(acknowledged >= published as usize);
     }
 }
+
+#[test]
+fn what_is_not_on_disk_is_not_sent_though_what_came_later_is() {
+    let router = Router::default();
+    let c = client(&router, MailboxLimits::default(), usize::MAX, 10, true);
+    c.mailbox.set_session(1);
+    c.subscribe(&router, "a", QoS::ExactlyOnce);
+    // Two publishers, whose batches reach the disk in the other order.
+    let (mut first, mut second, mut writer) = (Batch::default(), Batch::default(), Batch::default());
+    publish(&router, "a", QoS::ExactlyOnce, &[b"first".to_vec()], &mut first);
+    publish(&router, "a", QoS::ExactlyOnce, &[b"second".to_vec()], &mut second);
+    let sequence = |batch: &mut Batch| {
+        let waits = std::mem::take(&mut batch.uncommitted);
+        assert_eq!(waits.len(), 1);
+        waits[0].1
+    };
+    c.mailbox.committed(sequence(&mut second), &mut writer);
+    writer.wake_owners();
+    c.mailbox.flush();
+    assert_eq!(c.messages(), []);
+    c.mailbox.committed(sequence(&mut first), &mut writer);
+    writer.wake_owners();
+    c.mailbox.flush();
+    let got: Vec<_> = c.messages().into_iter().map(|(_, payload, _)| payload).collect();
+    assert_eq!(got, [b"first".to_vec(), b"second".to_vec()]);
+}
