@@ -3,12 +3,17 @@
 
 use portcullis_tests::{Config, Gateway, Message, Transport, Version, policies};
 
+/// A deadline for policies that are to answer.
+const PATIENT: &str = "20s";
+
 /// Listener `tcp` behind the policy of `policy.wasm`, listener `steady` behind a bundled one.
-fn config(component: Vec<u8>) -> Config {
+fn config(component: Vec<u8>, deadline: &str) -> Config {
     Config::new()
         .mqtt("tcp", Transport::Tcp, &["candidate"])
         .mqtt("steady", Transport::Tcp, &["anonymous"])
-        .toml("[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"\nlimits = { deadline = \"100ms\" }")
+        .toml(&format!(
+            "[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"\nlimits = {{ deadline = \"{deadline}\" }}"
+        ))
         .file("policy.wasm", component)
 }
 
@@ -35,7 +40,7 @@ fn candidates() -> Vec<Case> {
 
 #[tokio::test]
 async fn no_hostile_candidate_goes_live() {
-    let mut gateway = Gateway::start(&config(policies::bundled("anonymous"))).await;
+    let mut gateway = Gateway::start(&config(policies::bundled("anonymous"), PATIENT)).await;
     let mut client = gateway.tcp(Version::V5, "resident").connect().await;
     client.subscribe("resident", 1).await;
     for (what, component, words) in candidates() {
@@ -68,7 +73,7 @@ async fn no_hostile_candidate_goes_live() {
 #[tokio::test]
 async fn the_gateway_does_not_start_on_a_hostile_policy() {
     for (what, component, words) in candidates() {
-        let Err(failure) = Gateway::attempt(&config(component)).await else { panic!("{what} is live") };
+        let Err(failure) = Gateway::attempt(&config(component, PATIENT)).await else { panic!("{what} is live") };
         for word in words {
             assert!(failure.err.contains(word), "{what}: {word:?} is not in: {}", failure.err);
         }
@@ -84,7 +89,7 @@ async fn a_policy_that_turns_bad_fails_closed() {
         ("takes all memory", policies::hungry()),
     ];
     for (what, component) in bad {
-        let gateway = Gateway::start(&config(component)).await;
+        let gateway = Gateway::start(&config(component, "200ms")).await;
         for (version, code) in [(Version::V31, 3), (Version::V311, 3), (Version::V5, 0x88)] {
             assert_eq!(gateway.tcp(version, "victim").refusal().await, code, "{what}, {version:?}");
         }
@@ -107,7 +112,7 @@ async fn a_policy_that_turns_bad_fails_closed() {
 
 #[tokio::test]
 async fn memory_beyond_the_limit_is_not_given() {
-    let gateway = Gateway::start(&config(policies::hungry())).await;
+    let gateway = Gateway::start(&config(policies::hungry(), PATIENT)).await;
     let (before, _) = gateway.memory();
     for number in 0..50 {
         assert_eq!(gateway.tcp(Version::V5, &format!("eater-{number}")).refusal().await, 0x88);
@@ -118,7 +123,7 @@ async fn memory_beyond_the_limit_is_not_given() {
 
 #[tokio::test]
 async fn a_policy_that_passes_on_everything_lets_nobody_in() {
-    let gateway = Gateway::start(&config(policies::passing())).await;
+    let gateway = Gateway::start(&config(policies::passing(), PATIENT)).await;
     assert_eq!(gateway.tcp(Version::V311, "x").refusal().await, 4);
     assert_eq!(gateway.tcp(Version::V5, "x").refusal().await, 0x86);
 }
