@@ -1,6 +1,6 @@
 //! A blocking MQTT client and a gateway in this process. Every wait is bounded.
 
-#![allow(unreachable_pub, dead_code)] // Each test binary uses its part.
+#![allow(unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
 
 pub mod gate;
 pub mod rules;
@@ -41,7 +41,14 @@ impl Running {
 
     /// With sessions in a store; stop it with [`Running::stop`] before another opens it.
     pub fn start_stored(gatekeeper: Arc<dyn Gatekeeper>, data: &std::path::Path) -> Self {
-        let store = portcullis_store::Store::open(data, portcullis_store::Options::default()).unwrap();
+        Self::start_on_store(
+            gatekeeper,
+            portcullis_store::Store::open(data, portcullis_store::Options::default()).unwrap(),
+        )
+    }
+
+    /// With sessions in this store.
+    pub fn start_on_store(gatekeeper: Arc<dyn Gatekeeper>, store: portcullis_store::Store) -> Self {
         let options = BrokerOptions { store: Some(store), ..BrokerOptions::default() };
         Self::start_on(Broker::open_store(options).unwrap(), gatekeeper, |_| {})
     }
@@ -121,6 +128,28 @@ impl Running {
             properties: WillProperties::default(),
         };
         self.open(&Connect { will: Some(will), ..connect(version, id) }).unwrap()
+    }
+
+    /// CONNECT, and whatever `adjust` makes of it; the code of the refusal.
+    pub fn refused_with(&self, version: ProtocolVersion, id: &str, adjust: impl FnOnce(&mut Connect<'_>)) -> u8 {
+        let mut connect = connect(version, id);
+        adjust(&mut connect);
+        self.open(&connect).unwrap_err()
+    }
+
+    /// CONNECT with whatever `adjust` makes of it, and nothing awaited.
+    pub fn send_connect_with(
+        &self,
+        version: ProtocolVersion,
+        id: &str,
+        adjust: impl FnOnce(&mut Connect<'_>),
+    ) -> Client {
+        let mut connect = connect(version, id);
+        adjust(&mut connect);
+        let mut c = self.raw();
+        c.version = version;
+        c.encode(Packet::Connect(connect));
+        c
     }
 
     /// CONNECT, and nothing awaited.
@@ -385,6 +414,33 @@ impl Client {
             assert!(n > 0);
             self.buffer.extend_from_slice(&more[..n]);
         }
+    }
+
+    /// SUBSCRIBE, and nothing awaited.
+    pub fn send_subscribe(&mut self, filter: &str, qos: QoS) {
+        let filters = [SubscribeFilter { filter, options: SubscribeOptions::new(qos) }];
+        let id = self.id();
+        self.encode(Packet::Subscribe(Subscribe {
+            packet_id: packet_id(id),
+            subscription_id: None,
+            user: UserProperties::EMPTY,
+            filters: portcullis_mqtt::SubscribeFilters::from_slice(&filters),
+        }));
+    }
+
+    /// PUBREC, PUBREL or PUBCOMP by its first octet, and nothing awaited.
+    pub fn send_ack(&mut self, first: u8, id: u16) {
+        let [high, low] = id.to_be_bytes();
+        self.send(&[first, 2, high, low]);
+    }
+
+    /// Whether nothing has come up to now.
+    pub fn is_silent(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut one = [0];
+        let peeked = self.stream.peek(&mut one);
+        self.stream.set_nonblocking(false).unwrap();
+        self.buffer.len() == self.at && peeked.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     pub fn expect_acknowledgements(&mut self, count: usize) {

@@ -4,6 +4,7 @@
 //! It does for a machine what the connection loop does, in the simplest order that is allowed.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what must be true by unwrapping it")]
 
 use std::io;
 use std::sync::Arc;

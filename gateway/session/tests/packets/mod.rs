@@ -1,6 +1,7 @@
 //! Packets of clients, written short, and what they are answered.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what must be true by unwrapping it")]
 
 use portcullis_mqtt::{
     Connect, ConnectProperties, Packet, PacketId, ProtocolVersion, Publish, PublishProperties, QoS, Subscribe,
