@@ -34,7 +34,9 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--package", "portcullis", "--message-format", "json-render-diagnostics"])
+        // All binaries and not only this one: with the features that `cargo test --workspace` has chosen for the
+        // dependencies, what it has compiled is used again.
+        .args(["build", "--workspace", "--bins", "--message-format", "json-render-diagnostics"])
         .current_dir(root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
