@@ -128,3 +128,19 @@ fn expressions_are_read_as_spdx_means_them() {
         assert!(!permits(bad, &allowed), "{bad}");
     }
 }
+
+/// The README says of each dependency why it is there.
+#[test]
+fn the_readme_gives_a_reason_for_each() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, table) = readme.split_once("\n## Dependencies\n").expect("a table of dependencies");
+    let (table, _) = table.split_once("\n## ").expect("the end of the table");
+    let manifest: Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let dependencies = manifest["workspace"]["dependencies"].as_table().unwrap();
+    let unexplained: Vec<&String> = dependencies
+        .iter()
+        .filter(|(name, what)| what.get("path").is_none() && !table.contains(&format!("`{name}`")))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(unexplained.is_empty(), "no reason is given for {unexplained:?}");
+}
