@@ -105,7 +105,8 @@ pub struct Broker {
 pub(crate) enum Opened {
     /// It is the caller's.
     Yes { entry: Arc<Entry>, mailbox: Arc<Mailbox>, state: Box<SessionState>, present: bool },
-    /// Another connection has it and was told to leave; the caller is woken when it has.
+    /// Another connection has it and was told to leave, or what that one did is not on disk yet; the caller is woken
+    /// when it may try again.
     Wait,
     /// It belongs to somebody else.
     OfAnother,
@@ -332,6 +333,12 @@ impl Broker {
             if slot.give_way_to(handle) {
                 return Opened::Wait;
             }
+            // What the last connection did is known here before it is on disk. Were it answered again now (a PUBREC for
+            // what is resent, a PUBREL), that would be an acknowledgement of what may yet be lost.
+            if slot.unsettled.as_ref().is_some_and(|held| held.keeps_waiting(handle)) {
+                return Opened::Wait;
+            }
+            slot.unsettled = None;
             self.cancel_appointments(&mut slot);
             let mut state = slot.state.take().unwrap_or_default();
             let known = slot.generation > 0;
@@ -381,9 +388,18 @@ impl Broker {
 
     /// The connection of a session ended; its mailbox is detached already. `will`: to be published unless the client
     /// comes back in time.
-    pub(crate) fn leave(&self, entry: &Arc<Entry>, state: Box<SessionState>, will: Option<Will>, s: &mut Scratch) {
+    /// `held`: what it was to be answered.
+    pub(crate) fn leave(
+        &self,
+        entry: &Arc<Entry>,
+        state: Box<SessionState>,
+        will: Option<Will>,
+        held: Option<Arc<crate::durable::Held>>,
+        s: &mut Scratch,
+    ) {
         let mut slot = entry.lock();
         slot.live = None;
+        slot.unsettled = held;
         self.stats.connections.fetch_sub(1, Ordering::Relaxed);
         let now = now_ms();
         if state.expiry == 0 {

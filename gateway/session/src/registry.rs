@@ -9,6 +9,7 @@ use portcullis_grant::{ConnectionFacts, Grant, Identity};
 use portcullis_router::{Mailbox, Message};
 
 use crate::deferred::Appointment;
+use crate::durable::Held;
 use crate::handle::{Control, Handle};
 use crate::state::SessionState;
 
@@ -66,6 +67,8 @@ pub(crate) struct Slot {
     pub waiters: Vec<Arc<Handle>>,
     /// Its number in the store; 0: it is not stored.
     pub number: u64,
+    /// What its last connection left behind on the way to the store.
+    pub unsettled: Option<Arc<Held>>,
     /// Counts attachments; appointments of an earlier one are void.
     pub generation: u64,
     pub will: Option<Will>,
@@ -150,6 +153,7 @@ impl Registry {
                 state: Some(Box::default()),
                 waiters: Vec::new(),
                 number: 0,
+                unsettled: None,
                 generation: 0,
                 will: None,
                 appointments: [None; 2],
@@ -176,6 +180,7 @@ impl Registry {
             state: Some(state),
             waiters: Vec::new(),
             number,
+            unsettled: None,
             generation: 1,
             will: None,
             appointments: [None; 2],

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use redb::StorageBackend;
 
 /// What a disk writes in one step. What is larger may be torn.
@@ -12,7 +12,13 @@ const SECTOR: usize = 512;
 
 /// See the module's description. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<Platter>>);
+pub struct Disk(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    platter: Mutex<Platter>,
+    moved: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct Platter {
@@ -28,6 +34,10 @@ struct Platter {
     room: Option<u64>,
     /// Every sync fails from now on.
     deaf: bool,
+    /// Every sync waits until this is over.
+    held: bool,
+    /// How many do.
+    waiting: u32,
     /// Syncs so far.
     syncs: u64,
 }
@@ -47,36 +57,55 @@ impl Disk {
 
     /// The power fails after so many more steps: writes, syncs, changes of length. Nothing works from then on.
     pub fn cut_after(&self, steps: u64) {
-        self.0.lock().power = Some(steps);
+        self.0.platter.lock().power = Some(steps);
     }
 
     /// Whether the power has failed.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.0.lock().power == Some(0)
+        self.0.platter.lock().power == Some(0)
     }
 
     /// Takes so many more octets and is full then: "no space left on device". What does not fit is written in part.
     pub fn fill_after(&self, octets: u64) {
-        self.0.lock().room = Some(octets);
+        self.0.platter.lock().room = Some(octets);
     }
 
     /// Every sync fails from now on.
     pub fn fail_syncs(&self) {
-        self.0.lock().deaf = true;
+        self.0.platter.lock().deaf = true;
+    }
+
+    /// Every sync waits until [`Self::release_syncs`].
+    pub fn hold_syncs(&self) {
+        self.0.platter.lock().held = true;
+    }
+
+    /// Lets the syncs go on.
+    pub fn release_syncs(&self) {
+        self.0.platter.lock().held = false;
+        self.0.moved.notify_all();
+    }
+
+    /// Blocks until a sync waits for [`Self::release_syncs`].
+    pub fn until_a_sync_waits(&self) {
+        let mut platter = self.0.platter.lock();
+        while platter.waiting == 0 {
+            self.0.moved.wait(&mut platter);
+        }
     }
 
     /// Syncs so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
-        self.0.lock().syncs
+        self.0.platter.lock().syncs
     }
 
     /// The disk as it is found when the power is back: what was synced, and of the later steps what `chance` lets
     /// survive. Each step is lost, whole, or torn: then any of its sectors may be there, and half a sector as well.
     /// `chance` is given a bound and gives a number below it.
     pub fn after_power_cut(&self, mut chance: impl FnMut(u64) -> u64) -> Self {
-        let platter = self.0.lock();
+        let platter = self.0.platter.lock();
         let mut found = platter.synced.clone();
         for step in &platter.unsynced {
             let fate = chance(3);
@@ -95,18 +124,22 @@ impl Disk {
                 }
             }
         }
-        Self(Arc::new(Mutex::new(Platter { synced: found.clone(), shown: found, ..Platter::default() })))
+        Self::with(found)
     }
 
     /// The same contents on a disk with nothing wrong with it, as after space was made and the process started again.
     #[must_use]
     pub fn repaired(&self) -> Self {
-        let shown = self.0.lock().shown.clone();
-        Self(Arc::new(Mutex::new(Platter { synced: shown.clone(), shown, ..Platter::default() })))
+        Self::with(self.0.platter.lock().shown.clone())
     }
 
-    fn step(&self) -> io::Result<parking_lot::MutexGuard<'_, Platter>> {
-        let mut platter = self.0.lock();
+    fn with(image: Vec<u8>) -> Self {
+        let platter = Platter { synced: image.clone(), shown: image, ..Platter::default() };
+        Self(Arc::new(Inner { platter: Mutex::new(platter), moved: Condvar::new() }))
+    }
+
+    fn step(&self) -> io::Result<MutexGuard<'_, Platter>> {
+        let mut platter = self.0.platter.lock();
         if let Some(left) = &mut platter.power {
             *left = left.saturating_sub(1);
             if *left == 0 {
@@ -129,11 +162,11 @@ fn put(image: &mut Vec<u8>, at: usize, octets: &[u8]) {
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().shown.len() as u64)
+        Ok(self.0.platter.lock().shown.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let platter = self.0.lock();
+        let platter = self.0.platter.lock();
         let at = offset as usize;
         let found = platter.shown.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);
@@ -149,6 +182,14 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut platter = self.step()?;
+        if platter.held {
+            platter.waiting += 1;
+            self.0.moved.notify_all();
+            while platter.held {
+                self.0.moved.wait(&mut platter);
+            }
+            platter.waiting -= 1;
+        }
         if platter.deaf {
             return Err(io::Error::other("the disk does not answer"));
         }

@@ -31,14 +31,14 @@ pub(crate) const SOON: Durability = Durability::Interval(Duration::from_millis(2
 pub(crate) struct Durable {
     submitter: Submitter,
     /// Keeps the file open.
-    _store: Store,
+    store: Store,
     /// The number of the next session that is stored.
     next: AtomicU64,
     /// Publishers who wait because the store has more to write than it should.
     waiting: Arc<Mutex<Vec<Arc<Handle>>>>,
 }
 
-/// Replies that wait for the store.
+/// Replies of a connection that wait for the store.
 #[derive(Default)]
 pub(crate) struct Held(Mutex<HeldState>);
 
@@ -48,6 +48,8 @@ struct HeldState {
     pending: u32,
     /// Replies that came after the last of them and must not overtake it.
     tail: Vec<u8>,
+    /// Connections of the same session that wait for the last of them.
+    waiters: Vec<Arc<Handle>>,
 }
 
 /// Whose replies they are.
@@ -76,17 +78,43 @@ impl Held {
         all
     }
 
+    /// Whether there are batches that are not on disk yet; `handle` is woken when they are.
+    pub(crate) fn keeps_waiting(&self, handle: &Arc<Handle>) -> bool {
+        let mut state = self.0.lock();
+        if state.pending == 0 {
+            return false;
+        }
+        // Whoever waits asks again each time that something wakes it.
+        if !state.waiters.iter().any(|waiter| Arc::ptr_eq(waiter, handle)) {
+            state.waiters.push(Arc::clone(handle));
+        }
+        true
+    }
+
     /// One batch is done. What has to follow it, if it was the last.
     fn done(&self) -> Vec<u8> {
         let mut state = self.0.lock();
         state.pending = state.pending.saturating_sub(1);
-        if state.pending == 0 { std::mem::take(&mut state.tail) } else { Vec::new() }
+        if state.pending > 0 {
+            return Vec::new();
+        }
+        let (tail, waiters) = (std::mem::take(&mut state.tail), std::mem::take(&mut state.waiters));
+        drop(state);
+        for waiter in waiters {
+            waiter.wake();
+        }
+        tail
     }
 }
 
 impl Durable {
     pub(crate) fn new(store: Store, next: u64) -> Self {
-        Self { submitter: store.submitter(), _store: store, next: AtomicU64::new(next), waiting: Arc::default() }
+        Self { submitter: store.submitter(), store, next: AtomicU64::new(next), waiting: Arc::default() }
+    }
+
+    /// Whether the store has failed: nothing is stored any more until the gateway is started again.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.store.stopped().is_some()
     }
 
     /// A number for a session that is to be stored.

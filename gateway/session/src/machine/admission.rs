@@ -64,6 +64,13 @@ impl Machine {
         if grant.expires_at.is_some_and(|at| at <= unix_now()) {
             return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant has expired already"));
         }
+        let lasts = self.session_expiry(connecting, grant) > 0 || connecting.will.is_some();
+        if lasts && self.broker.durable.as_ref().is_some_and(|durable| durable.has_stopped()) {
+            return Some(Refused::Reason(
+                ReasonCode::SERVER_UNAVAILABLE,
+                "the store has failed, so that no session or will can be kept until the gateway is started again",
+            ));
+        }
         if let Some(will) = &connecting.will {
             let m = &will.message;
             if !self.rules.takes_topic(m.topic()) {
@@ -111,6 +118,12 @@ impl Machine {
         None
     }
 
+    /// Seconds that the session lives on after its connection.
+    fn session_expiry(&self, connecting: &Connecting, grant: &Grant) -> u32 {
+        let most = u64::from(self.rules.session_expiry_max).min(grant.limits.session_expiry.unwrap_or(u64::MAX));
+        u64::from(connecting.session_expiry).min(most) as u32
+    }
+
     fn mailbox_limits(&self, grant: &Grant) -> MailboxLimits {
         let mut limits = self.rules.mailbox;
         lower(&mut limits.queued_messages, grant.limits.queued_messages);
@@ -131,10 +144,9 @@ impl Machine {
         s: &mut Scratch,
     ) -> Step {
         let v5 = connecting.version == ProtocolVersion::V5;
+        state.expiry = self.session_expiry(&connecting, &grant);
         let rules = &self.rules;
         let now = now_ms();
-        let most_expiry = u64::from(rules.session_expiry_max).min(grant.limits.session_expiry.unwrap_or(u64::MAX));
-        state.expiry = u64::from(connecting.session_expiry).min(most_expiry) as u32;
         let keep_alive = keep_alive(&connecting, rules.keep_alive_max, grant.limits.keep_alive);
         let mut max_packet = rules.max_packet;
         lower(&mut max_packet, grant.limits.packet_size);
@@ -243,6 +255,7 @@ impl Machine {
             ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => DenyReason::ClientIdNotValid,
             ReasonCode::QUOTA_EXCEEDED => DenyReason::QuotaExceeded,
             ReasonCode::NOT_AUTHORIZED => DenyReason::NotAuthorized,
+            ReasonCode::SERVER_UNAVAILABLE => DenyReason::Unavailable,
             _ => DenyReason::Malformed,
         };
         let denial = portcullis_grant::Denial::new(deny, detail);

@@ -112,7 +112,7 @@ impl Machine {
             }
             self.broker.observer.ended(&self.facts, &open.entry.client_id, end);
             let open = *open;
-            self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), s);
+            self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), open.held, s);
         }
         Some(())
     }

@@ -1,0 +1,162 @@
+//! What clients are told while the disk is slow, and when it is full or broken: nothing that is not stored.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod mqtt_client;
+
+use mqtt_client::{Client, Kind, Running, gate};
+use portcullis_mqtt::ProtocolVersion::{V5, V311};
+use portcullis_mqtt::{Connect, QoS, ReasonCode};
+use portcullis_store::disk::Disk;
+use portcullis_store::{Options, Store};
+
+fn lasting(c: &mut Connect<'_>) {
+    c.clean_start = false;
+    c.properties.session_expiry = Some(600);
+}
+
+fn start(disk: &Disk) -> Running {
+    Running::start_on_store(gate::everybody(), Store::on_disk(disk, Options::default()).unwrap())
+}
+
+/// The gateway has done what it had to do: others were served on both of its workers, more than once.
+fn a_while(gateway: &Running) {
+    let mut others: Vec<Client> = (0..8).map(|n| gateway.connect(V311, &format!("other-{n}"))).collect();
+    for _ in 0..5 {
+        others.iter_mut().for_each(Client::ping);
+    }
+}
+
+#[test]
+fn acknowledgements_wait_for_the_disk() {
+    let disk = Disk::new();
+    let gateway = start(&disk);
+    let mut s = gateway.connect_with(V5, "s", lasting);
+    s.subscribe("a", QoS::ExactlyOnce);
+    drop(s);
+    let mut p = gateway.connect_with(V5, "p", lasting);
+    let mut new = gateway.connect_with(V5, "new", lasting);
+    let mut passing = gateway.connect(V5, "passing");
+    p.ping();
+    disk.hold_syncs();
+    p.publish_unacknowledged("a", QoS::AtLeastOnce, 1, b"1");
+    disk.until_a_sync_waits();
+    p.publish_unacknowledged("a", QoS::ExactlyOnce, 2, b"2");
+    new.send_subscribe("b", QoS::AtLeastOnce);
+    // One read with something to store before the SUBSCRIBE of a session that is not stored.
+    passing.publish_unacknowledged("a", QoS::AtLeastOnce, 9, b"9");
+    passing.send_subscribe("c", QoS::AtMostOnce);
+    a_while(&gateway);
+    assert!(p.is_silent(), "neither PUBACK nor PUBREC");
+    assert!(new.is_silent(), "no SUBACK");
+    assert!(passing.is_silent(), "no PUBACK, and no SUBACK before it");
+    disk.release_syncs();
+    assert_eq!(p.packet_kind(), Kind::PubAck(1, ReasonCode::SUCCESS));
+    assert_eq!(p.packet_kind(), Kind::PubRec(2));
+    assert!(matches!(new.packet_kind(), Kind::Other(other) if other.starts_with("SubAck")));
+    assert_eq!(passing.packet_kind(), Kind::PubAck(9, ReasonCode::SUCCESS));
+    assert!(matches!(passing.packet_kind(), Kind::Other(other) if other.starts_with("SubAck")));
+    gateway.stop();
+}
+
+#[test]
+fn a_connection_that_comes_back_is_not_told_what_the_last_one_was_not() {
+    let disk = Disk::new();
+    let gateway = start(&disk);
+    gateway.connect_with(V5, "s", lasting).subscribe("a", QoS::ExactlyOnce);
+    let mut p = gateway.connect_with(V5, "p", lasting);
+    p.ping();
+    disk.hold_syncs();
+    p.publish_unacknowledged("a", QoS::ExactlyOnce, 5, b"once");
+    disk.until_a_sync_waits();
+    drop(p);
+    // It does what the protocol asks for: PUBLISH again.
+    let mut p = gateway.send_connect_with(V5, "p", lasting);
+    p.publish_unacknowledged("a", QoS::ExactlyOnce, 5, b"once");
+    a_while(&gateway);
+    assert!(p.is_silent());
+    disk.release_syncs();
+    assert!(matches!(p.packet_kind(), Kind::Other(other) if other.starts_with("ConnAck")));
+    assert_eq!(p.packet_kind(), Kind::PubRec(5));
+    p.release(5);
+    let mut s = gateway.connect_with(V5, "s", lasting);
+    assert_eq!(s.message().payload, b"once");
+
+    // The same of the other side: PUBREL says that PUBREC is stored.
+    p.publish("a", QoS::ExactlyOnce, b"twice");
+    let message = s.message_unacknowledged();
+    disk.hold_syncs();
+    s.send_ack(0x50, message.id());
+    disk.until_a_sync_waits();
+    drop(s);
+    let mut s = gateway.send_connect_with(V5, "s", lasting);
+    a_while(&gateway);
+    assert!(s.is_silent());
+    disk.release_syncs();
+    assert!(matches!(s.packet_kind(), Kind::Other(other) if other.starts_with("ConnAck")));
+    s.expect_release(message.id());
+    gateway.stop();
+}
+
+#[test]
+fn a_store_that_fails_costs_only_those_who_need_it() {
+    for full in [true, false] {
+        let disk = Disk::new();
+        let gateway = start(&disk);
+        gateway.connect_with(V5, "s", lasting).subscribe("kept", QoS::AtLeastOnce);
+        let mut passing = gateway.connect(V5, "passing");
+        passing.subscribe("live", QoS::ExactlyOnce);
+        let mut idle = gateway.connect_with(V311, "idle", lasting);
+        idle.ping();
+        if full {
+            disk.fill_after(50_000)
+        } else {
+            disk.fail_syncs()
+        }
+
+        let mut acknowledged = 0;
+        let mut p = gateway.connect(V5, "p");
+        loop {
+            p.publish_unacknowledged("kept", QoS::AtLeastOnce, 1, &[acknowledged; 2000]);
+            match p.packet_kind() {
+                Kind::PubAck(1, ReasonCode::SUCCESS) => acknowledged += 1,
+                Kind::Other(other) => {
+                    assert!(other.contains("could not be stored"), "{other}");
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        p.closed();
+        assert!(full || acknowledged == 0);
+        // So is everybody whose acknowledgement would be false.
+        let mut p = gateway.connect(V5, "p");
+        p.publish_unacknowledged("kept", QoS::ExactlyOnce, 1, b"");
+        assert_eq!(p.disconnect_reason(), ReasonCode::SERVER_BUSY);
+        // Who wants a session that lasts, or leaves a will, hears why at once, also with the pipelined packets of a
+        // client in a hurry.
+        assert_eq!(gateway.refused_with(V5, "s", lasting), ReasonCode::SERVER_UNAVAILABLE.0);
+        assert_eq!(gateway.refused_with(V311, "t", lasting), 3);
+        let mut hasty = gateway.send_connect_with(V5, "s", lasting);
+        hasty.send_subscribe("a", QoS::AtLeastOnce);
+        assert!(matches!(hasty.packet_kind(), Kind::Other(other) if other.starts_with("ConnAck")));
+        hasty.closed();
+        // Everybody else is served, at every quality of service.
+        let mut p = gateway.connect(V311, "p");
+        p.publish("live", QoS::AtLeastOnce, b"1");
+        p.publish("live", QoS::ExactlyOnce, b"2");
+        assert_eq!(passing.message().payload, b"1");
+        assert_eq!(passing.message().payload, b"2");
+        // One with a session that has nothing to be stored stays as well.
+        idle.ping();
+        gateway.stop();
+
+        let gateway = start(&disk.repaired());
+        let mut s = gateway.connect_with(V5, "s", lasting);
+        assert!(s.session_present);
+        for n in 0..acknowledged {
+            assert_eq!(s.message().payload, [n; 2000]);
+        }
+        gateway.stop();
+    }
+}
