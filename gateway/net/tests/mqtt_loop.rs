@@ -1,5 +1,7 @@
 //! The connection loop where several things happen at once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod mqtt_client;
 
 use std::sync::Arc;

@@ -1,12 +1,14 @@
 //! Logins that meet others, limits and time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod desk;
 mod packets;
 
 use desk::{Desk, compile, everything};
-use packets::{connack, connect, payloads, subscribe, v5};
+use packets::{connack, connect, hear, payloads, subscribe, subscribe_many, v5};
 use portcullis_grant::Outcome;
-use portcullis_mqtt::{Connect, QoS, ReasonCode, Will, WillProperties};
+use portcullis_mqtt::{Connect, Packet, QoS, ReasonCode, SubscribeOptions, Will, WillProperties};
 use portcullis_session::ListenerRules;
 
 const ROOM: usize = 1 << 20;
@@ -96,4 +98,22 @@ fn a_will_that_lives_for_no_time_is_not_one_that_lives_for_ever() {
         assert_eq!(payloads(&mut desk, s).len(), expected, "{expiry:?}");
         assert_eq!(desk.broker.retained().0, expected, "{expiry:?}");
     }
+}
+
+#[test]
+fn a_packet_has_not_more_filters_than_a_session_may_have_subscriptions() {
+    let mut desk = Desk::new(ListenerRules { max_subscriptions: 2, ..ListenerRules::default() });
+    let line = desk.accept(ROOM);
+    desk.feed(line, &connect(v5("c")));
+    connack(&mut desk, line);
+    let filters = ["a", "a", "b", "a"].map(|f| (f, SubscribeOptions::new(QoS::AtMostOnce)));
+    desk.feed(line, &subscribe_many(&filters, None));
+    let mut codes = Vec::new();
+    hear(&mut desk, line, |packet, _| {
+        if let Packet::SubAck(ack) = packet {
+            codes = ack.codes.to_vec();
+        }
+    });
+    assert_eq!(codes, [0, 0, ReasonCode::QUOTA_EXCEEDED.0, ReasonCode::QUOTA_EXCEEDED.0]);
+    assert_eq!(desk.broker.subscriptions(), 1);
 }

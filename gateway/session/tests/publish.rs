@@ -1,5 +1,7 @@
 //! What a client publishes: nothing that is acknowledged is lost, and nothing is published twice at QoS 2.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod desk;
 mod packets;
 

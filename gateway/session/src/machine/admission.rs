@@ -153,6 +153,8 @@ impl Machine {
         let client_max_packet = connecting.max_packet.map_or(u32::MAX, NonZeroU32::get);
         let mut window = connecting.window.min(rules.max_in_flight);
         lower(&mut window, grant.limits.receive_maximum);
+        // A window of nothing would hold every message for ever.
+        window = window.max(1);
         let mut max_subscriptions = rules.max_subscriptions;
         lower(&mut max_subscriptions, grant.limits.subscriptions);
 
@@ -177,7 +179,7 @@ impl Machine {
         let number = self.broker.store_session(&entry, &state, connecting.will.as_ref(), s);
         // A session that is stored for its will alone has no messages to keep.
         mailbox.set_session(if state.expiry > 0 { number } else { 0 });
-        let expires = grant.expires_at.map_or(u64::MAX, |at| now + at.saturating_sub(unix_now()).saturating_mul(1000));
+        let expires = expiry_time(&grant, now);
         let rate =
             (grant.limits.publish_per_second.is_some() || grant.limits.publish_bytes_per_second.is_some()).then(|| {
                 Box::new(Rate {
@@ -329,6 +331,12 @@ fn lower<T: TryFrom<u64> + Ord + Copy>(bound: &mut T, granted: Option<u64>) {
     if let Some(granted) = granted.and_then(|g| T::try_from(g).ok()) {
         *bound = granted.min(*bound);
     }
+}
+
+/// When the grant ends, in [`now_ms`]; `u64::MAX`: never, or later than can be told.
+pub(super) fn expiry_time(grant: &Grant, now: u64) -> u64 {
+    let left = |at: u64| at.saturating_sub(unix_now()).saturating_mul(1000);
+    grant.expires_at.map_or(u64::MAX, |at| now.saturating_add(left(at)))
 }
 
 /// When to look at the grant again, a little earlier for some than for others.

@@ -16,7 +16,11 @@ use crate::registry::Will;
 use crate::scratch::Scratch;
 
 /// A challenge may be asked again so many times in one exchange.
-const MOST_STEPS: u8 = 8;
+pub(super) const MOST_STEPS: u8 = 8;
+
+/// Octets of the largest packet that is taken from somebody who has not been let in, whatever the listener takes from
+/// others. A CONNECT has room in it for a password and a will of 64 KiB each.
+const MOST_FROM_STRANGERS: u32 = 256 * 1024;
 
 /// What CONNECT said, kept until it is decided.
 pub(super) struct Connecting {
@@ -106,7 +110,7 @@ impl Machine {
                 return (bytes.len(), self.reject_bytes(format!("the first octet is {first:#04x}, not a CONNECT")));
             }
         }
-        let f = match frame(bytes, 0, self.rules.max_packet) {
+        let f = match frame(bytes, 0, self.rules.max_packet.min(MOST_FROM_STRANGERS)) {
             Ok(Some(f)) => f,
             Ok(None) => return (0, Step::More),
             Err(e) => return (bytes.len(), self.reject_bytes(e.to_string())),
@@ -201,7 +205,7 @@ impl Machine {
 
     /// What a challenged client may send: AUTH, or DISCONNECT (MQTT 5 §4.12).
     pub(super) fn process_challenged(&mut self, bytes: &[u8]) -> (usize, Step) {
-        let f = match frame(bytes, 0, self.rules.max_packet) {
+        let f = match frame(bytes, 0, self.rules.max_packet.min(MOST_FROM_STRANGERS)) {
             Ok(Some(f)) => f,
             Ok(None) => return (0, Step::More),
             Err(e) => return (bytes.len(), self.reject_bytes(e.to_string())),

@@ -1,5 +1,6 @@
 //! How a connection ends, and what becomes of its session.
 
+use portcullis_grant::Refusal;
 use portcullis_mqtt::{Disconnect, Packet, ProtocolVersion, ReasonCode};
 
 use super::{End, Fault, Machine, Phase, Step};
@@ -28,21 +29,37 @@ impl Machine {
 
     /// Ends an open connection with a word to the client, where its version has one.
     pub(super) fn end_open(&mut self, end: End, s: &mut Scratch) -> Step {
-        if let Phase::Open(open) = &self.phase
-            && open.version == ProtocolVersion::V5
-        {
-            let text = end.detail.as_ref();
-            // The text goes only where it fits (§3.14.2.2.3). Around it: the fixed header with a length of up to two
-            // octets, the reason, the length of the properties, of up to two octets, and the property's own three.
-            let fits = text.len() <= 256 && text.len() + 9 <= open.client_max_packet as usize;
-            let packet = Disconnect {
-                reason: for_disconnect(end.reason),
-                reason_string: (open.problem_information && fits).then_some(text),
-                ..Disconnect::default()
-            };
-            let _: Result<(), _> = Packet::Disconnect(packet).encode(ProtocolVersion::V5, &mut s.replies);
-        }
+        let text = end.detail.clone();
+        self.write_disconnect(end.reason, Some(&text), None, s);
         Step::End(end)
+    }
+
+    /// Ends an open connection because a policy says no. Its detail is for the log; the client is told its message.
+    pub(super) fn end_refused(&mut self, refusal: &Refusal, s: &mut Scratch) -> Step {
+        let denial = &refusal.denial;
+        let end = End::ours(denial.reason.reason_code(), denial.detail.clone());
+        self.write_disconnect(end.reason, denial.message.as_deref(), denial.server_reference.as_deref(), s);
+        Step::End(end)
+    }
+
+    fn write_disconnect(&self, reason: ReasonCode, text: Option<&str>, server: Option<&str>, s: &mut Scratch) {
+        let Phase::Open(open) = &self.phase else { return };
+        if open.version != ProtocolVersion::V5 {
+            return;
+        }
+        // Texts go only where they fit (§3.14.2.2.3). Around them: the fixed header with a length of up to two octets, the
+        // reason, the length of the properties, of up to two octets, and three octets of each property.
+        let room = (open.client_max_packet as usize).saturating_sub(6).min(512);
+        let server = server.filter(|server| server.len() + 3 <= room);
+        let room = room - server.map_or(0, |server| server.len() + 3);
+        let text = text.filter(|text| open.problem_information && text.len() <= 256 && text.len() + 3 <= room);
+        let packet = Disconnect {
+            reason: for_disconnect(reason),
+            reason_string: text,
+            server_reference: server,
+            ..Disconnect::default()
+        };
+        let _: Result<(), _> = Packet::Disconnect(packet).encode(ProtocolVersion::V5, &mut s.replies);
     }
 
     /// The same, from outside of a batch: the packet goes to the mailbox at once.
@@ -62,7 +79,13 @@ impl Machine {
                 let end = End::ours(ReasonCode::SESSION_TAKEN_OVER, "the client connected elsewhere");
                 self.end_now(end, s)
             }
-            Control::Disconnect { reason, detail } => self.end_now(End::ours(reason, detail), s),
+            Control::Disconnect { reason, detail } => {
+                // The detail is for the log alone: it may tell of disks and of other people.
+                s.replies.clear();
+                self.write_disconnect(reason, None, None, s);
+                self.send_replies(s);
+                Step::End(End::ours(reason, detail))
+            }
         }
     }
 

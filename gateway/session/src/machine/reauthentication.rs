@@ -6,8 +6,8 @@ use portcullis_grant::{Credentials, Grant, Login, Outcome, Renewal};
 use portcullis_mqtt::{Auth, Packet, ProtocolVersion, ReasonCode};
 use portcullis_router::now_ms;
 
-use super::admission::{jittered, renewal_time};
-use super::connect::{challenge_packet, pairs};
+use super::admission::{expiry_time, jittered, renewal_time};
+use super::connect::{MOST_STEPS, challenge_packet, pairs};
 use super::{End, Fault, Machine, Phase, Step};
 use crate::scratch::Scratch;
 use crate::unix_now;
@@ -71,10 +71,12 @@ impl Machine {
                 }
             }
             Outcome::Deny(refusal) => {
-                let end = End::ours(refusal.denial.reason.reason_code(), refusal.denial.detail.clone());
                 let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
                 self.broker.observer.refused(&self.facts, &client_id, None, &refusal);
-                self.end_open(end, s)
+                self.end_refused(&refusal, s)
+            }
+            Outcome::Challenge(challenge) if challenge.step > MOST_STEPS => {
+                self.end_open(End::ours(ReasonCode::NOT_AUTHORIZED, "the exchange took too many steps"), s)
             }
             Outcome::Challenge(challenge) => {
                 let method = self.method();
@@ -118,8 +120,7 @@ impl Machine {
                 let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
                 self.broker.observer.refused(&self.facts, &client_id, None, &refusal);
                 s.replies.clear();
-                let end = End::ours(refusal.denial.reason.reason_code(), refusal.denial.detail.clone());
-                let step = self.end_open(end, s);
+                let step = self.end_refused(&refusal, s);
                 self.send_replies(s);
                 step
             }
@@ -137,7 +138,7 @@ impl Machine {
         if grant.expires_at.is_some_and(|at| at <= unix_now()) {
             return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant has expired already"));
         }
-        open.expires = grant.expires_at.map_or(u64::MAX, |at| now + at.saturating_sub(unix_now()).saturating_mul(1000));
+        open.expires = expiry_time(&grant, now);
         open.renew = renewal_time(&grant, now);
         open.grant = grant;
         open.apply_grant(&broker, &facts, s);

@@ -33,8 +33,14 @@ impl Open {
     ) -> Result<(), Stop> {
         // All questions first: the packet is answered whole.
         let mut answers = Vec::new();
-        for wanted in packet.filters.iter() {
-            answers.push(self.judge(rules, &wanted)?);
+        for (i, wanted) in packet.filters.iter().enumerate() {
+            // A packet has room for hundreds of thousands, and each costs a look at the grant and at what is retained.
+            let within = i < self.max_subscriptions;
+            answers.push(if within {
+                self.judge(rules, &wanted)?
+            } else {
+                Answer::Refused(ReasonCode::QUOTA_EXCEEDED)
+            });
         }
         let mut codes = Vec::with_capacity(answers.len());
         let mut retained = Vec::new();
