@@ -16,6 +16,7 @@ use portcullis_tests::{Config, Gateway, Transport, Version, config, policies};
 
 const STARTS: usize = 21;
 const CONNECTS: usize = 2_000;
+const SWAPS: u32 = 100;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -98,41 +99,42 @@ async fn swap() -> Vec<Row> {
         .file("policy.wasm", component.clone())
         .toml("[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"");
     let gateway = Gateway::start(&config).await;
-    let calm = connects(&gateway).await;
-
+    let mut left = CONNECTS;
+    let more = || {
+        left -= 1;
+        left > 0
+    };
+    let calm = connects(&gateway, more).await;
     let over = Arc::new(AtomicBool::new(false));
     let swapper = {
         let (over, directory) = (Arc::clone(&over), gateway.directory().to_owned());
         std::thread::spawn(move || {
-            let mut count = 0;
-            while !over.load(Ordering::Relaxed) {
-                count += 1;
-                config::replace(&directory.join("policy.wasm"), &policies::variant(&component, count));
-                let output =
-                    portcullis_tests::gateway::run(&directory, &["policy", "reload", "candidate", "--data", "data"]);
+            for number in 1..=SWAPS {
+                config::replace(&directory.join("policy.wasm"), &policies::variant(&component, number));
+                let arguments = ["policy", "reload", "candidate", "--data", "data"];
+                let output = portcullis_tests::gateway::run(&directory, &arguments);
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             }
-            count
+            over.store(true, Ordering::Relaxed);
         })
     };
-    let busy = connects(&gateway).await;
-    over.store(true, Ordering::Relaxed);
-    let swaps = swapper.join().unwrap();
+    let busy = connects(&gateway, || !swapper.is_finished() && !over.load(Ordering::Relaxed)).await;
+    swapper.join().unwrap();
     let at = |times: &[Duration], percent| percentile(times, percent);
     let pause = at(&busy, 99.0).saturating_sub(at(&calm, 99.0));
     vec![
         row("connect and CONNACK, undisturbed, median", milliseconds(at(&calm, 50.0)), ""),
         row("connect and CONNACK, undisturbed, 99th percentile", milliseconds(at(&calm, 99.0)), ""),
-        row(format!("the same during {swaps} swaps, median"), milliseconds(at(&busy, 50.0)), ""),
-        row(format!("the same during {swaps} swaps, 99th percentile"), milliseconds(at(&busy, 99.0)), ""),
+        row(format!("the same during {SWAPS} swaps, median"), milliseconds(at(&busy, 50.0)), ""),
+        row(format!("the same during {SWAPS} swaps, 99th percentile"), milliseconds(at(&busy, 99.0)), ""),
         row("what swaps add at the 99th percentile", milliseconds(pause), "1 ms"),
     ]
 }
 
-async fn connects(gateway: &Gateway) -> Vec<Duration> {
+async fn connects(gateway: &Gateway, mut more: impl FnMut() -> bool) -> Vec<Duration> {
     let dial = gateway.tcp(Version::V5, "visitor");
-    let mut times = Vec::with_capacity(CONNECTS);
-    for _ in 0..CONNECTS {
+    let mut times = Vec::new();
+    while more() {
         let begun = Instant::now();
         let client = dial.connect().await;
         times.push(begun.elapsed());
