@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use redb::StorageBackend;
@@ -76,23 +77,10 @@ impl Disk {
         self.0.platter.lock().deaf = true;
     }
 
-    /// Every sync waits until [`Self::release_syncs`].
-    pub fn hold_syncs(&self) {
+    /// Every sync waits until what this returns is dropped.
+    pub fn hold_syncs(&self) -> SyncsHeld {
         self.0.platter.lock().held = true;
-    }
-
-    /// Lets the syncs go on.
-    pub fn release_syncs(&self) {
-        self.0.platter.lock().held = false;
-        self.0.moved.notify_all();
-    }
-
-    /// Blocks until a sync waits for [`Self::release_syncs`].
-    pub fn until_a_sync_waits(&self) {
-        let mut platter = self.0.platter.lock();
-        while platter.waiting == 0 {
-            self.0.moved.wait(&mut platter);
-        }
+        SyncsHeld(self.clone())
     }
 
     /// Syncs so far.
@@ -147,6 +135,32 @@ impl Disk {
             }
         }
         Ok(platter)
+    }
+}
+
+/// Syncs wait while this is there.
+#[derive(Debug)]
+pub struct SyncsHeld(Disk);
+
+impl SyncsHeld {
+    /// Blocks until a sync waits. False: none did within this time.
+    #[must_use]
+    pub fn has_one_within(&self, time: Duration) -> bool {
+        let inner = &self.0.0;
+        let mut platter = inner.platter.lock();
+        while platter.waiting == 0 {
+            if inner.moved.wait_for(&mut platter, time).timed_out() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Drop for SyncsHeld {
+    fn drop(&mut self) {
+        self.0.0.platter.lock().held = false;
+        self.0.0.moved.notify_all();
     }
 }
 
