@@ -238,15 +238,16 @@ async fn a_client_without_an_identifier_gets_one_of_its_own() {
 #[tokio::test]
 async fn the_identifier_that_was_given_is_one_like_others() {
     let world = World::get().await;
-    // Somebody whose identity does not hang on the identifier: that of the policy `anonymous` does.
-    let mut hello = auth::hello("nameless").expiring(300);
-    hello.id.clear();
-    let (peer, connack) = Peer::introduce(&world.to("tokens"), &hello).await;
-    hello.id = connack.properties.text(property::ASSIGNED_CLIENT_ID).unwrap().to_owned();
-    peer.leave().await;
-    let (_peer, connack) = Peer::introduce(&world.to("tokens"), &hello.clean(false)).await;
-    assert!(connack.present, "{connack:?}");
-    assert!(!connack.properties.has(property::ASSIGNED_CLIENT_ID), "only those who named none are told");
+    for (where_to, mut hello) in [(world.open(), Hello::new(V5, "")), (world.to("tokens"), auth::hello("nameless"))] {
+        hello = hello.expiring(300);
+        hello.id.clear();
+        let (peer, connack) = Peer::introduce(&where_to, &hello).await;
+        hello.id = connack.properties.text(property::ASSIGNED_CLIENT_ID).unwrap().to_owned();
+        peer.leave().await;
+        let (_peer, connack) = Peer::introduce(&where_to, &hello.clean(false)).await;
+        assert!(connack.present, "{connack:?}");
+        assert!(!connack.properties.has(property::ASSIGNED_CLIENT_ID), "only those who named none are told");
+    }
 }
 
 #[tokio::test]

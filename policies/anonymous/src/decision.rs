@@ -9,7 +9,8 @@ use crate::config::Config;
 /// The word in `identity.scheme`.
 pub const SCHEME: &str = "anonymous";
 
-/// The subject of those who have no client identifier of their own.
+/// The subject of everyone: the client identifier is whatever a client says, and so no part of who it is. A client that
+/// was assigned an identifier finds its session again under it.
 pub const NOBODY: &str = "anonymous";
 
 struct Client<'a>(&'a str);
@@ -33,7 +34,7 @@ pub fn authenticate(config: &Config, credentials: &Credentials) -> Outcome {
     let rules = rules::expand(&config.rules, &Client(id), &[]).map_err(|unfit| client_id::unfit(&unfit))?;
     let identity = Identity {
         scheme: SCHEME.into(),
-        subject: if id.is_empty() { NOBODY } else { id }.into(),
+        subject: NOBODY.into(),
         tenant: None,
         acting_for: None,
         roles: vec![],
@@ -53,11 +54,11 @@ mod tests {
     fn everyone_may_do_everything() {
         let config = Config::parse("{}").unwrap();
         let grant = authenticate(&config, &credentials("c", Some("u"), Some("p"))).unwrap().unwrap();
-        assert_eq!((grant.identity.scheme.as_str(), grant.identity.subject.as_str()), ("anonymous", "c"));
+        assert_eq!((grant.identity.scheme.as_str(), grant.identity.subject.as_str()), ("anonymous", "anonymous"));
         let [rule] = grant.rules.as_slice() else { panic!("one rule") };
         assert_eq!((rule.filter.as_str(), rule.actions, rule.max_qos), ("#", Actions::all(), Qos::ExactlyOnce));
         let nameless = authenticate(&config, &credentials("", None, None)).unwrap().unwrap();
-        assert_eq!(nameless.identity.subject, "anonymous");
+        assert_eq!(nameless.identity, grant.identity, "it comes back under the identifier it was assigned");
     }
 
     #[test]
