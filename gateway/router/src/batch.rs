@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_mqtt::QoS;
 
+use crate::alias::Alias;
 use crate::encode::{Parts, Wire};
 use crate::mailbox::{Flush, Mailbox, Queued};
 use crate::message::Message;
@@ -153,6 +154,7 @@ impl Encodings {
                     retain,
                     dup: false,
                     topic: run.topic,
+                    alias: Alias::None,
                     forward: run.forward,
                     expiry: run.expiry,
                     subscription_ids: &[],

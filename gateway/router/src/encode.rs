@@ -2,6 +2,8 @@
 
 use portcullis_mqtt::{ProtocolVersion, QoS};
 
+use crate::alias::Alias;
+
 /// The two forms that PUBLISH has on the wire: without properties (3.1, 3.1.1) and with (5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -24,6 +26,8 @@ pub(crate) struct Parts<'a> {
     pub retain: bool,
     pub dup: bool,
     pub topic: &'a str,
+    /// Only on [`Wire::V5`].
+    pub alias: Alias,
     /// Encoded properties that are forwarded unchanged; ignored on [`Wire::V3`].
     pub forward: &'a [u8],
     /// Seconds of life left.
@@ -34,6 +38,9 @@ pub(crate) struct Parts<'a> {
 
 const MESSAGE_EXPIRY: u8 = 0x02;
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
+const TOPIC_ALIAS: u8 = 0x23;
+/// By how much an alias beside the topic may make a packet longer: the property, and the two lengths that count it.
+pub(crate) const ALIAS_LEN: usize = 3 + 2;
 
 pub(crate) fn varint_len(n: usize) -> usize {
     match n {
@@ -59,11 +66,17 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut n: usize) {
 impl Parts<'_> {
     fn properties_len(&self) -> usize {
         let ids: usize = self.subscription_ids.iter().map(|id| 1 + varint_len(*id as usize)).sum();
-        self.forward.len() + if self.expiry.is_some() { 5 } else { 0 } + ids
+        let alias = if self.alias == Alias::None { 0 } else { 3 };
+        self.forward.len() + if self.expiry.is_some() { 5 } else { 0 } + alias + ids
+    }
+
+    /// The topic as it stands in the packet.
+    fn topic_sent(&self) -> &str {
+        if matches!(self.alias, Alias::Known(_)) { "" } else { self.topic }
     }
 
     fn remaining_len(&self) -> usize {
-        let mut n = 2 + self.topic.len() + self.payload.len();
+        let mut n = 2 + self.topic_sent().len() + self.payload.len();
         if self.qos != QoS::AtMostOnce {
             n += 2;
         }
@@ -86,8 +99,9 @@ impl Parts<'_> {
         out.reserve(5 + remaining);
         out.push(0x30 | u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain));
         put_varint(out, remaining);
-        out.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
-        out.extend_from_slice(self.topic.as_bytes());
+        let topic = self.topic_sent();
+        out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+        out.extend_from_slice(topic.as_bytes());
         let mut id_at = 0;
         if self.qos != QoS::AtMostOnce {
             id_at = out.len();
@@ -98,6 +112,10 @@ impl Parts<'_> {
             if let Some(seconds) = self.expiry {
                 out.push(MESSAGE_EXPIRY);
                 out.extend_from_slice(&seconds.to_be_bytes());
+            }
+            if let Alias::Set(number) | Alias::Known(number) = self.alias {
+                out.push(TOPIC_ALIAS);
+                out.extend_from_slice(&number.to_be_bytes());
             }
             for id in self.subscription_ids {
                 out.push(SUBSCRIPTION_IDENTIFIER);

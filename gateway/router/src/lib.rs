@@ -8,6 +8,7 @@
 //! This room knows no socket (a mailbox is given a [`DirectWriter`] or wakes its owner), no task system and no policy
 //! (a subscription is given a predicate that says which topics may not be delivered).
 
+mod alias;
 mod batch;
 mod buffers;
 mod encode;

@@ -18,9 +18,10 @@ use parking_lot::{Mutex, MutexGuard};
 use portcullis_mqtt::QoS;
 use smallvec::SmallVec;
 
+use crate::alias::{Alias, Aliases};
 use crate::batch::{Batch, Change};
 use crate::buffers;
-use crate::encode::{Parts, Wire};
+use crate::encode::{ALIAS_LEN, Parts, Wire};
 use crate::inflight::{AckError, InFlight, Resend};
 use crate::message::Message;
 use crate::now_ms;
@@ -58,6 +59,8 @@ pub struct Link {
     pub wire: Wire,
     /// Octets of the largest packet that the client takes (MQTT 5 §3.1.2.11.4); `u32::MAX`: any.
     pub max_packet: u32,
+    /// How many topic aliases the client takes (MQTT 5 §3.1.2.11.5); 0: none.
+    pub topic_alias_maximum: u16,
     /// The client's receive maximum (MQTT 5 §3.1.2.11.3), already lowered to our own bound.
     pub window: u16,
 }
@@ -112,6 +115,8 @@ pub struct Queued {
 #[derive(Default)]
 struct Inner {
     link: Option<Link>,
+    /// Of this connection, where the client takes any.
+    aliases: Option<Box<Aliases>>,
     /// Appended, not yet taken by a writer.
     buf: Vec<u8>,
     /// Being written, from `cur_at` on.
@@ -187,8 +192,8 @@ impl Inner {
     fn send_queued(&mut self, queued: Queued, now: u64) -> bool {
         let Some(link) = &self.link else { return false };
         let Ok(expiry) = queued.message.remaining(now) else { return false };
-        let parts = parts(&queued, link.wire, expiry, queued.dup);
-        if link.max_packet != u32::MAX && parts.len() > link.max_packet as usize {
+        let mut parts = parts(&queued, link.wire, expiry, queued.dup);
+        if !fit(&mut parts, link, &mut self.aliases) {
             return false;
         }
         if self.buf.capacity() == 0 {
@@ -234,8 +239,8 @@ impl Inner {
                 Resend::Publish(id, queued) => {
                     // One that expired meanwhile is resent all the same: its delivery had begun (§3.3.2.3.3).
                     let expiry = queued.message.remaining(now).unwrap_or(Some(1));
-                    let parts = parts(queued, link.wire, expiry, true);
-                    if parts.len() > link.max_packet as usize {
+                    let mut parts = parts(queued, link.wire, expiry, true);
+                    if !fit(&mut parts, link, &mut self.aliases) {
                         return false;
                     }
                     let at = parts.write(&mut self.buf);
@@ -290,6 +295,24 @@ impl Inner {
     }
 }
 
+/// Whether the client takes a packet as large as this. If so, it is sent, and says its topic in the shortest way.
+///
+/// One that would fit only because its topic goes by an alias does not: the same message came or not by accident.
+fn fit(parts: &mut Parts<'_>, link: &Link, aliases: &mut Option<Box<Aliases>>) -> bool {
+    let most = link.max_packet as usize;
+    if link.max_packet == u32::MAX && aliases.is_none() {
+        return true;
+    }
+    let len = parts.len();
+    if len > most {
+        return false;
+    }
+    if let Some(aliases) = aliases {
+        parts.alias = aliases.next(parts.topic, len + ALIAS_LEN <= most);
+    }
+    true
+}
+
 fn parts<'a>(queued: &'a Queued, wire: Wire, expiry: Option<u32>, dup: bool) -> Parts<'a> {
     Parts {
         wire,
@@ -297,6 +320,7 @@ fn parts<'a>(queued: &'a Queued, wire: Wire, expiry: Option<u32>, dup: bool) -> 
         retain: queued.retain,
         dup,
         topic: queued.message.topic(),
+        alias: Alias::None,
         forward: queued.message.forward(),
         expiry,
         subscription_ids: &queued.ids,
@@ -375,6 +399,7 @@ impl Mailbox {
         g.broken = false;
         g.stalled = false;
         g.buf.clear();
+        g.aliases = if link.wire == Wire::V5 { Aliases::new(link.topic_alias_maximum) } else { None };
         g.link = Some(link);
         g.buffer().extend_from_slice(greeting);
         g.send_again(|f, window, write| f.send_again(window, write), &mut batch.changes);
@@ -397,6 +422,7 @@ impl Mailbox {
             return None;
         }
         g.link = None;
+        g.aliases = None;
         g.blocked = false;
         buffers::give(std::mem::take(&mut g.buf));
         buffers::give(std::mem::take(&mut g.cur));
@@ -527,7 +553,8 @@ impl Mailbox {
             batch.counts.dropped += n as u64;
             return 0;
         }
-        let shared = target.ids.is_empty() || link.wire == Wire::V3;
+        // One encoding for all, unless this client's differs.
+        let shared = g.aliases.is_none() && (target.ids.is_empty() || link.wire == Wire::V3);
         // QoS 2 of a stored session waits until it is on disk.
         let at_once = g.session == 0 || qos != QoS::ExactlyOnce;
         let in_reach = g.inflight.as_ref().is_none_or(|f| f.takes(g.sequence + n as u64));
@@ -585,25 +612,26 @@ impl Mailbox {
         g.backlog() > self.limits.high_water.saturating_mul(4).saturating_add(self.limits.queued_bytes)
     }
 
-    /// QoS 0 with subscription identifiers, or with messages too large for this client.
+    /// QoS 0 with subscription identifiers or topic aliases, or with messages too large for this client.
     fn write_each(&self, g: &mut Inner, run: &Run<'_>, target: &Target, retain: bool, batch: &mut Batch) {
         let Some(link) = &g.link else { return };
         if g.buf.capacity() == 0 {
             g.buf = buffers::take();
         }
         for i in 0..run.frames.len() {
-            let parts = Parts {
+            let mut parts = Parts {
                 wire: link.wire,
                 qos: QoS::AtMostOnce,
                 retain,
                 dup: false,
                 topic: run.topic,
+                alias: Alias::None,
                 forward: run.forward,
                 expiry: run.expiry,
                 subscription_ids: &target.ids,
                 payload: run.payload(i),
             };
-            if parts.len() > link.max_packet as usize {
+            if !fit(&mut parts, link, &mut g.aliases) {
                 batch.counts.oversized += 1;
                 continue;
             }

@@ -219,8 +219,14 @@ impl Machine {
             open.apply_grant(&self.broker, &self.facts, s);
         }
         let owner: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
-        let link =
-            Link { owner, writer: self.writer.clone(), wire: open.wire(), max_packet: client_max_packet, window };
+        let link = Link {
+            owner,
+            writer: self.writer.clone(),
+            wire: open.wire(),
+            max_packet: client_max_packet,
+            topic_alias_maximum: connecting.topic_alias_maximum,
+            window,
+        };
         self.phase = Phase::Open(open);
         mailbox.attach(link, &greeting, &mut s.batch);
         s.replies.clear();

@@ -35,6 +35,8 @@ pub(super) struct Connecting {
     /// Receive maximum; 65,535 where the client names none.
     pub window: u16,
     pub max_packet: Option<NonZeroU32>,
+    /// How many topic aliases the client takes; 0: none.
+    pub topic_alias_maximum: u16,
     pub problem_information: bool,
     pub method: Option<String>,
     /// Once allowed.
@@ -68,6 +70,7 @@ impl Connecting {
             session_expiry,
             window: p.receive_maximum.map_or(u16::MAX, std::num::NonZero::get),
             max_packet: p.maximum_packet_size,
+            topic_alias_maximum: p.topic_alias_maximum,
             problem_information: p.request_problem_information,
             method: p.authentication_method.map(str::to_owned),
             grant: None,

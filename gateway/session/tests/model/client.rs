@@ -118,6 +118,10 @@ pub(crate) struct Connection {
     pub asked_zero: bool,
     pub will: Option<WillModel>,
     pub aliases: BTreeSet<&'static str>,
+    /// How many the client takes.
+    pub topic_alias_maximum: u16,
+    /// Topics by the alias that the gateway gave them.
+    pub named: BTreeMap<u16, String>,
     pub owed: VecDeque<Owed>,
     pub todo: Vec<Todo>,
     /// Identifiers that count against the receive maximum.

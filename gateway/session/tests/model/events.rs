@@ -193,6 +193,7 @@ impl World {
         let v5 = plan.version == ProtocolVersion::V5;
         self.tell(|| format!("client {client}: {plan:?}"));
         let line = self.desk.accept(plan.room.max(64));
+        let topic_alias_maximum = if v5 { plan.receive_maximum.map_or(2, |most| most - 1) } else { 0 };
         let mut will_model = None;
         let payload;
         let mut will = None;
@@ -217,6 +218,7 @@ impl World {
                 session_expiry: plan.asked,
                 receive_maximum: plan.receive_maximum.and_then(NonZeroU16::new),
                 maximum_packet_size: if plan.small { NonZeroU32::new(100) } else { None },
+                topic_alias_maximum,
                 ..ConnectProperties::default()
             },
         };
@@ -241,6 +243,7 @@ impl World {
         }
         let present = self.open(client, plan.clean);
         let mut c = connection(line, plan.version, plan.role, self.now);
+        c.topic_alias_maximum = topic_alias_maximum;
         c.receive_maximum = plan.receive_maximum.map_or(c.receive_maximum, usize::from);
         c.max_packet = if plan.small { 100 } else { usize::MAX };
         // One and a half times, rounded up to whole seconds.

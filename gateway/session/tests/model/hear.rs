@@ -1,5 +1,7 @@
 //! What a client is sent, held against what it had to expect.
 
+use std::num::NonZeroU16;
+
 use portcullis_mqtt::{Packet, ProtocolVersion, Publish, QoS, ReasonCode, decode, frame};
 
 use super::client::{Expected, Held, Number, Owed, Todo};
@@ -60,8 +62,17 @@ impl World {
         };
         let published = self.messages.get(&number).cloned();
         let c = self.clients[client].connection.as_mut().expect("it is connected");
+        let mut topic = p.topic.to_owned();
+        if let Some(alias) = p.properties.topic_alias.map(NonZeroU16::get) {
+            assert!(alias <= c.topic_alias_maximum, "alias {alias} to client {client}");
+            if topic.is_empty() {
+                topic = c.named.get(&alias).expect("an alias that was given").clone();
+            } else {
+                c.named.insert(alias, topic.clone());
+            }
+        }
         if let Some(message) = &published {
-            assert_eq!(message.topic, p.topic);
+            assert_eq!(message.topic, topic);
             let described = message.described && c.version == ProtocolVersion::V5;
             assert_eq!(p.properties.content_type.is_some(), described, "content type of {number}");
             assert!(p.payload.len() == if message.big { 200 } else { 4 });
@@ -94,7 +105,7 @@ impl World {
         ids.sort_unstable();
         let fits = |e: &Expected| {
             let same_ids = !v5 || e.ids == ids;
-            e.topic == p.topic && e.qos == p.qos && e.retain == p.retain && same_ids
+            e.topic == topic && e.qos == p.qos && e.retain == p.retain && same_ids
         };
         let list = session.expected.entry(number).or_default();
         let direct = list.iter().position(|e| e.must && fits(e)).or_else(|| list.iter().position(fits));

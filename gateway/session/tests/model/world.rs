@@ -423,6 +423,8 @@ pub(crate) fn connection(line: usize, version: ProtocolVersion, role: Role, now:
         asked_zero: true,
         will: None,
         aliases: BTreeSet::new(),
+        topic_alias_maximum: 0,
+        named: BTreeMap::new(),
         owed: Vec::<Owed>::new().into(),
         todo: Vec::<Todo>::new(),
         unacknowledged: BTreeSet::new(),
