@@ -72,9 +72,41 @@ impl Disk {
         self.0.platter.lock().room = Some(octets);
     }
 
-    /// Every sync fails from now on.
+    /// Every sync fails from now on. As on a real system, what it should have written counts as written and is not.
     pub fn fail_syncs(&self) {
         self.0.platter.lock().deaf = true;
+    }
+
+    /// There is room again, and syncs work. What was lost meanwhile stays lost.
+    pub fn heal(&self) {
+        let mut platter = self.0.platter.lock();
+        (platter.deaf, platter.room) = (false, None);
+    }
+
+    /// Has the contents of another disk from now on, all of them synced.
+    pub fn restore(&self, other: &Self) {
+        let image = other.0.platter.lock().shown.clone();
+        let mut platter = self.0.platter.lock();
+        (platter.synced, platter.shown) = (image.clone(), image);
+        platter.unsynced.clear();
+    }
+
+    /// Another disk that is as full, deaf or without power as this one, and empty.
+    pub(crate) fn aside(&self) -> Self {
+        let aside = Self::default();
+        let platter = self.0.platter.lock();
+        *aside.0.platter.lock() =
+            Platter { power: platter.power, room: platter.room, deaf: platter.deaf, ..Platter::default() };
+        drop(platter);
+        aside
+    }
+
+    /// Has the contents of another disk from now on, as by renaming a file.
+    pub(crate) fn replace_with(&self, other: &Self) {
+        let (mut platter, mut other) = (self.0.platter.lock(), other.0.platter.lock());
+        platter.synced = std::mem::take(&mut other.synced);
+        platter.shown = std::mem::take(&mut other.shown);
+        platter.unsynced = std::mem::take(&mut other.unsynced);
     }
 
     /// Every sync waits until what this returns is dropped.
@@ -204,12 +236,17 @@ impl StorageBackend for Disk {
             }
             platter.waiting -= 1;
         }
+        let steps = std::mem::take(&mut platter.unsynced);
         if platter.deaf {
             return Err(io::Error::other("the disk does not answer"));
         }
         platter.syncs += 1;
-        platter.synced = platter.shown.clone();
-        platter.unsynced.clear();
+        for step in steps {
+            match step {
+                Step::Length(length) => platter.synced.resize(length, 0),
+                Step::Write(at, octets) => put(&mut platter.synced, at, &octets),
+            }
+        }
         Ok(())
     }
 

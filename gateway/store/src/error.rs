@@ -35,7 +35,7 @@ pub enum OpenError {
     #[error("{} is a database of another program; move it away or give another directory with --data", .0.display())]
     Foreign(PathBuf),
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), mend(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -54,16 +54,29 @@ pub enum OpenError {
     },
 }
 
+/// What the operator can do about it, where that is known.
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "; make room on the disk, or in the quota of the gateway's user"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "; the data directory must be on a file system that is mounted writable",
+        io::ErrorKind::PermissionDenied => "; the gateway's user must be allowed to read and write it",
+        _ => "",
+    }
+}
+
 /// Why something could not be stored or read. Cloned to all callers whose batches shared the transaction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// More is waiting to be written than [`crate::Options::queue`] allows. Nothing was written; try again later.
     #[error("the store has more to write than it may hold back")]
     Busy,
-    /// The store was closed, or an earlier failure stopped it.
+    /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The disk is full, or failed, or the file is damaged. Nothing of the batch was written.
+    /// The disk is full, or failed, or the file is damaged. Nothing of the batch can be relied upon; it may be found
+    /// written, whole, when the store is back.
     #[error("the store failed: {0}")]
     Failed(Arc<str>),
 }

@@ -11,6 +11,8 @@
 //! | `store` | the handle: submit, read, close |
 //! | `batch`, `ticket`, `queue` | what is handed in, what is got back, what lies between |
 //! | `writer` | the thread: transactions, durability, sweeping |
+//! | `mend` | what the thread does when the disk is full or fails, and how it comes back |
+//! | `origin`, `watched`, `shelf` | opening the file again: where it lies, whether it is trusted, who reads it |
 //! | `tables/*` | one kind of data each: its tables, its operations, how they are applied |
 //! | `key_value` | the namespaces that policies keep their data in |
 //!
@@ -26,13 +28,17 @@ mod clock;
 pub mod disk;
 mod error;
 mod key_value;
+mod mend;
 mod open;
 mod options;
+mod origin;
 mod queue;
 mod schema;
+mod shelf;
 mod store;
 mod tables;
 mod ticket;
+mod watched;
 mod writer;
 
 pub use batch::Batch;
@@ -43,4 +49,4 @@ pub use options::{Durability, Options};
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use store::{Statistics, Store, Submitter};
 pub use tables::sessions::SessionRow;
-pub use ticket::{Room, Ticket};
+pub use ticket::{Fate, Room, Ticket};

@@ -3,34 +3,49 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, StorageError};
 
 use crate::error::OpenError;
 use crate::options::Options;
+use crate::origin::{Origin, sync_directory};
 use crate::schema::{self, MIGRATIONS, SchemaError};
+use crate::tables::Fault;
 
 const FILE: &str = "portcullis.redb";
 /// What a first start was writing when it was interrupted. It never held data.
 const UNFINISHED: &str = "portcullis.redb.new";
 const LOCK: &str = "portcullis.lock";
 
-/// An open database, and what keeps others out of its directory.
+/// An open database, how it is opened again, and what keeps others out of its directory.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) database: Database,
+    pub(crate) origin: Origin,
     pub(crate) keeper: Keeper,
 }
 
-/// Keeps the data directory; to be dropped after the database.
+/// Keeps the data directory, locked; to be dropped after the database. The file stays: removing it would let two
+/// processes lock two files of the same name.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
-    /// The database's file; none in memory.
-    pub(crate) path: Option<PathBuf>,
-    /// Locked while it is open. The file stays: removing it would let two processes lock two files of the same name.
     _lock: Option<File>,
+}
+
+/// Which files are verified page by page when they are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// Those up to [`Options::verify_up_to`].
+    Small,
+    /// All.
+    Always,
+}
+
+impl Checked {
+    pub(crate) fn covers(self, length: u64, options: &Options) -> bool {
+        self == Self::Always || length <= options.verify_up_to
+    }
 }
 
 /// Opens the file in the data directory, or makes both.
@@ -38,40 +53,31 @@ pub(crate) fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> 
     create_directory(data)?;
     let lock = lock(data)?;
     let path = data.join(FILE);
-    let length = match std::fs::metadata(&path) {
-        Ok(found) => Some(found.len()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(source) => return Err(OpenError::Io { action: "read", path, source }),
-    };
-    let database = match length {
+    let origin = Origin::file(path.clone(), options);
+    match std::fs::metadata(&path) {
         // The engine would take an empty file for a new one; ours is never empty, see `create`.
-        Some(0) => return Err(OpenError::Damaged { path, why: "it is empty".to_owned() }),
-        Some(length) => open_file(&path, length, options)?,
-        None => create(data, &path, options)?,
-    };
-    Ok(Opened { database, keeper: Keeper { path: Some(path), _lock: Some(lock) } })
+        Ok(found) if found.len() == 0 => {
+            return Err(OpenError::Damaged { path, why: "it is empty".to_owned() });
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(data, &path, options)?,
+        Err(source) => return Err(OpenError::Io { action: "read", path, source }),
+    }
+    let database = origin.tidied(origin.open(Checked::Small)?)?;
+    Ok(Opened { database, origin, keeper: Keeper { _lock: Some(lock) } })
 }
 
 /// A database in memory.
 pub(crate) fn in_memory(options: &Options) -> Result<Opened, OpenError> {
-    let path = PathBuf::from("memory");
-    let database = guarded(&path, || builder(options).create_with_backend(InMemoryBackend::new()))?;
-    prepare(&database, &path)?;
-    Ok(Opened { database, keeper: Keeper::default() })
+    let origin = Origin::memory(options);
+    Ok(Opened { database: origin.open(Checked::Small)?, origin, keeper: Keeper::default() })
 }
 
 /// A database on a disk that a test plays, opened as a file is.
 #[cfg(feature = "test-disk")]
 pub(crate) fn on_disk(disk: &crate::disk::Disk, options: &Options) -> Result<Opened, OpenError> {
-    let path = PathBuf::from("disk");
-    let database = guarded(&path, || {
-        let length = redb::StorageBackend::len(disk)?;
-        let mut builder = builder(options);
-        builder.set_check_integrity_on_open(length > 0 && length <= options.verify_up_to);
-        builder.create_with_backend(disk.clone())
-    })?;
-    prepare(&database, &path)?;
-    Ok(Opened { database, keeper: Keeper::default() })
+    let origin = Origin::disk(disk, options);
+    Ok(Opened { database: origin.open(Checked::Small)?, origin, keeper: Keeper::default() })
 }
 
 fn create_directory(data: &Path) -> Result<(), OpenError> {
@@ -83,7 +89,7 @@ fn create_directory(data: &Path) -> Result<(), OpenError> {
 }
 
 /// Only the owner may read: the directory holds hashes of passwords and the gateway's private keys.
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options.read(true).write(true)
@@ -102,7 +108,7 @@ fn lock(data: &Path) -> Result<File, OpenError> {
 
 /// Makes the file under another name and renames it when it is whole, so that a first start that is interrupted leaves
 /// nothing that looks damaged.
-fn create(data: &Path, path: &Path, options: &Options) -> Result<Database, OpenError> {
+fn create(data: &Path, path: &Path, options: &Options) -> Result<(), OpenError> {
     let unfinished = data.join(UNFINISHED);
     let io = |action, path: &Path| {
         let path = path.to_owned();
@@ -111,36 +117,20 @@ fn create(data: &Path, path: &Path, options: &Options) -> Result<Database, OpenE
     private(&mut OpenOptions::new()).create(true).truncate(true).open(&unfinished).map_err(io("make", &unfinished))?;
     let database = guarded(&unfinished, || builder(options).create(&unfinished))?;
     prepare(&database, &unfinished)?;
+    drop(database);
     std::fs::rename(&unfinished, path).map_err(io("make", path))?;
-    // The new name must outlast a power cut as well. Where directories cannot be synced, nothing more can be done.
-    if let Ok(directory) = File::open(data) {
-        let _ = directory.sync_all();
-    }
+    sync_directory(path)?;
     tracing::info!(path = %path.display(), "made a new store");
-    Ok(database)
+    Ok(())
 }
 
-fn open_file(path: &Path, length: u64, options: &Options) -> Result<Database, OpenError> {
-    let shown = path.to_owned();
-    let database = guarded(path, || {
-        let mut builder = builder(options);
-        builder.set_check_integrity_on_open(length <= options.verify_up_to);
-        builder.set_repair_callback(move |session| {
-            tracing::debug!(path = %shown.display(), progress = session.progress(), "checking the store");
-        });
-        builder.open(path)
-    })?;
-    prepare(&database, path)?;
-    Ok(database)
-}
-
-fn builder(options: &Options) -> Builder {
+pub(crate) fn builder(options: &Options) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache);
     builder
 }
 
-fn prepare(database: &Database, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn prepare(database: &Database, path: &Path) -> Result<(), OpenError> {
     let migrated = catch_unwind(AssertUnwindSafe(|| schema::migrate(database, MIGRATIONS)));
     let path = path.to_owned();
     match migrated {
@@ -159,7 +149,10 @@ fn prepare(database: &Database, path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens with the engine. A file that was changed behind its back may make it panic; to us that is damage like other.
-fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, OpenError> {
+pub(crate) fn guarded(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, OpenError> {
     let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(database)) => Ok(database),
@@ -174,4 +167,10 @@ fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) 
         Ok(Err(error)) => Err(OpenError::Engine { path: path.to_owned(), why: error.to_string() }),
         Err(_) => Err(damaged("the engine stumbled over its contents".to_owned())),
     }
+}
+
+/// Works with the engine on a file whose contents it may stumble over.
+pub(crate) fn stumbling<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Fault("the storage engine stumbled over the file's contents".to_owned())))
 }

@@ -1,7 +1,6 @@
 //! The handle that the other rooms hold.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -13,12 +12,13 @@ use crate::batch::{Batch, Operation};
 use crate::clock::Clock;
 use crate::error::{KeyValueError, OpenError, StoreError};
 use crate::key_value::KeyValue;
-use crate::open::{self, Opened};
+use crate::open::{self, Opened, stumbling};
 use crate::options::{Durability, Options};
 use crate::queue::{Queue, Refusal};
+use crate::shelf::Shelf;
 use crate::tables::sessions::SessionRow;
 use crate::tables::{self, Fault};
-use crate::ticket::{Answer, Completion, Outcome, Room, Ticket, written};
+use crate::ticket::{Answer, Completion, Fate, Outcome, Room, Ticket, written};
 use crate::writer::{Counters, Writer};
 
 /// A store. Cheap to clone; the file is closed when the last handle is dropped, after all that was handed in is on
@@ -33,8 +33,10 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
     durability: Durability,
     clock: Clock,
+    /// The database's file; none in memory.
+    path: Option<PathBuf>,
     // `drop` joins the writer, so this is the last owner; the directory is given up after the file.
-    database: Arc<redb::Database>,
+    shelf: Arc<Shelf>,
     _keeper: open::Keeper,
 }
 
@@ -49,8 +51,12 @@ pub struct Statistics {
     pub batches: u64,
     /// Changes in them.
     pub operations: u64,
+    /// Times that the store failed.
+    pub failures: u64,
     /// Octets that wait to be written, now.
     pub waiting: u64,
+    /// Octets of the file, now; 0 in memory.
+    pub file: u64,
 }
 
 impl Store {
@@ -82,22 +88,25 @@ impl Store {
     }
 
     fn start(opened: Opened, options: Options) -> Result<Self, OpenError> {
-        let Opened { database, keeper } = opened;
-        let database = Arc::new(database);
+        let Opened { database, origin, keeper } = opened;
+        let place = origin.path().to_owned();
+        let path = origin.is_file().then(|| place.clone());
+        let shelf = Arc::new(Shelf::new(database));
         let queue = Arc::new(Queue::new(options.queue));
         let counters = Arc::new(Counters::default());
-        let writer =
-            Writer::new(Arc::clone(&database), Arc::clone(&queue), Arc::clone(&counters), options.clock.clone());
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(|| writer.run()).map_err(|source| {
-            OpenError::Io { action: "start the writer of", path: keeper.path.clone().unwrap_or_default(), source }
-        })?;
+        let clock = options.clock.clone();
+        let writer = Writer::new(Arc::clone(&shelf), origin, Arc::clone(&queue), Arc::clone(&counters), clock)
+            .map_err(|Fault(why)| OpenError::Damaged { path: place.clone(), why })?;
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(|| writer.run());
+        let thread = thread.map_err(|source| OpenError::Io { action: "start the writer of", path: place, source })?;
         Ok(Self(Arc::new(Inner {
             queue,
             counters,
             writer: Mutex::new(Some(thread)),
             durability: options.durability,
             clock: options.clock,
-            database,
+            path,
+            shelf,
             _keeper: keeper,
         })))
     }
@@ -191,11 +200,14 @@ impl Store {
             syncs: count(&self.0.counters.syncs),
             batches: count(&self.0.counters.batches),
             operations: count(&self.0.counters.operations),
+            failures: count(&self.0.counters.failures),
             waiting: self.0.queue.size() as u64,
+            file: self.0.path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |found| found.len()),
         }
     }
 
-    /// Why the store takes no more, if it does not: it was closed, or the disk failed. For health checks.
+    /// Why the store takes no more, if it does not: it was closed, or the disk failed, for now or for good. For health
+    /// checks.
     #[must_use]
     pub fn stopped(&self) -> Option<StoreError> {
         self.0.queue.stopped()
@@ -239,10 +251,7 @@ impl Store {
     /// A file that is damaged in a place that opening did not look at may make the engine panic; that must not take a
     /// caller's thread with it.
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let result = catch_unwind(AssertUnwindSafe(|| read(&self.0.database.begin_read()?)));
-        result
-            .unwrap_or_else(|_| Err(Fault("the storage engine stumbled over the file's contents".to_owned())))
-            .map_err(|Fault(why)| StoreError::Failed(why.into()))
+        stumbling(|| read(&self.0.shelf.database()?.begin_read()?)).map_err(|Fault(why)| StoreError::Failed(why.into()))
     }
 }
 
@@ -253,21 +262,27 @@ pub struct Submitter {
 }
 
 impl Submitter {
-    /// Hands in a batch and has `then` called when it is written, or is not: on the writer's thread, in the order of the
-    /// batches, so it must be quick. A batch is taken whatever waits already; who hands in more than the store can
-    /// write looks at [`Self::is_crowded`] and waits.
+    /// Hands in a batch that its sender relies on: when the store fails, it is kept, and written when the store is back.
+    /// A batch is taken whatever waits already; who hands in more than the store can write looks at
+    /// [`Self::is_crowded`] and waits. Four times [`Options::queue`] are kept while the store has failed; what comes
+    /// beyond is lost, and the store stops for good.
     ///
-    /// Where the durability does not promise the disk, `then` is called when the engine has it.
-    pub fn submit_then(
-        &self,
-        batch: Batch,
-        durability: Durability,
-        then: impl FnOnce(Result<(), StoreError>) + Send + 'static,
-    ) {
+    /// `then` is told of its [`Fate`], in the order of the batches and on the writer's thread, so it must be quick; of a
+    /// delay that is known at once, on the caller's. Where the durability does not promise the disk, a batch counts as
+    /// written when the engine has it.
+    pub fn submit_then(&self, batch: Batch, durability: Durability, then: impl FnMut(Fate) + Send + 'static) {
         let completion = Completion::calling(Box::new(then));
-        if let Err(why) = self.queue.push_always(batch, durability, &completion) {
-            completion.complete(Err(why.into()));
+        match self.queue.push_always(batch, durability, &completion) {
+            Ok(None) => {}
+            Ok(Some(why)) => completion.delay(&why),
+            Err(why) => completion.complete(Err(why.into())),
         }
+    }
+
+    /// Whether nothing is written, for now or for good: what is handed in is told so. Cheap enough for every message.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.queue.is_refusing()
     }
 
     /// Whether more waits to be written than [`Options::queue`] allows.

@@ -21,8 +21,19 @@ pub(crate) enum Answer {
 
 pub(crate) type Outcome = Result<Answer, KeyValueError>;
 
-/// What is called when a batch is written, or is not.
-pub(crate) type Callback = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// What became of a batch that was handed in with [`crate::Submitter::submit_then`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is written, as its durability says. Nothing follows.
+    Written,
+    /// The store has failed, and keeps the batch until it can be written: another fate follows. Told at most once.
+    Delayed(StoreError),
+    /// It is not written, and will not be. Nothing follows.
+    Lost(StoreError),
+}
+
+/// What is told of the fate of a batch.
+pub(crate) type Callback = Box<dyn FnMut(Fate) + Send>;
 
 enum Progress {
     /// Nobody waits: somebody is to be called.
@@ -58,9 +69,9 @@ impl Completion {
     pub(crate) fn complete(&self, outcome: Outcome) {
         let mut progress = self.progress.lock();
         match std::mem::replace(&mut *progress, Progress::Taken) {
-            Progress::Calling(callback) => {
+            Progress::Calling(mut callback) => {
                 drop(progress);
-                callback(written(outcome));
+                callback(written(outcome).map_or_else(Fate::Lost, |()| Fate::Written));
             }
             Progress::Waiting(waker) => {
                 *progress = Progress::Done(outcome);
@@ -71,6 +82,14 @@ impl Completion {
                 }
             }
             other => *progress = other,
+        }
+    }
+
+    /// Tells that it takes longer, unless it is over already.
+    pub(crate) fn delay(&self, why: &StoreError) {
+        // Under the lock, so that the end is told after this and not instead of it.
+        if let Progress::Calling(callback) = &mut *self.progress.lock() {
+            callback(Fate::Delayed(why.clone()));
         }
     }
 

@@ -1,7 +1,6 @@
 //! The one thread that writes: takes what waits, applies it in one transaction, syncs once, tells everybody.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,14 +9,17 @@ use redb::{Database, ReadableDatabase};
 
 use crate::batch::Operation;
 use crate::clock::Clock;
-use crate::error::StoreError;
+use crate::open::stumbling;
 use crate::options::Durability;
+use crate::origin::Origin;
 use crate::queue::{Queue, Submission, Work};
-use crate::tables::{Fault, Tables, key_value, sessions};
+use crate::shelf::Shelf;
+use crate::tables::{Fault, Tables, key_value, meta, sessions};
 use crate::ticket::Outcome;
 
-/// Octets that may wait for a sync under [`Durability::None`].
-const UNSYNCED: u64 = 64 << 20;
+/// Octets that may wait for a sync under [`Durability::None`]. They are kept in memory as well, for the case that the
+/// file has to be opened again.
+const UNSYNCED: u64 = 16 << 20;
 /// How often expired values are looked for, and how many are removed in one transaction, so that nobody waits long.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const SWEEP: u32 = 1_000;
@@ -29,31 +31,65 @@ pub(crate) struct Counters {
     pub(crate) syncs: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) operations: AtomicU64,
+    pub(crate) failures: AtomicU64,
 }
+
+/// The number of the last synced commit, among the store's own values.
+const COMMITS: &str = "commits";
 
 /// The writer's state.
 pub(crate) struct Writer {
-    pub(crate) database: Arc<Database>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) origin: Origin,
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) clock: Clock,
+    clock: Clock,
     /// When what was acknowledged before its sync must be on disk.
     sync_at: Option<Instant>,
     /// Octets acknowledged before their sync.
     unsynced: u64,
     dirty: bool,
     sweep_at: Instant,
-    premature: sessions::Premature,
+    pub(crate) premature: sessions::Premature,
+    pub(crate) kept: Kept,
+}
+
+/// What it takes to come from the last synced commit to what was acknowledged.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// The commit's number. It is written with it, so that a file that is opened again can be asked which one it has.
+    pub(crate) number: u64,
+    /// As it was then.
+    pub(crate) premature: sessions::Premature,
+    /// What was written and acknowledged since.
+    pub(crate) work: Vec<Vec<Operation>>,
 }
 
 impl Writer {
-    pub(crate) fn new(database: Arc<Database>, queue: Arc<Queue>, counters: Arc<Counters>, clock: Clock) -> Self {
-        let sweep_at = Instant::now() + SWEEP_EVERY;
-        let premature = sessions::Premature::default();
-        Self { database, queue, counters, clock, sync_at: None, unsynced: 0, dirty: false, sweep_at, premature }
+    pub(crate) fn new(
+        shelf: Arc<Shelf>,
+        origin: Origin,
+        queue: Arc<Queue>,
+        counters: Arc<Counters>,
+        clock: Clock,
+    ) -> Result<Self, Fault> {
+        let kept = Kept { number: stumbling(|| number_of(&*shelf.database()?))?, ..Kept::default() };
+        Ok(Self {
+            shelf,
+            origin,
+            queue,
+            counters,
+            clock,
+            sync_at: None,
+            unsynced: 0,
+            dirty: false,
+            sweep_at: Instant::now() + SWEEP_EVERY,
+            premature: sessions::Premature::default(),
+            kept,
+        })
     }
 
-    /// Runs until the queue is closed and empty, or the engine fails.
+    /// Runs until the queue is closed and empty, or the store has failed for good.
     pub(crate) fn run(mut self) {
         loop {
             let deadline = self.sync_at.map_or(self.sweep_at, |at| at.min(self.sweep_at));
@@ -84,105 +120,100 @@ impl Writer {
         }
     }
 
-    /// Writes a group. False: the engine failed, everybody was told, and nothing more can be written: after a failed
-    /// write or sync nobody knows what is on disk until the file is opened anew.
+    /// Writes a group. False: the store has failed for good, and everybody was told.
     fn attempt(&mut self, group: Vec<Submission>, sync: bool) -> bool {
-        let mut submissions = Vec::with_capacity(group.len());
-        let mut waiting = Vec::with_capacity(group.len());
-        let (mut size, mut operations) = (0, 0);
         let now = Instant::now();
-        let mut sync_at = self.sync_at;
-        for submission in group {
-            size += submission.size as u64;
-            operations += submission.operations.len() as u64;
-            if let Durability::Interval(within) = submission.durability {
-                let at = now + within;
-                sync_at = Some(sync_at.map_or(at, |old| old.min(at)));
-            }
-            submissions.push(submission.operations);
-            waiting.push(submission.completion);
-        }
-        let batches = waiting.len() as u64;
-        let written = catch_unwind(AssertUnwindSafe(|| self.write(submissions, sync)));
-        match written.unwrap_or_else(|_| Err(Fault("the storage engine stumbled over the file's contents".to_owned())))
-        {
+        let work: Vec<&[Operation]> = group.iter().map(|s| s.operations.as_slice()).collect();
+        match self.write(&work, sync) {
             Ok(outcomes) => {
-                if sync {
-                    (self.sync_at, self.unsynced, self.dirty) = (None, 0, false);
-                } else {
-                    (self.sync_at, self.dirty) = (sync_at, true);
-                    self.unsynced += size;
+                for submission in &group {
+                    if let Durability::Interval(within) = submission.durability {
+                        let at = now + within;
+                        self.sync_at = Some(self.sync_at.map_or(at, |old| old.min(at)));
+                    }
                 }
-                let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
-                count(&self.counters.transactions, 1);
-                count(&self.counters.syncs, u64::from(sync));
-                count(&self.counters.batches, batches);
-                count(&self.counters.operations, operations);
-                for (completion, outcome) in waiting.into_iter().zip(outcomes) {
-                    completion.complete(outcome);
-                }
+                self.written(group, outcomes, sync);
                 true
             }
-            Err(Fault(why)) => {
-                tracing::error!(%why, "the store failed; it takes no more until the gateway is started again");
-                let why = StoreError::Failed(why.into());
-                let left = self.queue.abandon(why.clone());
-                for completion in waiting.into_iter().chain(left.into_iter().map(|s| s.completion)) {
-                    completion.complete(Err(why.clone().into()));
-                }
-                false
-            }
+            Err(fault) => self.mend(fault, group, sync),
         }
     }
 
-    fn write(&mut self, submissions: Vec<Vec<Operation>>, sync: bool) -> Result<Vec<Outcome>, Fault> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(if sync { redb::Durability::Immediate } else { redb::Durability::None })?;
-        let mut outcomes = Vec::with_capacity(submissions.len());
-        let mut tables = Tables::new(&transaction, self.clock.now_ms(), &mut self.premature);
-        tables.skip_queued(done_with(&submissions))?;
-        for operations in submissions {
-            outcomes.push(tables.apply(operations)?);
+    /// Counts what was written, keeps what is not synced, and tells those who wait.
+    pub(crate) fn written(&mut self, group: Vec<Submission>, outcomes: Vec<Outcome>, sync: bool) {
+        let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
+        count(&self.counters.transactions, 1);
+        count(&self.counters.syncs, u64::from(sync));
+        count(&self.counters.batches, group.len() as u64);
+        count(&self.counters.operations, group.iter().map(|s| s.operations.len() as u64).sum());
+        if sync {
+            (self.sync_at, self.unsynced, self.dirty) = (None, 0, false);
+            self.kept.number += 1;
+            self.kept.work.clear();
+            self.kept.premature.clone_from(&self.premature);
+        } else {
+            self.dirty = true;
         }
-        tables.finish()?;
-        transaction.commit()?;
-        Ok(outcomes)
+        for (submission, outcome) in group.into_iter().zip(outcomes) {
+            if !sync {
+                self.unsynced += submission.size as u64;
+                self.kept.work.push(submission.operations);
+            }
+            submission.completion.complete(outcome);
+        }
+    }
+
+    /// One transaction. What the outcomes say of each batch holds once it is committed.
+    pub(crate) fn write(&mut self, work: &[&[Operation]], sync: bool) -> Result<Vec<Outcome>, Fault> {
+        stumbling(|| {
+            let database = self.shelf.database()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(if sync { redb::Durability::Immediate } else { redb::Durability::None })?;
+            let mut tables = Tables::new(&transaction, self.clock.now_ms(), &mut self.premature);
+            tables.skip_queued(done_with(work))?;
+            let mut outcomes = Vec::with_capacity(work.len());
+            for operations in work {
+                outcomes.push(tables.apply(operations)?);
+            }
+            tables.finish()?;
+            if sync {
+                let bytes = (self.kept.number + 1).to_le_bytes().to_vec();
+                meta::Writing::open(&transaction)?.apply(&meta::Change { name: COMMITS, bytes })?;
+            }
+            transaction.commit()?;
+            Ok(outcomes)
+        })
     }
 
     /// Removes what has expired, if anything has: an idle store is not written to.
     fn sweep(&mut self) -> bool {
-        let due = self
-            .database
-            .begin_read()
-            .map_err(Fault::from)
-            .and_then(|transaction| key_value::is_due(&transaction, self.clock.now_ms()));
+        let now_ms = self.clock.now_ms();
+        let due = stumbling(|| key_value::is_due(&self.shelf.database()?.begin_read()?, now_ms));
         match due {
             Ok(false) => true,
             // Losing a removal loses nothing, so it does not cost a sync of its own.
-            Ok(true) => match self.write(vec![vec![Operation::Sweep(SWEEP)]], false) {
+            Ok(true) => match self.write(&[&[Operation::Sweep(SWEEP)]], false) {
                 Ok(_) => {
                     self.dirty = true;
                     true
                 }
-                Err(fault) => self.fail(fault),
+                Err(fault) => self.mend(fault, Vec::new(), false),
             },
-            Err(fault) => self.fail(fault),
+            Err(fault) => self.mend(fault, Vec::new(), false),
         }
-    }
-
-    fn fail(&self, Fault(why): Fault) -> bool {
-        tracing::error!(%why, "the store failed; it takes no more until the gateway is started again");
-        let why = StoreError::Failed(why.into());
-        for left in self.queue.abandon(why.clone()) {
-            left.completion.complete(Err(why.clone().into()));
-        }
-        false
     }
 }
 
+/// The number of the last synced commit of a file.
+pub(crate) fn number_of(database: &Database) -> Result<u64, Fault> {
+    let found = meta::get(&database.begin_read()?, COMMITS)?;
+    let bytes = found.map_or(Ok([0; 8]), |bytes| <[u8; 8]>::try_from(bytes.as_slice()));
+    bytes.map(u64::from_le_bytes).map_err(|_| Fault("the number of its last commit is not a number".to_owned()))
+}
+
 /// Messages of sessions that this group deletes.
-fn done_with(submissions: &[Vec<Operation>]) -> HashSet<sessions::Message> {
-    let changes = submissions.iter().flatten();
+fn done_with(work: &[&[Operation]]) -> HashSet<sessions::Message> {
+    let changes = work.iter().copied().flatten();
     changes
         .filter_map(|operation| match operation {
             Operation::Session(sessions::Change::DeleteQueued { session, sequence }) => Some((*session, *sequence)),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use portcullis_mqtt::ReasonCode;
 use portcullis_router::{Batch, Change, Mailbox, Wake};
-use portcullis_store::{Durability, Store, StoreError, Submitter};
+use portcullis_store::{Durability, Fate, Store, StoreError, Submitter};
 
 use crate::handle::{Control, Handle};
 use crate::scratch::Scratch;
@@ -31,7 +31,7 @@ pub(crate) const SOON: Durability = Durability::Interval(Duration::from_millis(2
 pub(crate) struct Durable {
     submitter: Submitter,
     /// Keeps the file open.
-    store: Store,
+    _store: Store,
     /// The number of the next session that is stored.
     next: AtomicU64,
     /// Publishers who wait because the store has more to write than it should.
@@ -109,12 +109,12 @@ impl Held {
 
 impl Durable {
     pub(crate) fn new(store: Store, next: u64) -> Self {
-        Self { submitter: store.submitter(), store, next: AtomicU64::new(next), waiting: Arc::default() }
+        Self { submitter: store.submitter(), _store: store, next: AtomicU64::new(next), waiting: Arc::default() }
     }
 
-    /// Whether the store has failed: nothing is stored any more until the gateway is started again.
+    /// Whether the store has failed: nothing is promised until it is back.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.store.stopped().is_some()
+        self.submitter.has_stopped()
     }
 
     /// A number for a session that is to be stored.
@@ -125,11 +125,13 @@ impl Durable {
     /// Hands in what this batch changed, without anybody waiting for it.
     pub(crate) fn submit(&self, s: &mut Scratch, durability: Durability) {
         let Some((batch, _)) = gather(s) else { return };
-        let uncommitted = std::mem::take(&mut s.batch.uncommitted);
+        let mut uncommitted = std::mem::take(&mut s.batch.uncommitted);
         let waiting = Arc::clone(&self.waiting);
         let store = self.submitter.clone();
-        self.submitter.submit_then(batch, durability, move |result| {
-            finish(&store, if result.is_ok() { uncommitted } else { Vec::new() }, |_| {});
+        self.submitter.submit_then(batch, durability, move |fate| {
+            if fate == Fate::Written {
+                finish(&store, std::mem::take(&mut uncommitted), |_| {});
+            }
             resume(&store, &waiting);
         });
     }
@@ -137,7 +139,7 @@ impl Durable {
     /// Hands in what this read changed, and sends its replies to the client when they are true.
     pub(crate) fn submit_with_replies(&self, s: &mut Scratch, durability: Durability, to: &Recipient<'_>) {
         let Some((batch, must_wait)) = gather(s) else { return };
-        let uncommitted = std::mem::take(&mut s.batch.uncommitted);
+        let mut uncommitted = std::mem::take(&mut s.batch.uncommitted);
         let waiting = Arc::clone(&self.waiting);
         let store = self.submitter.clone();
         if !must_wait || s.replies.is_empty() {
@@ -146,11 +148,11 @@ impl Durable {
             }
             s.replies.clear();
             let handle = Arc::clone(to.handle);
-            self.submitter.submit_then(batch, SOON, move |result| {
-                if let Err(why) = &result {
-                    storage_failed(&handle, why);
+            self.submitter.submit_then(batch, SOON, move |fate| {
+                match fate {
+                    Fate::Written => finish(&store, std::mem::take(&mut uncommitted), |_| {}),
+                    Fate::Delayed(why) | Fate::Lost(why) => storage_failed(&handle, &why),
                 }
-                finish(&store, if result.is_ok() { uncommitted } else { Vec::new() }, |_| {});
                 resume(&store, &waiting);
             });
         } else {
@@ -158,15 +160,21 @@ impl Durable {
             s.replies.clear();
             let (mailbox, handle, held) = (Arc::clone(to.mailbox), Arc::clone(to.handle), Arc::clone(to.held));
             let attachment = mailbox.attachment();
-            self.submitter.submit_then(batch, durability, move |result| {
-                let after = held.done();
-                match result {
-                    Ok(()) => finish(&store, uncommitted, |batch| {
-                        mailbox.push_late(&replies, attachment, batch);
-                        mailbox.push_late(&after, attachment, batch);
-                    }),
-                    // Nothing is acknowledged that is not stored.
-                    Err(why) => storage_failed(&handle, &why),
+            self.submitter.submit_then(batch, durability, move |fate| {
+                match fate {
+                    Fate::Written => {
+                        let after = held.done();
+                        finish(&store, std::mem::take(&mut uncommitted), |batch| {
+                            mailbox.push_late(&replies, attachment, batch);
+                            mailbox.push_late(&after, attachment, batch);
+                        });
+                    }
+                    // Nothing is acknowledged that is not stored. Whoever comes back for the session waits for it.
+                    Fate::Delayed(why) => storage_failed(&handle, &why),
+                    Fate::Lost(why) => {
+                        held.done();
+                        storage_failed(&handle, &why);
+                    }
                 }
                 resume(&store, &waiting);
             });

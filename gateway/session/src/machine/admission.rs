@@ -68,7 +68,7 @@ impl Machine {
         if lasts && self.broker.durable.as_ref().is_some_and(|durable| durable.has_stopped()) {
             return Some(Refused::Reason(
                 ReasonCode::SERVER_UNAVAILABLE,
-                "the store has failed, so that no session or will can be kept until the gateway is started again",
+                "the store has failed, so that no session or will can be kept until it is back",
             ));
         }
         if let Some(will) = &connecting.will {

@@ -67,6 +67,11 @@ impl Open {
         };
         let (route, permitted) = self.permitted(broker, rules, topic, flags, body.len() - head.payload_at)?;
         let allowed = permitted.allowed;
+        // What is not allowed is refused for that, below.
+        let unstored = broker.durable.as_ref().is_some_and(|durable| durable.has_stopped());
+        if unstored && allowed && self.turn_away(bytes, f, &head, flags.qos, s)? {
+            return Ok(f.end);
+        }
         let end = self.gather(rules, bytes, at, f, &head, flags.qos, permitted, s)?;
         let count = s.frames.len() as u64;
         s.batch.counts.received += count;
@@ -102,7 +107,8 @@ impl Open {
         if flags.retain {
             // Before it is delivered, and to a route that is looked up after: whoever subscribes meanwhile gets it from
             // one or the other, and never an older one after it.
-            match retain_last(broker, &run) {
+            let retained = if unstored { None } else { retain_last(broker, &run) };
+            match retained {
                 Some(message) => broker.store_retained(&message, &mut s.journal),
                 None => not_retained = 1,
             }
@@ -114,6 +120,23 @@ impl Open {
         published.refused += not_retained;
         self.answer(flags.qos, bytes, at, published, s);
         Ok(end)
+    }
+
+    /// While the store has failed, nothing at QoS 1 or 2 is taken: to acknowledge it would be to promise what may not be
+    /// kept. QoS 0, which promises nothing, goes on. True: the packet is answered.
+    fn turn_away(&self, bytes: &[u8], f: Frame, head: &PublishHead, qos: QoS, s: &mut Scratch) -> Result<bool, Fault> {
+        let Some(id_at) = head.packet_id_at.filter(|_| qos != QoS::AtMostOnce) else { return Ok(false) };
+        let id = read_u16(bytes, f.body + id_at);
+        if self.state.unreleased.contains(&id) {
+            // Taken before the store failed: it is answered as ever.
+            return Ok(false);
+        }
+        if self.version != ProtocolVersion::V5 {
+            return Err(Fault::new(ReasonCode::SERVER_UNAVAILABLE, "the store has failed: QoS 1 and 2 are not taken"));
+        }
+        s.batch.counts.refused += 1;
+        self.acknowledge_publish(qos, id, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, s);
+        Ok(true)
     }
 
     /// The topic name, with its alias set or looked up (MQTT 5 §3.3.2.3.4).

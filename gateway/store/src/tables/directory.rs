@@ -27,7 +27,7 @@ impl<'t> Writing<'t> {
         Ok(Self(transaction.open_table(ENTRIES)?))
     }
 
-    pub(crate) fn apply(&mut self, change: Change) -> Result<(), Fault> {
+    pub(crate) fn apply(&mut self, change: &Change) -> Result<(), Fault> {
         match &change.bytes {
             Some(bytes) => self.0.insert((change.kind, &*change.id), bytes.as_slice())?,
             None => self.0.remove((change.kind, &*change.id))?,
@@ -39,6 +39,10 @@ impl<'t> Writing<'t> {
 pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(ENTRIES)?;
     Ok(())
+}
+
+pub(crate) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Fault> {
+    super::copy_table(ENTRIES, from, to)
 }
 
 /// Visits all entries of a kind, ordered by identifier.

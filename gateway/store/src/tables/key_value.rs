@@ -94,45 +94,45 @@ impl<'t> Writing<'t> {
         })
     }
 
-    pub(crate) fn apply(&mut self, change: Change) -> Result<Result<Answer, KeyValueError>, Fault> {
+    pub(crate) fn apply(&mut self, change: &Change) -> Result<Result<Answer, KeyValueError>, Fault> {
         let Change { namespace, quota, key, action } = change;
-        let there = self.read(&namespace, &key)?;
+        let there = self.read(namespace, key)?;
         let alive = there.as_ref().filter(|old| old.lives_at(self.now_ms));
         match action {
             Action::Set { value, ttl } => {
-                let expiry = self.expiry_of(ttl);
-                let written = self.write(&namespace, quota, &key, there.as_ref(), expiry, &value)?;
+                let expiry = self.expiry_of(*ttl);
+                let written = self.write(namespace, *quota, key, there.as_ref(), expiry, value)?;
                 Ok(written.map(|()| Answer::Done))
             }
             Action::SetIfAbsent { .. } if alive.is_some() => Ok(Ok(Answer::Flag(false))),
             Action::SetIfAbsent { value, ttl } => {
-                let expiry = self.expiry_of(ttl);
-                let written = self.write(&namespace, quota, &key, there.as_ref(), expiry, &value)?;
+                let expiry = self.expiry_of(*ttl);
+                let written = self.write(namespace, *quota, key, there.as_ref(), expiry, value)?;
                 Ok(written.map(|()| Answer::Flag(true)))
             }
             Action::Take => {
                 let alive = alive.map(|old| old.value.clone());
-                self.remove(&namespace, &key, there.as_ref())?;
+                self.remove(namespace, key, there.as_ref())?;
                 Ok(Ok(Answer::Value(alive)))
             }
             Action::Delete => {
                 let was_alive = alive.is_some();
-                self.remove(&namespace, &key, there.as_ref())?;
+                self.remove(namespace, key, there.as_ref())?;
                 Ok(Ok(Answer::Flag(was_alive)))
             }
             Action::Increment { delta, ttl } => {
                 let (number, expiry) = match alive {
-                    None => (Some(0), self.expiry_of(ttl)),
+                    None => (Some(0), self.expiry_of(*ttl)),
                     Some(old) => (number(&old.value), old.expiry),
                 };
-                let Some(sum) = number.map(|number| number.checked_add(delta)) else {
+                let Some(sum) = number.map(|number| number.checked_add(*delta)) else {
                     return Ok(Err(KeyValueError::Invalid("the value is not a decimal number".to_owned())));
                 };
                 let Some(sum) = sum else {
                     return Ok(Err(KeyValueError::Invalid("the sum does not fit 64 bits".to_owned())));
                 };
                 let text = sum.to_string();
-                let written = self.write(&namespace, quota, &key, there.as_ref(), expiry, text.as_bytes())?;
+                let written = self.write(namespace, *quota, key, there.as_ref(), expiry, text.as_bytes())?;
                 Ok(written.map(|()| Answer::Number(sum)))
             }
         }
@@ -247,6 +247,12 @@ pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(EXPIRY)?;
     transaction.open_table(USAGE)?;
     Ok(())
+}
+
+pub(crate) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Fault> {
+    super::copy_table(VALUES, from, to)?;
+    super::copy_table(EXPIRY, from, to)?;
+    super::copy_table(USAGE, from, to)
 }
 
 /// Reads a value that has not expired.

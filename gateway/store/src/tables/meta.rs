@@ -37,6 +37,10 @@ pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
+pub(crate) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Fault> {
+    super::copy_table(META, from, to)
+}
+
 /// Reads a value. None also when the file has no such table: that is how a file of another program is known.
 pub(crate) fn get(transaction: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     match transaction.open_table(META) {

@@ -7,7 +7,7 @@ pub(crate) mod sessions;
 
 use std::collections::HashSet;
 
-use redb::{ReadTransaction, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use crate::batch::Operation;
 use crate::error::KeyValueError;
@@ -56,7 +56,7 @@ impl<'t> Tables<'t> {
     }
 
     /// Applies a batch. The inner error is the caller's and nothing was changed; the outer one ends the transaction.
-    pub(crate) fn apply(&mut self, operations: Vec<Operation>) -> Result<Outcome, Fault> {
+    pub(crate) fn apply(&mut self, operations: &[Operation]) -> Result<Outcome, Fault> {
         let mut answer = Answer::Done;
         for operation in operations {
             answer = match self.apply_one(operation)? {
@@ -67,14 +67,14 @@ impl<'t> Tables<'t> {
         Ok(Ok(answer))
     }
 
-    fn apply_one(&mut self, operation: Operation) -> Result<Result<Answer, KeyValueError>, Fault> {
+    fn apply_one(&mut self, operation: &Operation) -> Result<Result<Answer, KeyValueError>, Fault> {
         match operation {
             Operation::Directory(change) => {
                 opened(&mut self.directory, || directory::Writing::open(self.transaction))?.apply(change)?;
                 Ok(Ok(Answer::Done))
             }
             Operation::Meta(change) => {
-                opened(&mut self.meta, || meta::Writing::open(self.transaction))?.apply(&change)?;
+                opened(&mut self.meta, || meta::Writing::open(self.transaction))?.apply(change)?;
                 Ok(Ok(Answer::Done))
             }
             Operation::Session(change) => {
@@ -83,7 +83,7 @@ impl<'t> Tables<'t> {
                 Ok(Ok(Answer::Done))
             }
             Operation::KeyValue(change) => self.key_value()?.apply(change),
-            Operation::Sweep(limit) => Ok(Ok(Answer::Count(self.key_value()?.sweep(limit)?))),
+            Operation::Sweep(limit) => Ok(Ok(Answer::Count(self.key_value()?.sweep(*limit)?))),
         }
     }
 
@@ -109,6 +109,27 @@ pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     meta::create(transaction)?;
     directory::create(transaction)?;
     key_value::create(transaction)
+}
+
+/// Copies all rows to a new file, in which nothing is yet.
+pub(crate) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Fault> {
+    meta::copy(from, to)?;
+    directory::copy(from, to)?;
+    key_value::copy(from, to)?;
+    sessions::copy(from, to)
+}
+
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    table: TableDefinition<'static, K, V>,
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+) -> Result<(), Fault> {
+    let mut copied = to.open_table(table)?;
+    for row in from.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        copied.insert(key.value(), value.value())?;
+    }
+    Ok(())
 }
 
 /// Whether the file holds tables at all.

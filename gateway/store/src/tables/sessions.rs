@@ -123,7 +123,7 @@ const REMEMBERED: usize = 65_536;
 /// first is not handed in yet; the writing then comes after the deletion, and must not leave a row that nobody deletes.
 /// Each is forgotten when its writing comes. One whose writing never comes would stay: beyond [`REMEMBERED`] all are
 /// forgotten, at the price that some messages may come again after a restart.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Premature(HashSet<Message>);
 
 impl Premature {
@@ -155,24 +155,24 @@ impl<'t> Writing<'t> {
         self.done = done;
     }
 
-    pub(crate) fn apply(&mut self, change: Change, premature: &mut Premature) -> Result<(), Fault> {
+    pub(crate) fn apply(&mut self, change: &Change, premature: &mut Premature) -> Result<(), Fault> {
         match change {
-            Change::PutSession { client_id, bytes } => drop(self.sessions.insert(&*client_id, bytes.as_slice())?),
+            Change::PutSession { client_id, bytes } => drop(self.sessions.insert(&**client_id, bytes.as_slice())?),
             Change::DeleteSession { client_id, session } => {
-                drop(self.sessions.remove(&*client_id)?);
-                self.clear(session)?;
+                drop(self.sessions.remove(&**client_id)?);
+                self.clear(*session)?;
             }
-            Change::ClearSession { session } => self.clear(session)?,
+            Change::ClearSession { session } => self.clear(*session)?,
             Change::PutSubscription { session, filter, bytes } => {
-                drop(self.subscriptions.insert((session, &*filter), bytes.as_slice())?);
+                drop(self.subscriptions.insert((*session, &**filter), bytes.as_slice())?);
             }
             Change::DeleteSubscription { session, filter } => {
-                drop(self.subscriptions.remove((session, &*filter))?);
+                drop(self.subscriptions.remove((*session, &**filter))?);
             }
-            Change::PutUnreleased { session, id } => drop(self.unreleased.insert((session, id), ())?),
-            Change::DeleteUnreleased { session, id } => drop(self.unreleased.remove((session, id))?),
+            Change::PutUnreleased { session, id } => drop(self.unreleased.insert((*session, *id), ())?),
+            Change::DeleteUnreleased { session, id } => drop(self.unreleased.remove((*session, *id))?),
             Change::PutQueued { session, sequence, bytes } => {
-                let message = (session, sequence);
+                let message = (*session, *sequence);
                 if premature.0.remove(&message) {
                     // It is done with already.
                 } else if self.done.contains(&message) {
@@ -182,16 +182,16 @@ impl<'t> Writing<'t> {
                 }
             }
             Change::DeleteQueued { session, sequence } => {
-                let message = (session, sequence);
+                let message = (*session, *sequence);
                 let there = self.queue.remove(message)?.is_some();
                 if !self.skipped.remove(&message) && !there {
                     premature.insert(message);
                 }
             }
-            Change::PutWill { session, bytes } => drop(self.wills.insert(session, bytes.as_slice())?),
-            Change::DeleteWill { session } => drop(self.wills.remove(session)?),
-            Change::PutRetained { topic, bytes } => drop(self.retained.insert(&*topic, bytes.as_slice())?),
-            Change::DeleteRetained { topic } => drop(self.retained.remove(&*topic)?),
+            Change::PutWill { session, bytes } => drop(self.wills.insert(*session, bytes.as_slice())?),
+            Change::DeleteWill { session } => drop(self.wills.remove(*session)?),
+            Change::PutRetained { topic, bytes } => drop(self.retained.insert(&**topic, bytes.as_slice())?),
+            Change::DeleteRetained { topic } => drop(self.retained.remove(&**topic)?),
         }
         Ok(())
     }
@@ -214,6 +214,15 @@ pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(WILLS)?;
     transaction.open_table(RETAINED)?;
     Ok(())
+}
+
+pub(crate) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Fault> {
+    super::copy_table(SESSIONS, from, to)?;
+    super::copy_table(SUBSCRIPTIONS, from, to)?;
+    super::copy_table(UNRELEASED, from, to)?;
+    super::copy_table(QUEUE, from, to)?;
+    super::copy_table(WILLS, from, to)?;
+    super::copy_table(RETAINED, from, to)
 }
 
 /// A row as it was last committed.
