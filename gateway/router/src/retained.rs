@@ -1,5 +1,6 @@
 //! Retained messages: the last one of each topic (MQTT 5 §3.3.1.3), found by filter when somebody subscribes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -51,6 +52,35 @@ struct Tree {
     root: Node,
     count: usize,
     bytes: usize,
+    /// Those that expire, the first to do so first.
+    expiring: BTreeMap<Deadline, Arc<Message>>,
+}
+
+/// When a message expires, and which it is: the place of what is kept is its own.
+type Deadline = (u64, usize);
+
+fn deadline(message: &Arc<Message>) -> Option<Deadline> {
+    message.expires_at.map(|at| (at, Arc::as_ptr(message).addr()))
+}
+
+impl Tree {
+    /// Counts a message that is in its place now, and no longer the one that was.
+    fn account(&mut self, old: Option<&Arc<Message>>, new: Option<&Arc<Message>>) {
+        self.count = self.count + usize::from(new.is_some()) - usize::from(old.is_some());
+        self.bytes = self.bytes + new.map_or(0, |m| m.size()) - old.map_or(0, |m| m.size());
+        if let Some(deadline) = old.and_then(deadline) {
+            self.expiring.remove(&deadline);
+        }
+        if let Some((message, deadline)) = new.and_then(|m| deadline(m).map(|at| (m, at))) {
+            self.expiring.insert(deadline, Arc::clone(message));
+        }
+    }
+
+    fn remove(&mut self, topic: &str) -> bool {
+        let Some(old) = remove(&mut self.root, Some(topic)) else { return false };
+        self.account(Some(&old), None);
+        true
+    }
 }
 
 /// The retained messages of the gateway.
@@ -110,19 +140,14 @@ impl Retained {
         for level in message.topic().split('/') {
             node = node.children.get_or_insert_default().entry(level.into()).or_default();
         }
-        node.message = Some(message);
-        tree.bytes = bytes - old_size.unwrap_or(0) + size;
-        tree.count = count + usize::from(old_size.is_none());
+        let old = node.message.replace(Arc::clone(&message));
+        tree.account(old.as_ref(), Some(&message));
         Ok(())
     }
 
     /// Forgets the topic's message. True if there was one.
     pub fn remove(&self, topic: &str) -> bool {
-        let mut tree = self.tree.write();
-        let Some(old) = remove(&mut tree.root, Some(topic)) else { return false };
-        tree.count -= 1;
-        tree.bytes -= old.size();
-        true
+        self.tree.write().remove(topic)
     }
 
     /// The message of one topic.
@@ -141,27 +166,19 @@ impl Retained {
         found
     }
 
-    /// Removes messages that have expired, at most `most` a call. Returns them.
+    /// Removes messages that have expired, those that did so first, at most `most` a call. Returns them. What has not
+    /// expired is not looked at.
     pub fn sweep(&self, most: usize) -> Vec<Arc<Message>> {
         let now = now_ms();
-        let mut expired = Vec::new();
-        collect_expired(&self.tree.read().root, now, most, &mut expired);
-        expired.retain(|message| {
-            // It may have been replaced meanwhile.
-            let still = find(&self.tree.read().root, message.topic()).is_some_and(|m| Arc::ptr_eq(m, message));
-            still && self.remove(message.topic())
-        });
+        if self.tree.read().expiring.first_key_value().is_none_or(|(_, message)| !message.expired(now)) {
+            return Vec::new();
+        }
+        let mut tree = self.tree.write();
+        let expired = tree.expiring.values().take_while(|m| m.expired(now)).take(most).cloned().collect::<Vec<_>>();
+        for message in &expired {
+            tree.remove(message.topic());
+        }
         expired
-    }
-}
-
-fn collect_expired(node: &Node, now: u64, most: usize, found: &mut Vec<Arc<Message>>) {
-    if found.len() >= most {
-        return;
-    }
-    found.extend(node.message.iter().filter(|m| m.expired(now)).cloned());
-    for child in node.children.iter().flat_map(|c| c.values()) {
-        collect_expired(child, now, most, found);
     }
 }
 
@@ -243,6 +260,38 @@ mod tests {
         assert_eq!(r.set(message(&"/".repeat(65_535), "x")), Err(RetainedError::TooDeep));
         r.set(message(&"/".repeat(DEEPEST - 1), "x")).unwrap();
         assert_eq!((r.matching("#").len(), r.sweep(10).len()), (1, 0));
+    }
+
+    /// A message that expired long ago, or will in an hour.
+    fn mortal(topic: &str, expired: bool) -> Arc<Message> {
+        let mut message = Message::new(topic, &[], b"x", QoS::AtMostOnce, true, Some(3600), 0);
+        if expired {
+            message.expires_at = Some(0);
+        }
+        Arc::new(message)
+    }
+
+    #[test]
+    fn a_sweep_takes_what_has_expired_and_the_index_holds_nothing_else() {
+        let r = Retained::default();
+        for n in 0..10 {
+            r.set(mortal(&format!("dead/{n}"), true)).unwrap();
+            r.set(mortal(&format!("alive/{n}"), false)).unwrap();
+            r.set(message(&format!("for/ever/{n}"), "x")).unwrap();
+        }
+        assert_eq!(r.tree.read().expiring.len(), 20);
+        assert_eq!((r.sweep(4).len(), r.len()), (4, 26));
+        // What is replaced or removed is not expected any more.
+        for n in 0..10 {
+            r.set(message(&format!("dead/{n}"), "y")).unwrap();
+            r.set(mortal(&format!("alive/{n}"), false)).unwrap();
+        }
+        assert_eq!((r.sweep(100).len(), r.len()), (0, 30));
+        assert_eq!(r.tree.read().expiring.len(), 10);
+        for n in 0..10 {
+            r.remove(&format!("alive/{n}"));
+        }
+        assert_eq!((r.tree.read().expiring.len(), r.len()), (0, 20));
     }
 
     #[test]
