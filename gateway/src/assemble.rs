@@ -317,6 +317,9 @@ impl Gateway {
         for door in &doors {
             door.stop_accepting().await;
         }
+        for door in &doors {
+            door.stop_connections();
+        }
         self.broker.shut_down();
         let mut draining = tokio::task::JoinSet::new();
         for door in doors {

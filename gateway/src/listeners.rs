@@ -6,8 +6,8 @@ use std::time::Duration;
 use portcullis_grant::Gatekeeper;
 use portcullis_http::{HttpHandler, HttpSettings};
 use portcullis_net::{
-    BindError, Bound, ClientAuth, ConnectionHandler, ListenerSpec, Listening, Live, MqttHandler, MqttSettings, Rate,
-    Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec, Transport, WebSocketSpec,
+    BindError, Bound, ClientAuth, ConnectionHandler, ListenerSpec, Listening, Live, MqttHandler, MqttSettings,
+    ProxySpec, Rate, Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec, Transport, WebSocketSpec,
 };
 use portcullis_session::{ListenerRules, RefusedPublish};
 use portcullis_store::Durability;
@@ -61,6 +61,7 @@ pub(crate) fn live(listener: &Listener, tls: Option<TlsHandle>) -> Live {
     Live {
         tls,
         websocket: WebSocketSpec { path: listener.path.clone(), origins: listener.origins.clone() },
+        proxy: listener.proxy_protocol.clone().map(|from| ProxySpec { from }),
         handshake_timeout: limits.handshake.map_or(default.handshake_timeout, |time| time.0),
         max_connections: limits.max_connections.map_or(default.max_connections, |number| number as usize),
         connect_rate: limits.connect_rate.map(rate),
@@ -207,3 +208,9 @@ impl Door {
         }
     }
 }
+    /// Tells the connections to end. MQTT sessions hear it from the broker, and are to be told after this: a session that
+    /// comes about meanwhile is then told by one or the other.
+    pub(crate) fn stop_connections(&self) {
+        self.listening.stop_connections();
+    }
+

@@ -154,6 +154,7 @@ impl Gateway {
         };
         for (name, door) in &closed {
             door.stop_accepting().await;
+            door.stop_connections();
             // Before a door of the same name opens elsewhere: those who come through it are not meant.
             self.end_connections_of(name);
         }

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use parking_lot::Mutex;
 use portcullis_grant::{BoxFuture, ConnectionFacts, PeerDetails};
-use portcullis_net::{AsyncStream, ConnectionHandler, Facts};
+use portcullis_net::{AsyncStream, ConnectionHandler, Facts, Protocol};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -97,6 +97,10 @@ impl HttpHandler {
 }
 
 impl ConnectionHandler for HttpHandler {
+    fn speaks(&self) -> Protocol {
+        Protocol::Http
+    }
+
     fn tcp(&self, stream: std::net::TcpStream, facts: Facts) {
         match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => self.spawn(stream, facts),

@@ -22,7 +22,7 @@ pub struct Facts {
     pub listener: Arc<str>,
     /// How the bytes arrive.
     pub transport: Transport,
-    /// The client's address, IPv4-mapped IPv6 already unmapped.
+    /// The client's address, IPv4-mapped IPv6 already unmapped. Behind a proxy the one that its PROXY header names.
     pub peer: SocketAddr,
     /// The address that the listener is bound to.
     pub local: SocketAddr,
@@ -53,8 +53,20 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// Takes connections over. Both functions are called from a task of the listener and must only spawn, never block.
+/// What is spoken over a connection: how to refuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT: refused with CONNACK, or on a WebSocket with the answer to its upgrade.
+    Mqtt,
+    /// HTTP: refused with a response.
+    Http,
+}
+
+/// Takes connections over. The functions are called from a task of the listener and must only spawn, never block.
 pub trait ConnectionHandler: Send + Sync + 'static {
+    /// What it speaks.
+    fn speaks(&self) -> Protocol;
+
     /// A plain TCP connection: the socket itself, non-blocking and without Nagle's delay, not registered with any
     /// runtime, so that the owner may write to it from any task.
     fn tcp(&self, stream: std::net::TcpStream, facts: Facts);

@@ -3,7 +3,8 @@
 //! A [`ListenerSpec`] says where to listen and for whom; [`Bound::bind`] takes the addresses, [`Bound::serve`] accepts.
 //! What comes out of a handshake goes to a [`ConnectionHandler`]: plain TCP as the socket itself, everything else as a
 //! stream of bytes ([`AsyncStream`]), with the [`Facts`] that the handshake told. Admission (how many, how fast) is
-//! decided here, before a stranger has cost a TLS handshake.
+//! decided here, before a stranger has cost a TLS handshake; who is kept out is told so in the protocol's own words,
+//! as long as that costs little.
 //!
 //! This room holds sockets and knows no scheme, no WebAssembly and no configuration file.
 
@@ -13,6 +14,8 @@
 pub mod conn;
 pub mod handler;
 pub mod listener;
+pub mod proxy;
+mod refusal;
 pub mod request;
 pub mod stop;
 pub mod tls;
@@ -20,8 +23,9 @@ pub mod transport;
 pub mod ws;
 
 pub use conn::{MqttHandler, MqttSettings, Wheel};
-pub use handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts};
+pub use handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
 pub use listener::{BindError, Bound, ListenerSpec, ListenerStats, Listening, Live, Rate};
+pub use proxy::{Network, NetworkError, ProxySpec};
 pub use stop::{StopSignal, StopSource};
 pub use tls::{ClientAuth, Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec};
 pub use transport::Transport;

@@ -78,3 +78,58 @@ fn a_wish_that_comes_while_the_gatekeeper_is_asked_waits_without_a_sound() {
     assert!(polls.load(Ordering::Relaxed) < 10, "{} polls", polls.load(Ordering::Relaxed));
     assert_eq!(renewals.load(Ordering::Relaxed), 0);
 }
+
+/// Never decides about anybody.
+struct Slow {
+    others: Arc<dyn Gatekeeper>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Gatekeeper for Slow {
+    fn authenticate(&self, _: Login) -> BoxFuture<'_, Outcome> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::pending())
+    }
+
+    fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
+        self.others.continue_authentication(reply)
+    }
+
+    fn authorize(&self, grant: Arc<Grant>, action: Action) -> BoxFuture<'_, Authorization> {
+        self.others.authorize(grant, action)
+    }
+
+    fn renew(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal> {
+        self.others.renew(connection, grant)
+    }
+}
+
+#[test]
+fn who_has_no_session_yet_ends_as_soon_as_the_listener_stops() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let slow = Slow { others: gate::everybody(), asked: Arc::clone(&asked) };
+    // No time-out of its own could end them within the test.
+    let gateway = Running::start_with(Arc::new(slow), |rules| rules.connect_timeout_ms = 3_600_000);
+    let silent = gateway.raw();
+    let mut halfway = gateway.raw();
+    halfway.send(b"\x10\x11\0\x04MQ");
+    let decided = gateway.send_connect(V5, "decided");
+    gateway.until(|_| asked.load(Ordering::Relaxed) == 1);
+    gateway.stop_connections();
+    for mut client in [silent, halfway, decided] {
+        client.closed();
+    }
+}
+
+#[test]
+fn sessions_hear_of_the_end_from_the_broker_alone() {
+    let gateway = Running::start(gate::everybody());
+    let mut client = gateway.connect(V5, "resident");
+    // One read a turn: the second answer shows that the turn which let it in is over.
+    client.ping();
+    client.ping();
+    gateway.stop_connections();
+    client.ping();
+    gateway.broker.shut_down();
+    client.closed();
+}

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use portcullis_net::Network;
+
 use super::problem::Problem;
 use super::reader::{Located, OneOrMany, Section, words};
 use super::units::{PerSecond, Size, Time};
@@ -115,6 +117,8 @@ pub(crate) struct Listener {
     /// MQTT: what an acknowledgement means.
     pub(crate) durability: Durability,
     /// Bounds of each connection and of all.
+    /// The peers whose connections begin with a PROXY header. None: it is not spoken.
+    pub(crate) proxy_protocol: Option<Vec<Network>>,
     pub(crate) limits: ListenerLimits,
 }
 
@@ -196,6 +200,7 @@ impl Listener {
         }
         if let (Some(place), Protocol::Http) = (section.key_span("policies"), protocol) {
             section.problems().add(
+        let proxy_protocol = section.section("proxy-protocol", "proxy-protocol").and_then(proxies);
                 Problem::new(place, "`policies` does nothing on a listener that speaks HTTP")
                     .help("a mounted policy names those that stand before it in its `guard`"),
             );
@@ -240,6 +245,7 @@ impl Listener {
             (true, None) => add(Problem::new(place(), "this transport needs a certificate")
                 .help("add `tls = { cert = \"server.pem\", key = \"server.key\" }`")),
             (false, Some(span)) => {
+            proxy_protocol,
                 let meant = if transport == Transport::Ws { "wss" } else { "tls" };
                 add(Problem::new(span, format!("`tls` does nothing on the transport {word:?}"))
                     .help(format!("write `transport = {meant:?}`")));
@@ -288,6 +294,21 @@ impl TlsFiles {
         section.finish();
         files
     }
+/// `proxy-protocol = { from = […] }`.
+fn proxies(mut section: Section<'_>) -> Option<Vec<Network>> {
+    let what = "the addresses of the load balancers, such as [\"10.0.0.0/8\", \"192.0.2.7\"]";
+    let from = section.required::<OneOrMany<_>>("from", what);
+    if let Some(none) = section.raw("from").filter(|from| from.get_ref().as_array().is_some_and(|list| list.is_empty()))
+    {
+        section.problems().add(
+            Problem::new(none.span(), "with no peer in `from` nobody could connect")
+                .help("name the load balancers, or leave `proxy-protocol` out"),
+        );
+    }
+    section.finish();
+    from.map(|OneOrMany(from)| from)
+}
+
 }
 
 impl ListenerLimits {

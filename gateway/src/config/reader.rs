@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 
+use portcullis_net::{Network, NetworkError};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -94,6 +95,24 @@ read_with!(SocketAddr, "an address and a port, such as \"127.0.0.1:1883\" or \"[
     let localhost = || text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
     text.parse().ok().or_else(|| localhost().map(|port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)))
 });
+impl Read for Network {
+    fn read(value: &Spanned<DeValue<'_>>, problems: &Problems) -> Option<Self> {
+        let problem = || mismatch(value, "an address or a network, such as \"192.0.2.7\" or \"10.0.0.0/8\"");
+        let Some(text) = value.get_ref().as_str() else {
+            problems.add(problem());
+            return None;
+        };
+        text.parse()
+            .map_err(|why| {
+                problems.add(problem().label(match why {
+                    NetworkError::Beyond { network } => format!("did you mean \"{network}\"?"),
+                    why => why.to_string(),
+                }));
+            })
+            .ok()
+    }
+}
+
 read_with!(u32, "a whole number from 1 to 4294967295", |value| integer(value).filter(|number| *number > 0));
 read_with!(u16, "a whole number from 1 to 65535", |value| integer(value).filter(|number| *number > 0));
 

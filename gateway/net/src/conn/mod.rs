@@ -20,7 +20,7 @@ use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, Renewal};
 use portcullis_router::Mailbox;
 use portcullis_session::{Broker, End, Handle, ListenerRules, Machine, Origin};
 
-use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts};
+use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
 use io::Io;
 use socket::Socket;
 use wheel::Armed;
@@ -61,6 +61,10 @@ impl MqttHandler {
 
 /// Handlers are shared by the listener and all its connections.
 impl ConnectionHandler for Arc<MqttHandler> {
+    fn speaks(&self) -> Protocol {
+        Protocol::Mqtt
+    }
+
     fn tcp(&self, stream: std::net::TcpStream, facts: Facts) {
         let socket = Arc::new(Socket(stream));
         match socket::register(Arc::clone(&socket)) {
@@ -84,6 +88,7 @@ enum Answer {
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a connection is doing besides reading.
 enum Doing {
@@ -124,6 +129,9 @@ struct Connection {
     waits_for: Option<Box<(Arc<Mailbox>, u64)>>,
     /// The stream took bytes that it has not passed on yet.
     unflushed: bool,
+    /// Until there is a session: the listener's word to end. From then on the broker says it, which knows sessions; to
+    /// wait for both would cost every idle connection the memory of a waiter.
+    stopped: Option<Stopped>,
     _guard: ConnectionGuard,
 }
 
@@ -157,6 +165,7 @@ impl Connection {
             timer: None,
             waits_for: None,
             unflushed: false,
+            stopped: Some(Box::pin(facts.stop.stopped())),
             _guard: facts.guard,
         }
     }

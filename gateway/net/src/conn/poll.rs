@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use portcullis_mqtt::frame_need;
+use portcullis_mqtt::{ReasonCode, frame_need};
 use portcullis_router::{Wake, now_ms};
 use portcullis_session::{Control, End, Step};
 
@@ -46,11 +46,18 @@ impl Connection {
     fn drive(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Poll<()> {
         if !matches!(self.doing, Doing::Closing(_)) {
             self.look_around(w);
+            self.poll_stopped(cx, w);
             if let Go::On = self.poll_decision(cx, w) {
                 self.poll_output(cx, w);
                 self.poll_input(cx, w);
             } else {
                 self.poll_output(cx, w);
+            }
+            // A session that came about in this poll: whoever stops the gateway tells the listeners before the sessions,
+            // so that either this sees it or the broker already knows whom to tell.
+            if self.stopped.is_some() && self.machine.mailbox().is_some() {
+                self.poll_stopped(cx, w);
+                self.stopped = None;
             }
         }
         if matches!(self.doing, Doing::Closing(_)) {
@@ -88,6 +95,18 @@ impl Connection {
     /// Does what the machine asks for.
     fn take(&mut self, step: Step) {
         if matches!(self.doing, Doing::Closing(_)) {
+    /// Ends what is no session yet when the listener stops.
+    fn poll_stopped(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
+        let Some(stopped) = &mut self.stopped else { return };
+        if stopped.as_mut().poll(cx).is_ready() {
+            self.stopped = None;
+            let detail = "the listener stops".to_owned();
+            let control = Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail };
+            let step = self.machine.on_control(control, &mut w.scratch);
+            self.take(step);
+        }
+    }
+
             return;
         }
         let gate = |c: &Self| c.handler.gatekeeper();

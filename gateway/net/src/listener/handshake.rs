@@ -1,4 +1,5 @@
-//! From an accepted socket to a stream of bytes: TLS, then the WebSocket upgrade, within one time limit.
+//! From an accepted socket to what is handed over: the PROXY header, TLS, then the WebSocket upgrade, within one time
+//! limit.
 
 use std::io;
 use std::sync::Arc;
@@ -9,30 +10,45 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::handler::{AsyncStream, ConnectionHandler, Facts};
-use crate::listener::serve::Shared;
+use crate::listener::admission::Refused;
+use crate::listener::refuse::refuse;
+use crate::listener::serve::{Shared, hand_over};
 use crate::listener::spec::Live;
+use crate::proxy;
 use crate::tls;
+use crate::transport::Transport;
 use crate::ws;
+
+/// What a handshake comes to.
+enum Established {
+    /// Plain TCP: the socket itself.
+    Socket(TcpStream),
+    /// Everything else.
+    Stream(Box<dyn AsyncStream>, PeerDetails),
+    /// The client that a PROXY header names is over its rate.
+    Refused(TcpStream, Refused),
+}
 
 /// Shakes hands and hands over, or closes.
 pub(crate) async fn shake_hands(
     stream: TcpStream,
     mut facts: Facts,
+    live: Arc<Live>,
     shared: Arc<Shared>,
     handler: Arc<dyn ConnectionHandler>,
 ) {
-    let live = shared.live.load_full();
     let stopped = facts.stop.stopped();
     let outcome = tokio::select! {
-        outcome = tokio::time::timeout(live.handshake_timeout, establish(stream, &facts, &live)) => outcome,
+        outcome = tokio::time::timeout(live.handshake_timeout, establish(stream, &mut facts, &live, &shared)) => outcome,
         () = stopped => return,
     };
     let why = match outcome {
-        Ok(Ok((stream, details))) => {
+        Ok(Ok(Established::Socket(stream))) => return hand_over(stream, facts, &*handler),
+        Ok(Ok(Established::Stream(stream, details))) => {
             facts.details = Some(Arc::new(details));
-            handler.stream(stream, facts);
-            return;
+            return handler.stream(stream, facts);
         }
+        Ok(Ok(Established::Refused(stream, refused))) => return refuse(stream, facts.peer, refused, false, &shared),
         Ok(Err(error)) => error,
         Err(_) => io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"),
     };
@@ -40,19 +56,29 @@ pub(crate) async fn shake_hands(
     debug!(listener = %shared.name, transport = %shared.transport, peer = %facts.peer, error = %why, "handshake failed");
 }
 
-/// The handshakes that the transport asks for, one after the other.
-async fn establish(stream: TcpStream, facts: &Facts, live: &Live) -> io::Result<(Box<dyn AsyncStream>, PeerDetails)> {
+/// The handshakes that the listener asks for, one after the other.
+async fn establish(mut stream: TcpStream, facts: &mut Facts, live: &Live, shared: &Shared) -> io::Result<Established> {
+    if live.proxy.is_some() {
+        let source = proxy::receive(&mut stream).await?;
+        facts.peer = source.unwrap_or(facts.peer);
+        if let Err(refused) = shared.admission.admit_known(source.map(|source| source.ip()), live) {
+            return Ok(Established::Refused(stream, refused));
+        }
+    }
     let mut details = PeerDetails::default();
-    if !facts.transport.is_tls() {
-        let stream = ws::accept(stream, &live.websocket, &mut details).await?;
-        return Ok((Box::new(stream), details));
-    }
-    let config = live.tls.as_ref().ok_or_else(|| io::Error::other("the listener has no certificate"))?.current();
-    let stream = TlsAcceptor::from(config).accept(stream).await?;
-    tls::describe(stream.get_ref().1, &mut details)?;
-    if facts.transport.is_websocket() {
-        let stream = ws::accept(stream, &live.websocket, &mut details).await?;
-        return Ok((Box::new(stream), details));
-    }
-    Ok((Box::new(stream), details))
+    let stream: Box<dyn AsyncStream> = match facts.transport {
+        Transport::Tcp => return Ok(Established::Socket(stream)),
+        Transport::Ws => Box::new(ws::accept(stream, &live.websocket, &mut details).await?),
+        Transport::Tls | Transport::Wss => {
+            let config = live.tls.as_ref().ok_or_else(|| io::Error::other("the listener has no certificate"))?;
+            let stream = TlsAcceptor::from(config.current()).accept(stream).await?;
+            tls::describe(stream.get_ref().1, &mut details)?;
+            if facts.transport.is_websocket() {
+                Box::new(ws::accept(stream, &live.websocket, &mut details).await?)
+            } else {
+                Box::new(stream)
+            }
+        }
+    };
+    Ok(Established::Stream(stream, details))
 }

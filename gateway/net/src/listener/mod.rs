@@ -5,6 +5,7 @@ mod bind;
 mod handshake;
 mod occupant;
 mod rate;
+mod refuse;
 mod serve;
 mod spec;
 

@@ -39,6 +39,11 @@ impl Schedule {
         self.0 = due;
         true
     }
+
+    /// Takes back an event that was counted and came to nothing.
+    pub(crate) fn give_back(&mut self, rate: Rate) {
+        self.0 = self.0.saturating_sub(rate.interval().unwrap_or(0));
+    }
 }
 
 /// Addresses remembered at one time. At 32 octets each the table is 256 KiB, made when a rate is first checked.
@@ -108,6 +113,18 @@ mod tests {
     #[test]
     fn a_burst_of_zero_still_lets_one_through() {
         assert!(Schedule::default().admit(Rate { per_second: 1, burst: 0 }, SECOND));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_had_again() {
+        let rate = Rate { per_second: 1, burst: 2 };
+        let mut schedule = Schedule::default();
+        for _ in 0..2 {
+            assert!(schedule.admit(rate, SECOND) && schedule.admit(rate, SECOND));
+            assert!(!schedule.admit(rate, SECOND));
+            schedule.give_back(rate);
+            schedule.give_back(rate);
+        }
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use crate::handler::{ConnectionHandler, Facts};
-use crate::listener::admission::{Admission, ListenerStats, Refused};
+use crate::handler::{ConnectionHandler, Facts, Protocol};
+use crate::listener::admission::{Admission, ListenerStats};
 use crate::listener::bind::{BindError, Bound};
 use crate::listener::handshake::shake_hands;
+use crate::listener::refuse::{AT_A_TIME, refuse};
 use crate::listener::spec::Live;
 use crate::stop::{StopSignal, StopSource};
 use crate::transport::Transport;
@@ -39,9 +41,12 @@ pub struct Listening {
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) transport: Transport,
+    pub(crate) speaks: Protocol,
     pub(crate) live: ArcSwap<Live>,
     pub(crate) admission: Arc<Admission>,
-    stop: StopSignal,
+    /// Places of refusals that are being told.
+    pub(crate) refusals: Arc<Semaphore>,
+    pub(crate) stop: StopSignal,
 }
 
 impl Bound {
@@ -56,8 +61,10 @@ impl Bound {
         let shared = Arc::new(Shared {
             name: self.spec.name,
             transport: self.spec.transport,
+            speaks: handler.speaks(),
             live: ArcSwap::from_pointee(self.spec.live),
             admission: Admission::new(),
+            refusals: Arc::new(Semaphore::new(AT_A_TIME)),
             stop: connections.signal(),
         });
         let mut tasks = Vec::with_capacity(self.sockets.len());
@@ -213,17 +220,20 @@ impl Acceptor {
     fn take(&self, stream: TcpStream, peer: SocketAddr) {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let live = self.shared.live.load();
-        let guard = match self.shared.admission.admit(peer.ip(), &live) {
+        let admission = &self.shared.admission;
+        if live.proxy.as_ref().is_some_and(|proxy| !proxy.trusts(peer.ip())) {
+            admission.peer_refused();
+            debug!(
+                listener = %self.shared.name, %peer,
+                "connection refused: this listener serves the peers in `proxy-protocol.from`, and this is none of them"
+            );
+            return;
+        }
+        let proxied = live.proxy.is_some();
+        let admitted = if proxied { admission.admit_unknown(&live) } else { admission.admit(peer.ip(), &live) };
+        let guard = match admitted {
             Ok(guard) => guard,
-            Err(refused) => {
-                let why = match refused {
-                    Refused::Full => "max-connections are open",
-                    Refused::Rate => "connect-rate is used up",
-                    Refused::AddressRate => "connect-rate-per-address is used up",
-                };
-                debug!(listener = %self.shared.name, %peer, why, "connection refused");
-                return;
-            }
+            Err(refused) => return refuse(stream, peer, refused, proxied, &self.shared),
         };
         // On some systems it is not inherited from the listening socket.
         if let Err(error) = stream.set_nodelay(true) {
@@ -239,15 +249,19 @@ impl Acceptor {
             stop: self.shared.stop.clone(),
             guard,
         };
-        match self.shared.transport {
-            Transport::Tcp => match stream.into_std() {
-                Ok(stream) => self.handler.tcp(stream, facts),
-                Err(error) => debug!(listener = %self.shared.name, peer = %facts.peer, %error, "connection lost"),
-            },
-            // A task of its own, which ends with the handshake: its future, which is large, does not stay in memory.
-            Transport::Tls | Transport::Ws | Transport::Wss => {
-                tokio::spawn(shake_hands(stream, facts, Arc::clone(&self.shared), Arc::clone(&self.handler)));
-            }
+        if self.shared.transport == Transport::Tcp && !proxied {
+            return hand_over(stream, facts, &*self.handler);
         }
+        // A task of its own, which ends with the handshake: its future, which is large, does not stay in memory.
+        let (live, shared, handler) = (Arc::clone(&live), Arc::clone(&self.shared), Arc::clone(&self.handler));
+        tokio::spawn(shake_hands(stream, facts, live, shared, handler));
+    }
+}
+
+/// Gives a plain TCP connection away.
+pub(crate) fn hand_over(stream: TcpStream, facts: Facts, handler: &dyn ConnectionHandler) {
+    match stream.into_std() {
+        Ok(stream) => handler.tcp(stream, facts),
+        Err(error) => debug!(listener = %facts.listener, peer = %facts.peer, %error, "connection lost"),
     }
 }

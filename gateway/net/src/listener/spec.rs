@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::listener::rate::Rate;
+use crate::proxy::ProxySpec;
 use crate::tls::TlsHandle;
 use crate::transport::Transport;
 use crate::ws::WebSocketSpec;
@@ -36,13 +37,17 @@ pub struct Live {
     pub tls: Option<TlsHandle>,
     /// Path, sub-protocols and origins of `ws` and `wss`.
     pub websocket: WebSocketSpec,
-    /// For TLS and the WebSocket upgrade together. Who needs longer is disconnected.
+    /// Whose connections begin with a PROXY header that says whose they are. Nobody else is served then. None: every
+    /// connection is its peer's own.
+    pub proxy: Option<ProxySpec>,
+    /// For the PROXY header, TLS and the WebSocket upgrade together. Who needs longer is disconnected.
     pub handshake_timeout: Duration,
-    /// Connections at one time, those in their handshake included. Those beyond are closed at once.
+    /// Connections at one time, those in their handshake included. Those beyond are refused.
     pub max_connections: usize,
     /// Connections a second in total. None: no limit.
     pub connect_rate: Option<Rate>,
-    /// Connections a second from one address; an IPv6 /64 counts as one address. None: no limit.
+    /// Connections a second from one address, behind a proxy the one that its header names; an IPv6 /64 counts as one
+    /// address. None: no limit.
     pub connect_rate_per_address: Option<Rate>,
 }
 
@@ -66,6 +71,7 @@ impl Default for Live {
         Self {
             tls: None,
             websocket: WebSocketSpec::default(),
+            proxy: None,
             handshake_timeout: Duration::from_secs(10),
             max_connections: 100_000,
             connect_rate: None,

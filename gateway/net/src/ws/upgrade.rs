@@ -5,36 +5,22 @@
 //! that offers nothing is let in without a sub-protocol: the bytes decide what it speaks. One that offers only others
 //! is refused, since it expects something else.
 
-use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_grant::{HttpHead, PeerDetails};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use crate::refusal::{Refusal, answer, linger, read_head, refuse};
 use crate::request::Target;
 use crate::ws::{WebSocketSpec, WsStream};
 
-/// Octets of the request head.
-const MAX_HEAD: usize = 16 * 1024;
 /// Lines of the request head.
 const MAX_HEADERS: usize = 64;
 /// How long a refused client may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// A refusal: status line, further headers, and a sentence for whoever tries it by hand.
-#[derive(Debug, PartialEq, Eq)]
-struct Refusal {
-    status: &'static str,
-    headers: &'static str,
-    words: &'static str,
-}
-
-const fn refuse(status: &'static str, headers: &'static str, words: &'static str) -> Refusal {
-    Refusal { status, headers, words }
-}
 
 /// What was agreed.
 #[derive(Debug)]
@@ -75,35 +61,12 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         Err(refusal) => {
             let why = io::Error::new(io::ErrorKind::InvalidData, format!("{}: {}", refusal.status, refusal.words));
             // The client is refused in any case; whether it hears why is its own affair.
-            let _ = tokio::time::timeout(LINGER, answer(&mut stream, &refusal)).await;
+            let _ = tokio::time::timeout(LINGER, async {
+                answer(&mut stream, &refusal).await?;
+                linger(&mut stream).await
+            })
+            .await;
             Err(why)
-        }
-    }
-}
-
-/// Reads up to the empty line; returns where it ends.
-async fn read_head<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<Result<usize, Refusal>> {
-    loop {
-        let seen = buffer.len();
-        if (&mut *stream).take((MAX_HEAD - seen) as u64).read_buf(buffer).await? == 0 {
-            if seen >= MAX_HEAD {
-                return Ok(Err(refuse("431 Request Header Fields Too Large", "", "the request head is over 16 KiB")));
-            }
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if seen == 0 && !buffer.first().is_some_and(u8::is_ascii_uppercase) {
-            return Ok(Err(refuse(
-                "400 Bad Request",
-                "",
-                "this port speaks MQTT over WebSocket, and this is not HTTP",
-            )));
-        }
-        // Parsed once, when it is whole: a head that drips in octet by octet costs no more than another.
-        let from = seen.saturating_sub(3);
-        let fresh = buffer.get(from..).unwrap_or_default();
-        let end = fresh.windows(4).position(|window| window == b"\r\n\r\n").map(|at| from + at + 4);
-        if let Some(end) = end {
-            return Ok(Ok(end));
         }
     }
 }
@@ -192,31 +155,6 @@ fn accept_key(key: &str) -> String {
     context.update(key.as_bytes());
     context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     STANDARD.encode(context.finish())
-}
-
-/// Sends a refusal and waits until the client has read it: closing a socket with unread input would discard the answer.
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: &Refusal) -> io::Result<()> {
-    let Refusal { status, headers, words } = refusal;
-    let mut text = String::with_capacity(256);
-    let body = format!("{{\"error\":\"{words}\"}}\n");
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "HTTP/1.1 {status}\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(text.as_bytes()).await?;
-    stream.shutdown().await?;
-    let mut unread = [0; 1024];
-    let mut budget = 64 * 1024_usize;
-    while budget > 0 {
-        match stream.read(&mut unread).await? {
-            0 => break,
-            octets => budget = budget.saturating_sub(octets),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Running {
     pub broker: Arc<Broker>,
     address: SocketAddr,
-    _listening: Listening,
+    listening: Listening,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -55,10 +55,15 @@ impl Running {
 
     /// Ends all connections as a crash would: nobody is told, wills wait in the store. What was acknowledged is stored.
     pub fn stop(self) {
-        let Self { broker, _listening, _runtime, .. } = self;
-        drop(_listening);
+        let Self { broker, listening, _runtime, .. } = self;
+        drop(listening);
         _runtime.shutdown_timeout(PATIENCE);
         drop(broker);
+    }
+
+    /// Has the listener say *stop* to its connections.
+    pub fn stop_connections(&self) {
+        self.listening.stop_connections();
     }
 
     fn start_on(broker: Arc<Broker>, gatekeeper: Arc<dyn Gatekeeper>, adjust: impl FnOnce(&mut ListenerRules)) -> Self {
@@ -74,7 +79,7 @@ impl Running {
             Bound::bind(spec).unwrap().serve(Arc::new(handler)).unwrap()
         });
         let address = listening.local_addrs()[0];
-        Self { broker, address, _listening: listening, _runtime: runtime }
+        Self { broker, address, listening, _runtime: runtime }
     }
 
     pub fn raw(&self) -> Client {

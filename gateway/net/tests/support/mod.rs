@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_net::{AsyncStream, Bound, ConnectionHandler, Facts, ListenerSpec, Listening, Transport};
+use portcullis_net::{AsyncStream, Bound, ConnectionHandler, Facts, ListenerSpec, Listening, Protocol, Transport};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
@@ -34,6 +34,9 @@ pub enum Given {
 struct Show(mpsc::UnboundedSender<Given>);
 
 impl ConnectionHandler for Show {
+    fn speaks(&self) -> Protocol {
+        Protocol::Mqtt
+    }
     fn tcp(&self, stream: std::net::TcpStream, facts: Facts) {
         let _ = self.0.send(Given::Tcp(stream, facts));
     }
