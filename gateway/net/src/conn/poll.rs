@@ -92,9 +92,6 @@ impl Connection {
         }
     }
 
-    /// Does what the machine asks for.
-    fn take(&mut self, step: Step) {
-        if matches!(self.doing, Doing::Closing(_)) {
     /// Ends what is no session yet when the listener stops.
     fn poll_stopped(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
         let Some(stopped) = &mut self.stopped else { return };
@@ -107,6 +104,9 @@ impl Connection {
         }
     }
 
+    /// Does what the machine asks for.
+    fn take(&mut self, step: Step) {
+        if matches!(self.doing, Doing::Closing(_)) {
             return;
         }
         let gate = |c: &Self| c.handler.gatekeeper();
