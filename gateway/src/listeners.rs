@@ -198,6 +198,12 @@ impl Door {
         self.listening.stop_accepting().await;
     }
 
+    /// Tells the connections to end. MQTT sessions hear it from the broker, and are to be told after this: a session that
+    /// comes about meanwhile is then told by one or the other.
+    pub(crate) fn stop_connections(&self) {
+        self.listening.stop_connections();
+    }
+
     /// Has the connections say good-bye, and waits for them a little.
     pub(crate) async fn drain(&self) {
         self.listening.stop_accepting().await;
@@ -208,9 +214,3 @@ impl Door {
         }
     }
 }
-    /// Tells the connections to end. MQTT sessions hear it from the broker, and are to be told after this: a session that
-    /// comes about meanwhile is then told by one or the other.
-    pub(crate) fn stop_connections(&self) {
-        self.listening.stop_connections();
-    }
-

@@ -94,12 +94,23 @@ fn listeners(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Res
             ("admitted", stats.accepted),
             ("full", stats.refused_full),
             ("rate", stats.refused_rate),
+            ("peer", stats.refused_peer),
             ("handshake-failed", stats.handshakes_failed),
         ];
         for (outcome, value) in outcomes {
             let labels = [("listener", name.as_str()), ("outcome", outcome)];
             ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
         }
+    }
+    let mut metric = encoder.encode_descriptor(
+        "listener_refusals_told",
+        "Connections over a limit whose client was told so in its protocol",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, stats) in &doors {
+        let labels = [("listener", name.as_str())];
+        ConstCounter::new(stats.refusals_told).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }
@@ -124,7 +135,6 @@ fn policies(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
             ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
         }
     }
-            ("peer", stats.refused_peer),
     let mut metric = encoder.encode_descriptor(
         "policy_swaps",
         "Times that another version of a policy was put in place",
@@ -132,16 +142,6 @@ fn policies(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
         MetricType::Counter,
     )?;
     for (name, figures) in &policies {
-    let mut metric = encoder.encode_descriptor(
-        "listener_refusals_told",
-        "Connections over a limit whose client was told so in its protocol",
-        None,
-        MetricType::Counter,
-    )?;
-    for (name, stats) in &doors {
-        let labels = [("listener", name.as_str())];
-        ConstCounter::new(stats.refusals_told).encode(metric.encode_family(&labels)?)?;
-    }
         ConstCounter::new(figures.swaps).encode(metric.encode_family(&[("policy", name.as_str())])?)?;
     }
     let mut metric = encoder.encode_descriptor(

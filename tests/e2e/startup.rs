@@ -122,3 +122,18 @@ async fn a_wrong_authority_for_clients_is_named() {
     let config = config.file("ca.pem", Authority::new("clients").pem());
     Gateway::start(&config).await;
 }
+
+#[tokio::test]
+async fn nobody_without_a_session_delays_the_stop() {
+    let mut gateway = Gateway::start(&Config::everywhere(&["anonymous"])).await;
+    let mut silent = Vec::new();
+    for transport in Transport::ALL {
+        let mut link = gateway.route(transport).open().await.unwrap();
+        // Half a CONNECT.
+        link.send(b"\x10\x0d\0\x04MQ").await.unwrap();
+        silent.push(link);
+    }
+    assert!(gateway.stop().await.success());
+    let log = gateway.log();
+    assert!(!log.contains("did not end in time"), "{log}");
+}

@@ -76,6 +76,8 @@ pub struct Route {
     pub protocol: Option<String>,
     /// WebSocket: further headers of the upgrade.
     pub headers: Vec<(String, String)>,
+    /// Octets ahead of everything else, such as a PROXY header.
+    pub ahead: Vec<u8>,
 }
 
 impl Route {
@@ -90,7 +92,15 @@ impl Route {
             path: "/mqtt".into(),
             protocol: Some("mqtt".into()),
             headers: Vec::new(),
+            ahead: Vec::new(),
         }
+    }
+
+    /// The same with octets ahead of everything else.
+    #[must_use]
+    pub fn ahead(mut self, octets: &[u8]) -> Self {
+        self.ahead = octets.to_vec();
+        self
     }
 
     /// Opens the connection.
@@ -98,8 +108,9 @@ impl Route {
     /// # Errors
     /// Whatever the network, TLS or the WebSocket upgrade says.
     pub async fn open(&self) -> io::Result<Link> {
-        let tcp = TcpStream::connect(self.address).await?;
+        let mut tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
+        tcp.write_all(&self.ahead).await?;
         let secure = matches!(self.transport, Transport::Tls | Transport::Wss);
         let stream: Box<dyn Io> = if secure {
             let connector = tokio_rustls::TlsConnector::from(self.tls()?);

@@ -107,6 +107,8 @@ pub(crate) struct Listener {
     pub(crate) path: String,
     /// WebSocket: the origins (RFC 6454) of the pages that may connect. None: any.
     pub(crate) origins: Option<Vec<String>>,
+    /// The peers whose connections begin with a PROXY header. None: it is not spoken.
+    pub(crate) proxy_protocol: Option<Vec<Network>>,
     /// MQTT: the chain, asked in this order.
     pub(crate) policies: Vec<Located<String>>,
     /// MQTT: whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
@@ -117,8 +119,6 @@ pub(crate) struct Listener {
     /// MQTT: what an acknowledgement means.
     pub(crate) durability: Durability,
     /// Bounds of each connection and of all.
-    /// The peers whose connections begin with a PROXY header. None: it is not spoken.
-    pub(crate) proxy_protocol: Option<Vec<Network>>,
     pub(crate) limits: ListenerLimits,
 }
 
@@ -177,6 +177,7 @@ impl Listener {
         let tls = section.section("tls", "tls").map(|tls| TlsFiles::read(tls, base));
         let path = section.optional("path");
         let origins = section.optional("origins");
+        let proxy_protocol = section.section("proxy-protocol", "proxy-protocol").and_then(proxies);
         let policies: Vec<_> = section.optional("policies").unwrap_or_default();
         // What only MQTT has is unknown on the other protocol, so that no choice is believed that does nothing.
         let (strict, refused_publish, durability) = match protocol {
@@ -200,7 +201,6 @@ impl Listener {
         }
         if let (Some(place), Protocol::Http) = (section.key_span("policies"), protocol) {
             section.problems().add(
-        let proxy_protocol = section.section("proxy-protocol", "proxy-protocol").and_then(proxies);
                 Problem::new(place, "`policies` does nothing on a listener that speaks HTTP")
                     .help("a mounted policy names those that stand before it in its `guard`"),
             );
@@ -219,6 +219,7 @@ impl Listener {
             tls: tls.flatten(),
             path: path.map_or_else(|| "/mqtt".to_owned(), |path| path.value),
             origins,
+            proxy_protocol,
             policies,
             strict: strict.unwrap_or(false),
             refused_publish: refused_publish.unwrap_or(RefusedPublish::Drop),
@@ -245,7 +246,6 @@ impl Listener {
             (true, None) => add(Problem::new(place(), "this transport needs a certificate")
                 .help("add `tls = { cert = \"server.pem\", key = \"server.key\" }`")),
             (false, Some(span)) => {
-            proxy_protocol,
                 let meant = if transport == Transport::Ws { "wss" } else { "tls" };
                 add(Problem::new(span, format!("`tls` does nothing on the transport {word:?}"))
                     .help(format!("write `transport = {meant:?}`")));
@@ -265,6 +265,21 @@ impl Listener {
                 .label("expected \"/\" and no query"));
         }
     }
+}
+
+/// `proxy-protocol = { from = […] }`.
+fn proxies(mut section: Section<'_>) -> Option<Vec<Network>> {
+    let what = "the addresses of the load balancers, such as [\"10.0.0.0/8\", \"192.0.2.7\"]";
+    let from = section.required::<OneOrMany<_>>("from", what);
+    if let Some(none) = section.raw("from").filter(|from| from.get_ref().as_array().is_some_and(|list| list.is_empty()))
+    {
+        section.problems().add(
+            Problem::new(none.span(), "with no peer in `from` nobody could connect")
+                .help("name the load balancers, or leave `proxy-protocol` out"),
+        );
+    }
+    section.finish();
+    from.map(|OneOrMany(from)| from)
 }
 
 impl TlsFiles {
@@ -294,21 +309,6 @@ impl TlsFiles {
         section.finish();
         files
     }
-/// `proxy-protocol = { from = […] }`.
-fn proxies(mut section: Section<'_>) -> Option<Vec<Network>> {
-    let what = "the addresses of the load balancers, such as [\"10.0.0.0/8\", \"192.0.2.7\"]";
-    let from = section.required::<OneOrMany<_>>("from", what);
-    if let Some(none) = section.raw("from").filter(|from| from.get_ref().as_array().is_some_and(|list| list.is_empty()))
-    {
-        section.problems().add(
-            Problem::new(none.span(), "with no peer in `from` nobody could connect")
-                .help("name the load balancers, or leave `proxy-protocol` out"),
-        );
-    }
-    section.finish();
-    from.map(|OneOrMany(from)| from)
-}
-
 }
 
 impl ListenerLimits {

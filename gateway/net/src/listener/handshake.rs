@@ -24,7 +24,7 @@ enum Established {
     /// Plain TCP: the socket itself.
     Socket(TcpStream),
     /// Everything else.
-    Stream(Box<dyn AsyncStream>, PeerDetails),
+    Stream(Box<dyn AsyncStream>, Arc<PeerDetails>),
     /// The client that a PROXY header names is over its rate.
     Refused(TcpStream, Refused),
 }
@@ -45,7 +45,7 @@ pub(crate) async fn shake_hands(
     let why = match outcome {
         Ok(Ok(Established::Socket(stream))) => return hand_over(stream, facts, &*handler),
         Ok(Ok(Established::Stream(stream, details))) => {
-            facts.details = Some(Arc::new(details));
+            facts.details = Some(details);
             return handler.stream(stream, facts);
         }
         Ok(Ok(Established::Refused(stream, refused))) => return refuse(stream, facts.peer, refused, false, &shared),
@@ -80,5 +80,5 @@ async fn establish(mut stream: TcpStream, facts: &mut Facts, live: &Live, shared
             }
         }
     };
-    Ok(Established::Stream(stream, details))
+    Ok(Established::Stream(stream, Arc::new(details)))
 }
