@@ -278,3 +278,27 @@ async fn one_subscription_of_overlapping_ones_takes_the_highest_quality() {
     // One copy with the highest quality, or one for each subscription (3.1.1 §3.3.5): never none, never below.
     assert!(copies == [1] || copies == [0, 1] || copies == [1, 0], "{copies:?}");
 }
+
+#[tokio::test]
+async fn however_much_is_retained_a_new_subscriber_gets_all_of_it() {
+    const MANY: usize = 15_000;
+    let gateway = open_gateway().await;
+    let mut publisher = gateway.tcp(Version::V5, "keeper").connect().await;
+    for n in 0..MANY {
+        publisher.publish(Message::new(format!("kept/{n}"), "x".repeat(100)).qos(1).retained()).await;
+    }
+    for (transport, version) in ways() {
+        // More than may wait for a client, by number and by octets.
+        for qos in [0, 1] {
+            let id = format!("{}-{qos}", named("late", transport, version));
+            let mut client = gateway.dial(transport, version, &id).connect().await;
+            client.subscribe("kept/#", qos).await;
+            let mut topics = std::collections::HashSet::new();
+            while topics.len() < MANY {
+                let message = client.message().await;
+                assert!(message.retain && topics.insert(message.topic), "{transport:?} {version:?}");
+            }
+            client.disconnect().await;
+        }
+    }
+}

@@ -143,8 +143,14 @@ fn with_entries(text: &str, folder: Option<&str>) -> String {
             let _ = write!(text, "\n[[policy]]\nname = {name:?}\n{embedded}\n");
         }
         if let Some(folder) = folder {
-            let built = format!("source = \"{folder}/{name}.wasm\"\nallow = {{ {allow} }}");
-            text = text.replace(&embedded, &built);
+            let built = format!("source = \"{folder}/{name}.wasm\"");
+            // A component of a file has nothing that it is not given; one that is given something keeps that.
+            let granted = format!("{built}\nallow = {{ {allow} }}");
+            let entries = text.split("[[policy]]\n").map(|entry| {
+                let own = entry.lines().any(|line| line.starts_with("allow = "));
+                entry.replace(&embedded, if own { &built } else { &granted })
+            });
+            text = entries.collect::<Vec<_>>().join("[[policy]]\n");
         }
     }
     text

@@ -707,11 +707,12 @@ impl Mailbox {
         ids: &[u32],
         batch: &mut Batch,
     ) -> bool {
-        self.send_with(ids, batch, || Some((Arc::clone(message), qos, retain)))
+        let g = self.inner.lock();
+        g.closed || self.send_locked(g, Arc::clone(message), qos, retain, ids, batch)
     }
 
     /// Puts what is retained for a topic at this moment into the mailbox, for a new subscription that was granted
-    /// `granted`. False: there is no room for it.
+    /// `granted`. False: so much waits for the client already that this one has to come later.
     ///
     /// It is looked up while nobody else can put anything here: whoever retains a message does so before delivering it,
     /// so that none comes after a newer one.
@@ -723,25 +724,43 @@ impl Mailbox {
         ids: &[u32],
         batch: &mut Batch,
     ) -> bool {
-        self.send_with(ids, batch, || {
-            let message = retained.get(topic)?;
-            let qos = message.qos.min(granted);
-            Some((message, qos, true))
-        })
-    }
-
-    /// `message` is called under the lock.
-    fn send_with(
-        self: &Arc<Self>,
-        ids: &[u32],
-        batch: &mut Batch,
-        message: impl FnOnce() -> Option<(Arc<Message>, QoS, bool)>,
-    ) -> bool {
-        let mut g = self.inner.lock();
+        let g = self.inner.lock();
         if g.closed {
             return true;
         }
-        let Some((message, qos, retain)) = message() else { return true };
+        if !self.takes_more(&g) {
+            return false;
+        }
+        let Some(message) = retained.get(topic) else { return true };
+        let qos = message.qos.min(granted);
+        // One that alone is more than may wait is counted as refused.
+        self.send_locked(g, message, qos, true, ids, batch);
+        true
+    }
+
+    /// Whether as little waits for the client as leaves room for what is published meanwhile.
+    fn takes_more(&self, g: &Inner) -> bool {
+        let waiting = g.queue.as_ref().map_or(0, |q| q.len());
+        g.link.is_some() && g.backlog() <= self.limits.high_water / 2 && waiting <= self.limits.queued_messages / 2
+    }
+
+    /// Whether the client takes more now, or will once what is to be written has gone: it is not its window that is full,
+    /// nor its socket.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        let g = self.inner.lock();
+        self.takes_more(&g) || (g.link.is_some() && !g.blocked && g.unsent() > 0)
+    }
+
+    fn send_locked(
+        self: &Arc<Self>,
+        mut g: MutexGuard<'_, Inner>,
+        message: Arc<Message>,
+        qos: QoS,
+        retain: bool,
+        ids: &[u32],
+        batch: &mut Batch,
+    ) -> bool {
         let queued = Queued { message, sequence: 0, qos, retain, dup: false, ids: SmallVec::from_slice(ids) };
         if qos == QoS::AtMostOnce {
             if g.link.is_some() && (g.stalled || self.is_overfull(&g)) {

@@ -63,6 +63,9 @@ impl Connection {
         if matches!(self.doing, Doing::Closing(_)) {
             return self.poll_close(cx, w);
         }
+        if self.machine.wants_room() {
+            cx.waker().wake_by_ref();
+        }
         self.arm_timer();
         Poll::Pending
     }
@@ -182,6 +185,7 @@ impl Connection {
                     if written.is_ready() {
                         // Written at the end of this poll; what is left then wakes us.
                         mailbox.refill(&mut w.scratch.batch);
+                        self.machine.on_room(&mut w.scratch);
                     }
                     written
                 }

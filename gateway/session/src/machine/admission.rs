@@ -213,6 +213,7 @@ impl Machine {
             problem_information: connecting.problem_information,
             number,
             held: None,
+            offerings: None,
             expiry_was_zero: connecting.session_expiry == 0,
         });
         if present {

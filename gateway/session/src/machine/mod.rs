@@ -7,6 +7,7 @@ mod acks;
 mod admission;
 mod connect;
 mod ending;
+mod offering;
 mod open;
 mod publish;
 mod reauthentication;

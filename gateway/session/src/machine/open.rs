@@ -1,5 +1,6 @@
 //! An admitted connection: the loop over its packets.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use portcullis_grant::{Action, Authorization, Challenge, Grant};
@@ -8,6 +9,7 @@ use portcullis_router::{Mailbox, Wire};
 
 use portcullis_store::Durability;
 
+use super::offering::Offering;
 use super::route_cache::RouteCache;
 use super::{End, Fault, Machine, Phase, Step, Stop};
 use crate::durable::{Held, Recipient};
@@ -50,6 +52,8 @@ pub(super) struct Open {
     pub number: u64,
     /// Replies that wait for the store.
     pub held: Option<Arc<Held>>,
+    /// What is retained for new subscriptions and was not sent yet.
+    pub offerings: Option<Box<VecDeque<Offering>>>,
     /// CONNECT asked for an expiry of 0: DISCONNECT may not raise it (MQTT 5 §3.14.2.2.2).
     pub expiry_was_zero: bool,
 }
@@ -161,6 +165,7 @@ impl Machine {
             }
             break;
         }
+        self.on_room(s);
         self.send_replies(s);
         (at, step)
     }

@@ -8,6 +8,7 @@ use portcullis_mqtt::{
     Unsubscribe, UserProperties,
 };
 
+use super::offering::Offering;
 use super::open::Open;
 use super::{Fault, Stop};
 use crate::broker::{Broker, split_share, subscription};
@@ -92,17 +93,9 @@ impl Open {
             s.replies.clear();
         }
         let ids: &[u32] = packet.subscription_id.as_slice();
-        'filters: for (filter, qos, filtered) in retained {
-            for message in broker.router.retained.matching(filter) {
-                let topic = message.topic();
-                if filtered && !self.grant.may_receive(topic) {
-                    continue;
-                }
-                // Whoever asks for more than it has room for is not looked up any more for.
-                if !self.mailbox.send_retained(&broker.router.retained, topic, qos, ids, &mut s.batch) {
-                    break 'filters;
-                }
-            }
+        for (filter, qos, filtered) in retained {
+            let kept = &broker.router.retained;
+            self.offer(kept, Offering::new(kept, filter, qos, ids, filtered), &mut s.batch);
         }
         Ok(())
     }
@@ -205,6 +198,7 @@ impl Open {
             broker.router.unsubscribe(inner, share, &self.mailbox);
             broker.observer.action_refused(facts, &self.entry.client_id, &grant, "subscribe", &filter);
         }
+        self.regrant_offerings();
         self.mailbox.retain_queued(&mut s.batch, |message| grant.may_receive(message.topic()));
         if let Some(will) = &self.will {
             let message = &will.message;

@@ -258,7 +258,9 @@ impl Desk {
         if let Some(mailbox) = line.machine.mailbox() {
             mailbox.unblock();
             mailbox.flush();
-            return mailbox.refill(&mut self.scratch.batch);
+            let refilled = mailbox.refill(&mut self.scratch.batch);
+            line.machine.on_room(&mut self.scratch);
+            return refilled || line.machine.wants_room();
         }
         false
     }
