@@ -32,6 +32,7 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(gateway) = self.0.upgrade() else { return Ok(()) };
         totals(&gateway, &mut encoder)?;
+        store(&gateway, &mut encoder)?;
         listeners(&gateway, &mut encoder)?;
         policies(&gateway, &mut encoder)
     }
@@ -63,6 +64,31 @@ fn totals(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
         ("retained_messages", "Retained messages", retained as u64),
         ("retained_bytes", "Octets of retained messages", retained_bytes as u64),
         ("uptime_seconds", "Seconds since the gateway was started", gateway.uptime().as_secs()),
+    ];
+    for (name, help, value) in gauges {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
+    }
+    Ok(())
+}
+
+fn store(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let store = &gateway.ground.store;
+    let done = store.statistics();
+    let counters = [
+        ("store_commits", "Transactions of the store", done.transactions),
+        ("store_syncs", "Those of them that were synced to disk", done.syncs),
+        ("store_batches", "Batches of changes in them: many share a transaction", done.batches),
+        ("store_failures", "Times that the store failed: disk full or broken", done.failures),
+    ];
+    for (name, help, value) in counters {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)?;
+    }
+    let gauges = [
+        ("store_waiting_bytes", "Octets of changes that wait to be written", done.waiting),
+        ("store_file_bytes", "Octets of the store's file", done.file),
+        ("store_failing", "1 while nothing can be stored", u64::from(store.stopped().is_some())),
     ];
     for (name, help, value) in gauges {
         let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

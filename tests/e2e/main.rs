@@ -14,6 +14,7 @@ mod hostile;
 mod http;
 mod limits;
 mod messages;
+mod overload;
 mod properties;
 mod proxy;
 mod refusals;
@@ -21,6 +22,7 @@ mod reload;
 mod schemes;
 mod sessions;
 mod startup;
+mod storage;
 mod swap;
 
 use portcullis_tests::{Config, Gateway, Transport, Version};

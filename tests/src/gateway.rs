@@ -272,6 +272,58 @@ impl Gateway {
         self.child.wait().expect("the process can be waited for")
     }
 
+    /// Forbids the process to write files beyond this many octets, as a quota does and much as a full disk. None: it may
+    /// again.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn limit_files(&self, octets: Option<u64>) {
+        let limit = libc::rlimit { rlim_cur: octets.unwrap_or(libc::RLIM_INFINITY), rlim_max: libc::RLIM_INFINITY };
+        let pid = i32::try_from(self.child.id()).expect("a process identifier");
+        // SAFETY: `limit` lives during the call, which reads it and writes nothing; the child was not waited for yet.
+        #[allow(unsafe_code, reason = "the standard library sets no limits of other processes")]
+        let set = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
+        assert_eq!(set, 0, "the gateway can be limited");
+    }
+
+    /// File descriptors that it has open.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives").count()
+    }
+
+    /// The value of a metric without labels.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = self.admin().get("/metrics").await.body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("{name} is not among the metrics:\n{text}"));
+        value.parse::<f64>().unwrap_or_else(|_| panic!("{name} is {value}")) as u64
+    }
+
+    /// Waits until a metric without labels is what `is` takes.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    pub async fn until_metric(&self, name: &str, is: impl Fn(u64) -> bool) -> u64 {
+        within(&format!("the right value of {name}"), async {
+            loop {
+                let value = self.metric(name).await;
+                if is(value) {
+                    return value;
+                }
+                // The next question is the event: it takes its time.
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
     /// Resident memory in octets: now, and the most so far.
     ///
     /// # Panics

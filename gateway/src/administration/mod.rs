@@ -46,7 +46,10 @@ impl Office {
 impl PublicFacts for Office {
     fn not_ready(&self) -> Option<String> {
         match self.gateway.upgrade() {
-            Some(gateway) if !gateway.is_stopping() => None,
+            // The public gets no details of the disk; the log and the admin interface have them.
+            Some(gateway) if !gateway.is_stopping() => {
+                gateway.ground.store.stopped().map(|_| "the store has failed".to_owned())
+            }
             _ => Some("the gateway stops".to_owned()),
         }
     }
@@ -189,6 +192,7 @@ fn status(gateway: &Gateway) -> Value {
         "logins_refused": totals.logins_refused,
         "messages_received": totals.received,
         "messages_delivered": totals.delivered,
+        "store_failure": gateway.ground.store.stopped().map(|why| why.to_string()),
     })
 }
 

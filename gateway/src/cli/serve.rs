@@ -134,11 +134,17 @@ struct Signals {
     hang_up: Signal,
     terminate: Signal,
     interrupt: Signal,
+    /// Heard so that it does not kill: a file that may not grow further is an error to the store, like a full disk.
+    _file_too_large: Signal,
 }
+
+/// SIGXFSZ, on all systems that the gateway is built for.
+const FILE_TOO_LARGE: i32 = 25;
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
+            _file_too_large: signal(SignalKind::from_raw(FILE_TOO_LARGE))?,
             hang_up: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

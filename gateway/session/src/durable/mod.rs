@@ -48,6 +48,8 @@ struct HeldState {
     pending: u32,
     /// Replies that came after the last of them and must not overtake it.
     tail: Vec<u8>,
+    /// The store has failed, and the connection is told to end: what is left to say to it waits for nothing.
+    ending: bool,
     /// Connections of the same session that wait for the last of them.
     waiters: Vec<Arc<Handle>>,
 }
@@ -63,7 +65,7 @@ impl Held {
     /// Keeps replies behind those that wait. False: none wait, and they may go at once.
     pub(crate) fn behind(&self, replies: &[u8]) -> bool {
         let mut state = self.0.lock();
-        if state.pending == 0 {
+        if state.pending == 0 || state.ending {
             return false;
         }
         state.tail.extend_from_slice(replies);
@@ -89,6 +91,11 @@ impl Held {
             state.waiters.push(Arc::clone(handle));
         }
         true
+    }
+
+    /// The connection ends before its batches are on disk. Whoever comes back for the session waits for them all the same.
+    fn let_go(&self) {
+        self.0.lock().ending = true;
     }
 
     /// One batch is done. What has to follow it, if it was the last.
@@ -169,8 +176,11 @@ impl Durable {
                             mailbox.push_late(&after, attachment, batch);
                         });
                     }
-                    // Nothing is acknowledged that is not stored. Whoever comes back for the session waits for it.
-                    Fate::Delayed(why) => storage_failed(&handle, &why),
+                    // Nothing is acknowledged that is not stored.
+                    Fate::Delayed(why) => {
+                        held.let_go();
+                        storage_failed(&handle, &why);
+                    }
                     Fate::Lost(why) => {
                         held.done();
                         storage_failed(&handle, &why);

@@ -1,0 +1,182 @@
+//! More than the gateway can carry: subscribers that stop reading, connections that say nothing, publishers far faster
+//! than their consumers. What it holds for them stays within a bound that is stated here, others are served meanwhile,
+//! and when the pressure ends everything is as before.
+//!
+//! `PORTCULLIS_SLOW` says how many subscribers stop reading (100 unless told; 5,000 need a few minutes, as many file
+//! descriptors, and the memory that is stated below).
+
+use std::time::{Duration, Instant};
+
+use portcullis_tests::link::Link;
+use portcullis_tests::packets::{self, Incoming};
+use portcullis_tests::{Client, Config, Gateway, Hello, Message, Transport, Version, within};
+use tokio::net::TcpSocket;
+
+const MIB: u64 = 1 << 20;
+/// What one subscriber that does not read may cost. Publishers wait for it above 512 KiB, but not for ever: above four times
+/// that, and what its queue may hold (`LIMITS`), even QoS 0 is dropped; a read of 64 KiB may come on top. All of it twice,
+/// since buffers grow by doubling.
+const OF_EACH: u64 = 2 * (4 * 512 * 1024 + 64 * 1024 + 64 * 1024);
+/// What the gateway may take beside it, whatever the number: buffers of its threads, what the allocator keeps.
+const BESIDE: u64 = 96 * MIB;
+/// How long the others may wait for an answer: half a second for each publisher that waits for those who do not read, and
+/// the rest for a test that shares its machine.
+const OTHERS_WAIT: Duration = Duration::from_secs(10);
+
+const LIMITS: &str = "limits = { queued-messages = 100, queued-bytes = \"64KiB\" }";
+
+fn slow_ones() -> usize {
+    std::env::var("PORTCULLIS_SLOW").map_or(100, |text| text.parse().expect("PORTCULLIS_SLOW is a number"))
+}
+
+async fn gateway() -> Gateway {
+    Gateway::start(&Config::new().mqtt_with("tcp", Transport::Tcp, &["anonymous"], LIMITS)).await
+}
+
+/// A subscriber that has subscribed, whose socket takes little, and that nobody reads from.
+async fn slow(gateway: &Gateway, number: usize) -> Client {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small window");
+    let stream = within("a connection", socket.connect(gateway.address("tcp"))).await.expect("it is let in");
+    let version = if number.is_multiple_of(2) { Version::V311 } else { Version::V5 };
+    let mut client = Client::raw(Link::Stream(Box::new(stream)), version);
+    client.send(&packets::connect(&Hello::plain(version, format!("slow-{number}")))).await.expect("CONNECT is sent");
+    client.wait("CONNACK", |packet| matches!(packet, Incoming::ConnAck(_, 0, _)).then_some(())).await;
+    client.subscribe("flood/#", (number % 2) as u8).await;
+    client
+}
+
+/// A message from one client to another and back, with the pressure on.
+async fn round_trip(speaker: &mut Client, listener: &mut Client, longest: &mut Duration) {
+    let begun = Instant::now();
+    assert_eq!(speaker.publish(Message::new("calm", "?").qos(1)).await, 0);
+    assert_eq!(listener.message().await.payload, "?");
+    *longest = begun.elapsed().max(*longest);
+}
+
+#[tokio::test]
+async fn subscribers_that_stop_reading_cost_what_is_stated_and_nobody_else() {
+    let count = slow_ones();
+    let gateway = gateway().await;
+    let mut speaker = gateway.tcp(Version::V5, "speaker").connect().await;
+    let mut listener = gateway.tcp(Version::V5, "listener").connect().await;
+    listener.subscribe("calm", 1).await;
+    let mut flooder = gateway.tcp(Version::V5, "flooder").connect().await;
+    let flood: Vec<u8> = packets::publish(Version::V5, &Message::new("flood/0", vec![b'.'; 4096])).repeat(16);
+    let before = gateway.memory().0;
+    let bound = before + count as u64 * OF_EACH + BESIDE;
+    let mut rounds = Vec::new();
+    for round in 0..2 {
+        let mut silent = Vec::with_capacity(count);
+        for number in 0..count {
+            silent.push(slow(&gateway, number).await);
+        }
+        let mut longest = Duration::ZERO;
+        let mut most = 0;
+        // More than twice what each may cost: without a bound it would all lie in memory.
+        for part in 0..160 {
+            within("room for the flood", flooder.send(&flood)).await.expect("the flood is sent");
+            if part % 8 == 0 {
+                let reason = flooder.publish(Message::new("flood/1", vec![b'.'; 4096]).qos(1)).await;
+                assert!(matches!(reason, 0 | 0x97), "{reason:#04x}");
+                round_trip(&mut speaker, &mut listener, &mut longest).await;
+            }
+            let now = gateway.memory().0;
+            most = now.max(most);
+            assert!(now <= bound, "round {round}: {now} octets for {count} silent subscribers, {bound} are allowed");
+        }
+        assert!(longest <= OTHERS_WAIT, "round {round}: another client waited {longest:?}");
+        flooder.ping().await;
+        drop(silent);
+        gateway.until_metric("portcullis_connections", |connections| connections == 3).await;
+        gateway.until_metric("portcullis_subscriptions", |subscriptions| subscriptions == 1).await;
+        gateway.until_metric("portcullis_sessions", |sessions| sessions == 3).await;
+        round_trip(&mut speaker, &mut listener, &mut longest).await;
+        rounds.push(most);
+    }
+    assert!(rounds[1] <= rounds[0] + rounds[0] / 4 + 16 * MIB, "it grew from one round to the next: {rounds:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_connections_lets_others_in_and_leaves_nothing_behind() {
+    let gateway = gateway().await;
+    let dial = gateway.tcp(Version::V5, "guest");
+    dial.connect().await.disconnect().await;
+    let (descriptors, memory) = (gateway.descriptors(), gateway.memory().0);
+    for _ in 0..2 {
+        let mut flood = Vec::new();
+        for number in 0..400 {
+            let mut link = dial.route.open().await.expect("the port accepts");
+            match number % 4 {
+                // Says nothing; half a CONNECT; garbage; comes in and stays.
+                0 => {}
+                1 => link.send(&[0x10, 0x20, 0, 4, b'M']).await.expect("it is sent"),
+                2 => link.send(&[0xFF; 64]).await.expect("it is sent"),
+                _ => {
+                    let hello = Hello::plain(Version::V5, format!("crowd-{number}"));
+                    link.send(&packets::connect(&hello)).await.expect("it is sent");
+                }
+            }
+            flood.push(link);
+            if number % 50 == 0 {
+                dial.connect().await.disconnect().await;
+            }
+        }
+        drop(flood);
+        dial.connect().await.disconnect().await;
+        gateway.until_metric("portcullis_connections", |connections| connections == 0).await;
+        within("the descriptors to be given back", async {
+            // The admin interface has one while it is asked.
+            while gateway.descriptors() > descriptors + 1 {
+                gateway.metric("portcullis_uptime_seconds").await;
+            }
+        })
+        .await;
+    }
+    let now = gateway.memory().0;
+    assert!(now <= memory + 32 * MIB, "{memory} octets before, {now} after");
+}
+
+#[tokio::test]
+async fn a_publisher_faster_than_its_consumer_is_told_and_what_was_taken_arrives() {
+    let gateway = gateway().await;
+    let consumer = gateway.tcp(Version::V5, "consumer").durable();
+    let mut client = consumer.connect().await;
+    client.subscribe("work", 1).await;
+    client.disconnect().await;
+    let mut publisher = gateway.tcp(Version::V5, "publisher").connect().await;
+    let mut next = 0u32;
+    for _ in 0..2 {
+        let mut taken = Vec::new();
+        let mut refused = 0;
+        for _ in 0..20 {
+            let mut sent = Vec::new();
+            for _ in 0..50 {
+                next += 1;
+                sent.push((publisher.post(Message::new("work", next.to_string()).qos(1)).await, next));
+            }
+            for (id, number) in sent {
+                let reason = publisher
+                    .wait("PUBACK", |packet| match packet {
+                        Incoming::PubAck(acknowledged, reason) if *acknowledged == id => Some(*reason),
+                        _ => None,
+                    })
+                    .await;
+                match reason {
+                    0 => taken.push(number.to_string()),
+                    0x97 => refused += 1,
+                    other => panic!("{number}: {other:#04x}"),
+                }
+            }
+        }
+        assert!(taken.len() >= 100 && refused > 0, "taken {}, refused {refused}", taken.len());
+        let mut client = consumer.connect().await;
+        for expected in &taken {
+            assert_eq!(client.message().await.payload, expected.as_bytes());
+        }
+        client.ping().await;
+        assert!(client.set_aside().is_empty());
+        client.disconnect().await;
+    }
+    assert_eq!(publisher.publish(Message::new("work", "room again").qos(1)).await, 0);
+}
