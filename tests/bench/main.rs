@@ -1,12 +1,20 @@
 //! Measures what the gateway promises about itself, on the machine that it runs on, and prints a table.
 //!
-//! `cargo run --release -p portcullis-tests --bin portcullis-measure`
+//! `cargo run --release -p portcullis-tests --bin portcullis-measure [PART …]`
 //!
-//! Start to first CONNACK with a warm compile cache; resident memory of the idle demo; how long clients wait for
-//! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. It is a
-//! measurement, not a test: nothing fails when a figure is missed, the table says so.
+//! Without a part: start to first CONNACK with a warm compile cache; resident memory of the idle demo; how long clients wait for
+//! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. `durable`: what
+//! an acknowledgement costs that means *stored*, beside a broker that only saves now and then, see [`durable`];
+//! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`].
+//!
+//! It is a measurement, not a test: nothing fails when a figure is missed, the table says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on stops with the reason")]
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
+
+mod durable;
+mod load;
+mod peer;
+mod restart;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,12 +26,26 @@ const STARTS: usize = 21;
 const CONNECTS: usize = 2_000;
 const SWAPS: u32 = 100;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
-    let rows = [start().await, memory().await, swap().await].concat();
-    println!("{:<58} {:>12} {:>12}", "what", "measured", "promised");
+    let mut rows = Vec::new();
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    for part in &parts {
+        match part.as_str() {
+            "start" => rows.append(&mut start().await),
+            "memory" => rows.append(&mut memory().await),
+            "swap" => rows.append(&mut swap().await),
+            "durable" => rows.append(&mut durable::measure().await),
+            "restart" => rows.append(&mut restart::measure().await),
+            other => panic!("there is no part {other:?}; there are: start, memory, swap, durable, restart"),
+        }
+    }
+    if parts.is_empty() {
+        rows = [start().await, memory().await, swap().await].concat();
+    }
+    println!("{:<70} {:>12} {:>12}", "what", "measured", "promised");
     for Row { what, measured, promised } in rows {
-        println!("{what:<58} {measured:>12} {promised:>12}");
+        println!("{what:<70} {measured:>12} {promised:>12}");
     }
 }
 
@@ -36,6 +58,16 @@ struct Row {
 
 fn row(what: impl Into<String>, measured: String, promised: &str) -> Row {
     Row { what: what.into(), measured, promised: promised.into() }
+}
+
+/// A number of the environment, or this.
+fn setting(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable)
+        .map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
+}
+
+fn megabytes(octets: u64) -> String {
+    format!("{:.1} MB", octets as f64 / 1e6)
 }
 
 /// The value below which so many of a hundred lie (nearest rank).
@@ -83,7 +115,6 @@ async fn memory() -> Vec<Row> {
     gateway.stop().await;
     let gateway = Gateway::spawn(gateway.into_directory(), DEMO).await.unwrap();
     let (now, most) = gateway.memory();
-    let megabytes = |octets: u64| format!("{:.1} MB", octets as f64 / 1e6);
     vec![
         row("resident memory of the idle demo", megabytes(now), "25 MB"),
         row("resident memory of the demo, most since its start", megabytes(most), ""),
