@@ -37,6 +37,7 @@ impl Control {
 const PAUSED: u8 = 1;
 const TIMER: u8 = 2;
 const CONTROL: u8 = 4;
+const CROWDED: u8 = 8;
 
 /// One connection, as the rest of the gateway holds it.
 #[derive(Debug, Default)]
@@ -93,10 +94,22 @@ impl Handle {
         self.flags.load(Ordering::Acquire) & TIMER != 0 && self.flags.fetch_and(!TIMER, Ordering::AcqRel) & TIMER != 0
     }
 
-    /// For the owner: whether it must not read, because a receiver of its messages is too far behind.
+    /// For the owner: whether it must not read, because a receiver of its messages, or the store, is too far behind.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.flags.load(Ordering::Acquire) & PAUSED != 0
+        self.flags.load(Ordering::Acquire) & (PAUSED | CROWDED) != 0
+    }
+
+    /// For the owner, before it asks the store to be let go on by it. A flag of its own: whoever has caught up says
+    /// nothing for the other.
+    pub(crate) fn wait_for_store(&self) {
+        self.flags.fetch_or(CROWDED, Ordering::AcqRel);
+    }
+
+    /// The store has room again.
+    pub(crate) fn store_has_room(&self) {
+        self.flags.fetch_and(!CROWDED, Ordering::AcqRel);
+        self.waker.wake();
     }
 
     /// For the owner, before it asks a mailbox to be resumed by it.

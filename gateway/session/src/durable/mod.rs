@@ -190,7 +190,7 @@ impl Durable {
             });
         }
         if self.submitter.is_crowded() {
-            to.handle.pause();
+            to.handle.wait_for_store();
             self.waiting.lock().push(Arc::clone(to.handle));
             // It may have emptied in between, with nobody left to call.
             resume(&self.submitter, &self.waiting);
@@ -251,7 +251,7 @@ fn resume(store: &Submitter, waiting: &Mutex<Vec<Arc<Handle>>>) {
         return;
     }
     for handle in std::mem::take(&mut *waiting.lock()) {
-        handle.resume();
+        handle.store_has_room();
     }
 }
 
