@@ -246,7 +246,8 @@ async fn shared(gateway: &Gateway) -> Counts {
     for member in &mut members {
         got.append(&mut take(member, 0).await);
     }
-    (expected.sort(), got.sort());
+    expected.sort();
+    got.sort();
     counts.expect("shared", &expected, &got);
     for client in members.into_iter().chain([publisher]) {
         client.disconnect().await;

@@ -40,8 +40,11 @@ impl fmt::Display for Sample {
     }
 }
 
-/// What was measured, and how it is called.
-const COLUMNS: [(&str, fn(&Sample) -> u64, Tolerance); 3] = [
+/// Picks a figure of a measurement.
+type Pick = fn(&Sample) -> u64;
+
+/// What was measured: how it is called, where it is found, what it may gain.
+const COLUMNS: [(&str, Pick, Tolerance); 3] = [
     ("resident memory", |s| s.memory, MEMORY),
     ("file descriptors", |s| s.descriptors, DESCRIPTORS),
     ("store", |s| s.store, STORE),
@@ -81,7 +84,7 @@ struct Trend {
     rise: f64,
 }
 
-fn trend(samples: &[Sample], of: &fn(&Sample) -> u64) -> Trend {
+fn trend(samples: &[Sample], of: &Pick) -> Trend {
     let judged: Vec<(f64, f64)> =
         samples.iter().skip(samples.len() / 4).map(|sample| (sample.seconds, of(sample) as f64)).collect();
     let third = (judged.len() / 3).max(1);
