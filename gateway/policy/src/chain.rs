@@ -221,14 +221,18 @@ impl Terms<'_> {
                 }
             }
             Verdict::Challenge(challenge) => {
+                // Clients can bring these two about as often as they like: they are refused, and the policy is not blamed,
+                // or strangers could have it put into quarantine.
                 if !self.may_challenge {
-                    return Err("a challenge to a client that named no authentication method".to_owned());
+                    let detail = "it challenged a client that named no authentication method";
+                    return Ok((refuse(Denial::new(DenyReason::BadAuthenticationMethod, detail)), CallOutcome::Deny));
+                }
+                if self.step >= MAX_STEPS {
+                    let detail = format!("more than {MAX_STEPS} challenges in one exchange");
+                    return Ok((refuse(Denial::new(DenyReason::NotAuthorized, detail)), CallOutcome::Deny));
                 }
                 if !generation.abilities.exports("enhanced-authentication") {
                     return Err("a challenge, without exporting `enhanced-authentication`".to_owned());
-                }
-                if self.step >= MAX_STEPS {
-                    return Err(format!("more than {MAX_STEPS} challenges"));
                 }
                 let challenge = convert::challenge(challenge, generation.stamp.clone(), self.step + 1)?;
                 (Step::Decided(Outcome::Challenge(challenge)), CallOutcome::Challenge)
