@@ -99,6 +99,18 @@ fn rules(listener: &Listener) -> ListenerRules {
         rules.receive_maximum = number;
         rules.max_in_flight = number;
     }
+    if let Some(number) = limits.publish_per_second {
+        rules.publish_per_second = Some(u64::from(number));
+    }
+    if let Some(size) = limits.publish_bytes_per_second {
+        rules.publish_bytes_per_second = Some(size.0);
+    }
+    if let Some(size) = limits.topic_length {
+        rules.max_topic_length = octets(size);
+    }
+    if let Some(levels) = &limits.topic_levels {
+        rules.max_topic_levels = usize::from(levels.value);
+    }
     if let Some(number) = limits.subscriptions {
         rules.max_subscriptions = number as usize;
     }
@@ -114,6 +126,7 @@ fn rules(listener: &Listener) -> ListenerRules {
         config::Durability::None => Durability::None,
     };
     rules.strict_subscriptions = listener.strict;
+    rules.plain_subscribe_failure = listener.refused_subscribe == config::RefusedSubscribe::Plain;
     rules.refused_publish = match listener.refused_publish {
         config::RefusedPublish::Drop => RefusedPublish::AcknowledgeAndDrop,
         config::RefusedPublish::Disconnect => RefusedPublish::Disconnect,

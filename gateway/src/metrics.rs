@@ -46,7 +46,11 @@ fn totals(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
         ("messages_received_bytes", "Octets of them", totals.received_bytes),
         ("messages_delivered", "PUBLISH packets handed to clients or their queues", totals.delivered),
         ("messages_dropped", "QoS 0 messages not delivered because their receiver was too slow", totals.dropped),
-        ("messages_refused", "QoS 1 and 2 messages refused because their receiver's queue was full", totals.refused),
+        (
+            "messages_refused",
+            "Messages refused because their receiver's queue was full, or because no more can be retained",
+            totals.refused,
+        ),
         ("messages_oversized", "Messages larger than their receiver takes", totals.oversized),
         ("messages_unauthorized", "Publications that the grant did not permit", totals.unauthorized),
         ("logins_admitted", "MQTT logins that succeeded", totals.connected),

@@ -81,6 +81,12 @@ impl DenyReason {
         }
     }
 
+    /// Whether a client may be told where to go instead: the contract's `server-reference` is for these.
+    #[must_use]
+    pub fn sends_elsewhere(self) -> bool {
+        matches!(self, Self::ServerBusy | Self::UseAnotherServer)
+    }
+
     /// HTTP status (RFC 9110 §15).
     #[must_use]
     pub fn http_status(self) -> u16 {

@@ -21,7 +21,8 @@ pub struct Counts {
     pub delivered: u64,
     /// QoS 0 messages not delivered, because their receiver was too slow.
     pub dropped: u64,
-    /// QoS 1 or 2 messages refused, because their receiver's queue was full.
+    /// QoS 1 or 2 messages refused, because their receiver's queue was full, and messages of any QoS that could not be
+    /// retained, because there was no room for more.
     pub refused: u64,
     /// Messages that were larger than their receiver takes (MQTT 5 §3.1.2.11.4).
     pub oversized: u64,

@@ -23,6 +23,7 @@ use crate::batch::{Batch, Change};
 use crate::buffers;
 use crate::encode::{ALIAS_LEN, Parts, Wire};
 use crate::inflight::{AckError, InFlight, Resend};
+use crate::limits::{Bounds, MailboxLimits};
 use crate::message::Message;
 use crate::now_ms;
 use crate::retained::Retained;
@@ -63,23 +64,6 @@ pub struct Link {
     pub topic_alias_maximum: u16,
     /// The client's receive maximum (MQTT 5 §3.1.2.11.3), already lowered to our own bound.
     pub window: u16,
-}
-
-/// Bounds on what a mailbox holds.
-#[derive(Clone, Copy, Debug)]
-pub struct MailboxLimits {
-    /// Octets of unsent output and queue above which publishers wait.
-    pub high_water: usize,
-    /// QoS 1 and 2 messages that wait beyond the window.
-    pub queued_messages: usize,
-    /// Octets of them.
-    pub queued_bytes: usize,
-}
-
-impl Default for MailboxLimits {
-    fn default() -> Self {
-        Self { high_water: 512 * 1024, queued_messages: 10_000, queued_bytes: 16 * 1024 * 1024 }
-    }
 }
 
 /// What became of a flush.
@@ -362,7 +346,7 @@ pub struct Backlog {
 pub struct Mailbox {
     /// Unique while the process lives; never 0.
     pub number: u64,
-    limits: MailboxLimits,
+    limits: Bounds,
     inner: Mutex<Inner>,
 }
 
@@ -376,7 +360,16 @@ impl Mailbox {
     /// A mailbox without a connection. `persistent`: its session outlives connections, so messages in flight are kept.
     #[must_use]
     pub fn new(number: u64, limits: MailboxLimits, persistent: bool) -> Arc<Self> {
-        Arc::new(Self { number, limits, inner: Mutex::new(Inner { persistent, ..Inner::default() }) })
+        Arc::new(Self {
+            number,
+            limits: Bounds::new(limits),
+            inner: Mutex::new(Inner { persistent, ..Inner::default() }),
+        })
+    }
+
+    /// Bounds what it takes from now on; what waits in it stays.
+    pub fn set_limits(&self, limits: MailboxLimits) {
+        self.limits.set(limits);
     }
 
     /// Marks it dirty for this batch, and its publisher as one who should wait if it holds too much.
@@ -385,7 +378,7 @@ impl Mailbox {
             g.dirty = true;
             batch.dirty.push(Arc::clone(self));
         }
-        if g.backlog() > self.limits.high_water && !g.stalled {
+        if g.backlog() > self.limits.get().high_water && !g.stalled {
             batch.over.push(Arc::clone(self));
         }
     }
@@ -404,7 +397,7 @@ impl Mailbox {
         g.buffer().extend_from_slice(greeting);
         g.send_again(|f, window, write| f.send_again(window, write), &mut batch.changes);
         g.attachments = g.attachments.wrapping_add(1);
-        g.drain_queue(&self.limits, &mut batch.changes);
+        g.drain_queue(&self.limits.get(), &mut batch.changes);
         self.mark(&mut guard, batch);
     }
 
@@ -501,7 +494,7 @@ impl Mailbox {
                 g.awaited = None;
             }
         }
-        if g.drain_queue(&self.limits, &mut batch.changes) {
+        if g.drain_queue(&self.limits.get(), &mut batch.changes) {
             self.mark(&mut g, batch);
         }
     }
@@ -559,7 +552,7 @@ impl Mailbox {
         let at_once = g.session == 0 || qos != QoS::ExactlyOnce;
         let in_reach = g.inflight.as_ref().is_none_or(|f| f.takes(g.sequence + n as u64));
         let straight =
-            qos == QoS::AtMostOnce || (at_once && in_reach && g.queue.is_none() && g.room(&self.limits) >= n);
+            qos == QoS::AtMostOnce || (at_once && in_reach && g.queue.is_none() && g.room(&self.limits.get()) >= n);
         let Some(link) = &g.link else { return 0 };
         if shared && straight {
             let encoded = batch.encodings.get(run, link.wire, qos, retain);
@@ -609,7 +602,8 @@ impl Mailbox {
     /// Whether so much waits that even QoS 0, which no acknowledgement slows down, is dropped: not every publisher can be
     /// made to wait.
     fn is_overfull(&self, g: &Inner) -> bool {
-        g.backlog() > self.limits.high_water.saturating_mul(4).saturating_add(self.limits.queued_bytes)
+        let limits = self.limits.get();
+        g.backlog() > limits.high_water.saturating_mul(4).saturating_add(limits.queued_bytes)
     }
 
     /// QoS 0 with subscription identifiers or topic aliases, or with messages too large for this client.
@@ -663,7 +657,7 @@ impl Mailbox {
                 batch.counts.delivered += 1;
                 // The window may have room for more than the queue has, and nothing be in flight to bring an
                 // acknowledgement.
-                g.drain_queue(&self.limits, &mut batch.changes);
+                g.drain_queue(&self.limits.get(), &mut batch.changes);
             } else {
                 refused += 1;
             }
@@ -675,10 +669,11 @@ impl Mailbox {
     fn try_enqueue(self: &Arc<Self>, g: &mut Inner, mut queued: Queued, batch: &mut Batch) -> bool {
         let size = queued.message.size();
         // What goes on to the window at once does not count against the queue's bounds.
-        let passes = g.queue.is_none() && g.room(&self.limits) > 0;
+        let passes = g.queue.is_none() && g.room(&self.limits.get()) > 0;
         let queue = g.queue.get_or_insert_default();
-        let most_bytes = self.limits.queued_bytes.min(u32::MAX as usize);
-        if !passes && (queue.len() >= self.limits.queued_messages || g.queued_bytes as usize + size > most_bytes) {
+        let limits = self.limits.get();
+        let most_bytes = limits.queued_bytes.min(u32::MAX as usize);
+        if !passes && (queue.len() >= limits.queued_messages || g.queued_bytes as usize + size > most_bytes) {
             if queue.is_empty() {
                 g.queue = None;
             }
@@ -741,7 +736,8 @@ impl Mailbox {
     /// Whether as little waits for the client as leaves room for what is published meanwhile.
     fn takes_more(&self, g: &Inner) -> bool {
         let waiting = g.queue.as_ref().map_or(0, |q| q.len());
-        g.link.is_some() && g.backlog() <= self.limits.high_water / 2 && waiting <= self.limits.queued_messages / 2
+        let limits = self.limits.get();
+        g.link.is_some() && g.backlog() <= limits.high_water / 2 && waiting <= limits.queued_messages / 2
     }
 
     /// Whether the client takes more now, or will once what is to be written has gone: it is not its window that is full,
@@ -771,7 +767,7 @@ impl Mailbox {
             batch.counts.delivered += u64::from(g.send_queued(queued, now_ms()));
         } else if self.try_enqueue(&mut g, queued, batch) {
             batch.counts.delivered += 1;
-            g.drain_queue(&self.limits, &mut batch.changes);
+            g.drain_queue(&self.limits.get(), &mut batch.changes);
         } else {
             batch.counts.refused += 1;
             return false;
@@ -784,10 +780,10 @@ impl Mailbox {
     /// that. True if anything was.
     pub fn refill(self: &Arc<Self>, batch: &mut Batch) -> bool {
         let mut g = self.inner.lock();
-        if !g.may_drain(&self.limits) {
+        if !g.may_drain(&self.limits.get()) {
             return false;
         }
-        let any = g.drain_queue(&self.limits, &mut batch.changes);
+        let any = g.drain_queue(&self.limits.get(), &mut batch.changes);
         self.mark(&mut g, batch);
         any
     }
@@ -851,10 +847,10 @@ impl Mailbox {
                 Err(e) => done = Err(e),
             }
         }
-        if g.drain_queue(&self.limits, &mut batch.changes) {
+        if g.drain_queue(&self.limits.get(), &mut batch.changes) {
             self.mark(&mut g, batch);
         }
-        let waiters = g.take_waiters(&self.limits);
+        let waiters = g.take_waiters(&self.limits.get());
         drop(g);
         resume_all(waiters);
         done
@@ -881,9 +877,9 @@ impl Mailbox {
         loop {
             if g.cur.is_empty() {
                 if g.buf.is_empty() {
-                    let waiters = g.take_waiters(&self.limits);
+                    let waiters = g.take_waiters(&self.limits.get());
                     // What waited in the queue for the socket is the owner's to fetch.
-                    let outcome = if g.may_drain(&self.limits) {
+                    let outcome = if g.may_drain(&self.limits.get()) {
                         self.leave_to_owner(g, Flush::Owner)
                     } else {
                         unlocked(g, Flush::Done)
@@ -916,7 +912,7 @@ impl Mailbox {
                     g.cur = bytes;
                     g.cur_at = (at + n) as u32;
                     g.blocked = true;
-                    let waiters = g.take_waiters(&self.limits);
+                    let waiters = g.take_waiters(&self.limits.get());
                     let left = self.leave_to_owner(g, Flush::Blocked);
                     resume_all(waiters);
                     return left;
@@ -1002,7 +998,7 @@ impl Mailbox {
             g.cur = output.bytes;
             g.cur_at = output.at as u32;
         }
-        let waiters = g.take_waiters(&self.limits);
+        let waiters = g.take_waiters(&self.limits.get());
         drop(g);
         resume_all(waiters);
     }
@@ -1010,7 +1006,7 @@ impl Mailbox {
     /// For a publisher who filled it: true if it must wait; it is then resumed when there is room.
     pub fn wait_for_room(&self, waiter: &Arc<dyn Wake>) -> bool {
         let mut g = self.inner.lock();
-        if g.stalled || g.link.is_none() || g.closed || g.broken || g.backlog() <= self.limits.high_water {
+        if g.stalled || g.link.is_none() || g.closed || g.broken || g.backlog() <= self.limits.get().high_water {
             return false;
         }
         g.waiters.get_or_insert_default().push(Arc::clone(waiter));
@@ -1022,7 +1018,7 @@ impl Mailbox {
     pub fn give_up_waiting(&self) {
         let mut g = self.inner.lock();
         // It may have caught up just before its time was over; then nothing would ever end the stall again.
-        g.stalled = g.backlog() > self.limits.high_water / 2;
+        g.stalled = g.backlog() > self.limits.get().high_water / 2;
         let waiters = g.waiters.take();
         drop(g);
         resume_all(waiters);

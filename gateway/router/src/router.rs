@@ -8,7 +8,8 @@ use parking_lot::RwLock;
 
 use crate::batch::Batch;
 use crate::encode::Wire;
-use crate::mailbox::{Mailbox, MailboxLimits};
+use crate::limits::MailboxLimits;
+use crate::mailbox::Mailbox;
 use crate::message::Message;
 use crate::retained::{Retained, RetainedLimits};
 use crate::route::{Route, RouteVersion};

@@ -240,7 +240,7 @@ fn remove(node: &mut Node, path: Option<&str>, share: Option<&str>, mailbox: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mailbox::MailboxLimits;
+    use crate::limits::MailboxLimits;
     use proptest::prelude::*;
 
     fn mailbox(n: u64) -> Arc<Mailbox> {

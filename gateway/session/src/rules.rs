@@ -30,6 +30,10 @@ pub struct ListenerRules {
     pub max_in_flight: u16,
     /// Topic aliases that a client may set (MQTT 5 §3.2.2.3.8).
     pub topic_alias_maximum: u16,
+    /// PUBLISH packets a second from one connection; as many may come at once after a pause. None: any number.
+    pub publish_per_second: Option<u64>,
+    /// Octets of PUBLISH packets a second from one connection. A packet larger than this is never taken.
+    pub publish_bytes_per_second: Option<u64>,
     /// Subscriptions of one session.
     pub max_subscriptions: usize,
     /// Levels of a topic or filter.
@@ -67,6 +71,8 @@ impl Default for ListenerRules {
             receive_maximum: 1024,
             max_in_flight: 1024,
             topic_alias_maximum: 64,
+            publish_per_second: None,
+            publish_bytes_per_second: None,
             max_subscriptions: 10_000,
             max_topic_levels: 128,
             max_topic_length: 4096,

@@ -31,7 +31,7 @@ pub struct Totals {
     pub delivered: u64,
     /// QoS 0 messages not delivered to a receiver that was too slow.
     pub dropped: u64,
-    /// QoS 1 and 2 messages refused by a receiver's full queue.
+    /// QoS 1 and 2 messages refused by a receiver's full queue, and messages that could not be retained.
     pub refused: u64,
     /// Messages larger than their receiver takes.
     pub oversized: u64,

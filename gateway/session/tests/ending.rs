@@ -76,7 +76,11 @@ fn a_re_authentication_does_not_go_on_for_ever() {
             Some(_) => Outcome::Challenge(question(1)),
         })
     });
-    desk.on_reply = Box::new(move |reply| Some(Outcome::Challenge(question(reply.challenge.step + 1))));
+    desk.on_reply = Box::new(move |reply| {
+        // Whoever decides knows who it was until now.
+        assert!(reply.connection.identity.is_some());
+        Some(Outcome::Challenge(question(reply.challenge.step + 1)))
+    });
     let line = desk.accept(ROOM);
     let properties = ConnectProperties { authentication_method: Some("m"), ..ConnectProperties::default() };
     desk.feed(line, &connect(Connect { properties, ..v5("c") }));

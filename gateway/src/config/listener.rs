@@ -79,6 +79,16 @@ words! {
 }
 
 words! {
+    /// What a subscription that is not permitted gets in MQTT 5, where SUBACK has a code for it.
+    RefusedSubscribe {
+        /// The code that says why, such as 0x87.
+        Reason = "reason",
+        /// 0x80, as before MQTT 5: nothing is learnt from it.
+        Plain = "plain",
+    }
+}
+
+words! {
     /// When what clients send counts as stored, where somebody's session has to keep it.
     Durability {
         /// When it is on disk.
@@ -116,6 +126,8 @@ pub(crate) struct Listener {
     pub(crate) strict: bool,
     /// MQTT before version 5: what a publication that is not permitted gets.
     pub(crate) refused_publish: RefusedPublish,
+    /// MQTT 5: what a subscription that is not permitted gets.
+    pub(crate) refused_subscribe: RefusedSubscribe,
     /// MQTT: what an acknowledgement means.
     pub(crate) durability: Durability,
     /// Bounds of each connection and of all.
@@ -135,6 +147,9 @@ pub(crate) struct TlsFiles {
     pub(crate) client_auth: ClientAuth,
 }
 
+/// The most that `topic-levels` may be: retained messages are kept in a tree that is walked by recursion.
+const DEEPEST_TOPIC: u16 = 1024;
+
 /// `limits = { … }` of a listener. None: the gateway's own bound. What a grant can tighten has the same name here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListenerLimits {
@@ -152,6 +167,14 @@ pub(crate) struct ListenerLimits {
     pub(crate) keep_alive: Option<Time>,
     /// QoS 1 and 2 messages in flight, each way.
     pub(crate) receive_maximum: Option<u16>,
+    /// PUBLISH packets a second from one connection.
+    pub(crate) publish_per_second: Option<u32>,
+    /// Octets of them.
+    pub(crate) publish_bytes_per_second: Option<Size>,
+    /// Octets of a topic or filter.
+    pub(crate) topic_length: Option<Size>,
+    /// Levels of a topic or filter.
+    pub(crate) topic_levels: Option<Located<u16>>,
     /// Subscriptions of one session.
     pub(crate) subscriptions: Option<u32>,
     /// Messages that wait for one session.
@@ -180,11 +203,14 @@ impl Listener {
         let proxy_protocol = section.section("proxy-protocol", "proxy-protocol").and_then(proxies);
         let policies: Vec<_> = section.optional("policies").unwrap_or_default();
         // What only MQTT has is unknown on the other protocol, so that no choice is believed that does nothing.
-        let (strict, refused_publish, durability) = match protocol {
-            Protocol::Mqtt => {
-                (section.optional("strict"), section.optional("refused-publish"), section.optional("durability"))
-            }
-            Protocol::Http => (None, None, None),
+        let (strict, refused_publish, refused_subscribe, durability) = match protocol {
+            Protocol::Mqtt => (
+                section.optional("strict"),
+                section.optional("refused-publish"),
+                section.optional("refused-subscribe"),
+                section.optional("durability"),
+            ),
+            Protocol::Http => (None, None, None, None),
         };
         let limits =
             section.section("limits", "limits of a listener").map(|limits| ListenerLimits::read(limits, protocol));
@@ -223,6 +249,7 @@ impl Listener {
             policies,
             strict: strict.unwrap_or(false),
             refused_publish: refused_publish.unwrap_or(RefusedPublish::Drop),
+            refused_subscribe: refused_subscribe.unwrap_or(RefusedSubscribe::Reason),
             durability: durability.unwrap_or(Durability::Ack),
             limits: limits.unwrap_or_default(),
         })
@@ -326,6 +353,14 @@ impl ListenerLimits {
                 limits.packet_size = section.optional("packet-size");
                 limits.keep_alive = section.optional("keep-alive");
                 limits.receive_maximum = section.optional("receive-maximum");
+                limits.publish_per_second = section.optional("publish-per-second");
+                limits.publish_bytes_per_second = section.optional("publish-bytes-per-second");
+                limits.topic_length = section.optional("topic-length");
+                limits.topic_levels = section.optional("topic-levels");
+                if let Some(levels) = limits.topic_levels.take_if(|levels| levels.value > DEEPEST_TOPIC) {
+                    let message = format!("{} is not a whole number from 1 to {DEEPEST_TOPIC}", levels.value);
+                    section.problems().add(Problem::new(levels.span, message));
+                }
                 limits.subscriptions = section.optional("subscriptions");
                 limits.queued_messages = section.optional("queued-messages");
                 limits.queued_bytes = section.optional("queued-bytes");

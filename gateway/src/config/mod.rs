@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub(crate) use key::{KeyEntry, KeyKind};
-pub(crate) use listener::{ClientAuth, Durability, Listener, Protocol, RefusedPublish, Transport};
+pub(crate) use listener::{ClientAuth, Durability, Listener, Protocol, RefusedPublish, RefusedSubscribe, Transport};
 pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
 pub(crate) use problem::{Problem, Problems, Report};
 pub(crate) use reader::Located;

@@ -8,10 +8,13 @@ use portcullis_mqtt::{ConnAck, ConnAckProperties, Packet, ProtocolVersion, Reaso
 use portcullis_router::{Link, MailboxLimits, Wake, now_ms};
 
 use super::connect::Connecting;
-use super::open::{Bucket, Exchange, Open, Rate};
+use super::open::{Exchange, Open};
+use super::pace::Rate;
+use super::reply::append;
 use super::route_cache::RouteCache;
 use super::{End, Machine, Phase, Step};
 use crate::broker::Opened;
+use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
 use crate::{sys, unix_now};
 
@@ -39,7 +42,16 @@ impl Machine {
                 Refused::Reason(reason, detail) => self.refuse_reason(reason, detail),
             };
         }
-        let limits = self.mailbox_limits(&grant);
+        let named = assigned.as_ref().map(|_| client_id.as_str());
+        // Before it takes a session over: a client that cannot be told of its own would have it for nothing.
+        if self.greeting(&connecting, &grant, false, named).is_none() {
+            self.phase = Phase::Admitting(connecting);
+            return self.refuse_reason(
+                ReasonCode::PACKET_TOO_LARGE,
+                "the client takes no packet as large as the CONNACK that it needs",
+            );
+        }
+        let limits = mailbox_limits(&self.rules, &grant);
         let opened = self.broker.open(&client_id, connecting.clean_start, &self.facts, &grant, limits, &self.handle, s);
         match opened {
             Opened::Wait => {
@@ -54,7 +66,6 @@ impl Machine {
                 )
             }
             Opened::Yes { entry, mailbox, state, present } => {
-                let named = (connecting.client_id.is_empty()).then_some(client_id.as_str());
                 self.begin(connecting, grant, entry, mailbox, state, present, named, s)
             }
         }
@@ -124,11 +135,43 @@ impl Machine {
         u64::from(connecting.session_expiry).min(most) as u32
     }
 
-    fn mailbox_limits(&self, grant: &Grant) -> MailboxLimits {
-        let mut limits = self.rules.mailbox;
-        lower(&mut limits.queued_messages, grant.limits.queued_messages);
-        lower(&mut limits.queued_bytes, grant.limits.queued_bytes);
-        limits
+    /// Octets of the largest packet that is taken from the client.
+    fn packet_size(&self, grant: &Grant) -> u32 {
+        let mut most = self.rules.max_packet;
+        lower(&mut most, grant.limits.packet_size);
+        most
+    }
+
+    /// The CONNACK that lets the client in. None: it takes no packet as large as that (MQTT 5 §3.1.2.11.4).
+    fn greeting(
+        &self,
+        connecting: &Connecting,
+        grant: &Grant,
+        session_present: bool,
+        assigned: Option<&str>,
+    ) -> Option<Vec<u8>> {
+        let session_expiry = self.session_expiry(connecting, grant);
+        let keep_alive = keep_alive(connecting, self.rules.keep_alive_max, grant.limits.keep_alive);
+        let mut out = Vec::new();
+        // Aliases are an offer, which may be left out; the rest is what a client has to know.
+        for topic_alias_maximum in [self.rules.topic_alias_maximum, 0] {
+            let properties = ConnAckProperties {
+                session_expiry: (session_expiry != connecting.session_expiry).then_some(session_expiry),
+                receive_maximum: NonZeroU16::new(self.rules.receive_maximum).filter(|n| n.get() != u16::MAX),
+                maximum_packet_size: NonZeroU32::new(self.packet_size(grant)),
+                assigned_client_id: assigned,
+                topic_alias_maximum,
+                server_keep_alive: (keep_alive != connecting.keep_alive).then_some(keep_alive),
+                authentication_method: connecting.method.as_deref(),
+                authentication_data: grant.data.as_deref().filter(|_| connecting.method.is_some()),
+                ..ConnAckProperties::default()
+            };
+            let connack = Packet::ConnAck(ConnAck { session_present, code: 0, properties });
+            if append(&mut out, &connack, connecting.version, connecting.most()) {
+                return Some(out);
+            }
+        }
+        None
     }
 
     #[expect(clippy::too_many_arguments, reason = "what an admission has gathered")]
@@ -143,50 +186,25 @@ impl Machine {
         assigned: Option<&str>,
         s: &mut Scratch,
     ) -> Step {
-        let v5 = connecting.version == ProtocolVersion::V5;
         state.expiry = self.session_expiry(&connecting, &grant);
         let rules = &self.rules;
         let now = now_ms();
         let keep_alive = keep_alive(&connecting, rules.keep_alive_max, grant.limits.keep_alive);
-        let mut max_packet = rules.max_packet;
-        lower(&mut max_packet, grant.limits.packet_size);
-        let client_max_packet = connecting.max_packet.map_or(u32::MAX, NonZeroU32::get);
+        let max_packet = self.packet_size(&grant);
+        let client_max_packet = connecting.most();
         let mut window = connecting.window.min(rules.max_in_flight);
         lower(&mut window, grant.limits.receive_maximum);
         // A window of nothing would hold every message for ever.
         window = window.max(1);
-        let mut max_subscriptions = rules.max_subscriptions;
-        lower(&mut max_subscriptions, grant.limits.subscriptions);
-
-        let properties = ConnAckProperties {
-            session_expiry: (state.expiry != connecting.session_expiry).then_some(state.expiry),
-            receive_maximum: NonZeroU16::new(rules.receive_maximum).filter(|n| n.get() != u16::MAX),
-            maximum_packet_size: NonZeroU32::new(max_packet),
-            assigned_client_id: assigned,
-            topic_alias_maximum: rules.topic_alias_maximum,
-            server_keep_alive: (v5 && keep_alive != connecting.keep_alive).then_some(keep_alive),
-            authentication_method: connecting.method.as_deref(),
-            authentication_data: grant.data.as_deref().filter(|_| connecting.method.is_some()),
-            ..ConnAckProperties::default()
-        };
-        let connack = ConnAck { session_present: present, code: 0, properties };
         let mut greeting = std::mem::take(&mut self.early);
-        let bare = ConnAck { properties: ConnAckProperties::default(), ..connack };
-        if Packet::ConnAck(connack).encode(connecting.version, &mut greeting).is_err() {
-            let _: Result<(), _> = Packet::ConnAck(bare).encode(connecting.version, &mut greeting);
-        }
+        greeting.extend(self.greeting(&connecting, &grant, present, assigned).unwrap_or_default());
+        // A session that was there comes with the bounds of its last connection, or with none of its own from the store.
+        mailbox.set_limits(mailbox_limits(rules, &grant));
         mailbox.set_persistent(state.expiry > 0);
         let number = self.broker.store_session(&entry, &state, connecting.will.as_ref(), s);
         // A session that is stored for its will alone has no messages to keep.
         mailbox.set_session(if state.expiry > 0 { number } else { 0 });
         let expires = expiry_time(&grant, now);
-        let rate =
-            (grant.limits.publish_per_second.is_some() || grant.limits.publish_bytes_per_second.is_some()).then(|| {
-                Box::new(Rate {
-                    messages: grant.limits.publish_per_second.map(|n| Bucket::new(n, now)),
-                    bytes: grant.limits.publish_bytes_per_second.map(|n| Bucket::new(n, now)),
-                })
-            });
         self.broker.observer.admitted(&self.facts, &entry.client_id, &grant);
         let mut open = Box::new(Open {
             entry,
@@ -196,7 +214,8 @@ impl Machine {
             will: connecting.will.take().map(Box::new),
             max_packet,
             client_max_packet,
-            max_subscriptions,
+            max_subscriptions: max_subscriptions(&self.rules, &grant),
+            rate: Rate::of(&self.rules, &grant.limits, now),
             silence_ms: u64::from(keep_alive) * 1500,
             expires,
             renew: renewal_time(&grant, now),
@@ -207,7 +226,6 @@ impl Machine {
                 .method
                 .take()
                 .map(|method| Box::new(Exchange { method: method.into(), challenge: None, reply_by: u64::MAX })),
-            rate,
             answers: Vec::new(),
             counted: connecting.counted,
             problem_information: connecting.problem_information,
@@ -289,17 +307,10 @@ impl Machine {
         self.broker.stats.logins_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.broker.observer.refused(&self.facts, &connecting.client_id, connecting.username.as_deref(), refusal);
         if connecting.version == ProtocolVersion::V5 {
-            let message = refusal.denial.message.as_deref().filter(|_| connecting.problem_information);
-            let fits = connecting.max_packet.is_none_or(|most| {
-                // Reason string and server reference only where they fit (MQTT 5 §3.2.2.3.9).
-                message.map_or(0, str::len) + 64 <= most.get() as usize
-            });
-            self.write_connack(
-                connecting.version,
-                reason,
-                message.filter(|_| fits),
-                refusal.denial.server_reference.as_deref(),
-            );
+            let denial = &refusal.denial;
+            let message = denial.message.as_deref().filter(|_| connecting.problem_information);
+            let server = denial.reason.sends_elsewhere().then_some(denial.server_reference.as_deref()).flatten();
+            self.write_connack(connecting.version, reason, connecting.most(), message, server);
         } else {
             let code = if refusal.policy.is_some() || reason == refusal.denial.reason.reason_code() {
                 refusal.denial.reason.return_code()
@@ -317,6 +328,21 @@ enum Refused {
     /// Another connection has to leave first.
     NotYet,
     Reason(ReasonCode, &'static str),
+}
+
+/// Bounds on what waits for the client.
+pub(super) fn mailbox_limits(rules: &ListenerRules, grant: &Grant) -> MailboxLimits {
+    let mut limits = rules.mailbox;
+    lower(&mut limits.queued_messages, grant.limits.queued_messages);
+    lower(&mut limits.queued_bytes, grant.limits.queued_bytes);
+    limits
+}
+
+/// Subscriptions that the session may have.
+pub(super) fn max_subscriptions(rules: &ListenerRules, grant: &Grant) -> usize {
+    let mut most = rules.max_subscriptions;
+    lower(&mut most, grant.limits.subscriptions);
+    most
 }
 
 /// The keep-alive in force. Before MQTT 5 a client cannot be told another than its own.

@@ -3,15 +3,16 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use portcullis_grant::{Challenge, Credentials, Grant, Login, Outcome, Reply};
+use portcullis_grant::{Challenge, ConnectionFacts, Credentials, Grant, Login, Outcome, Reply};
 use portcullis_mqtt::{
-    Auth, ConnAck, ConnAckProperties, Connect, Packet, ProtocolVersion, PublishProperties, ReasonCode, SubscriptionIds,
-    decode_connect, decode_from_client, frame,
+    Auth, ConnAck, ConnAckProperties, Connect, Frame, Packet, PacketType, ProtocolVersion, PublishProperties,
+    ReasonCode, SubscriptionIds, decode_connect, decode_from_client, frame,
 };
 use portcullis_router::{Message, now_ms};
 
 use super::publish::encode_forward;
-use super::{End, Machine, Phase, Step};
+use super::reply::append;
+use super::{End, Fault, Machine, Phase, Step};
 use crate::registry::Will;
 use crate::scratch::Scratch;
 
@@ -52,6 +53,11 @@ pub(super) struct Connecting {
 }
 
 impl Connecting {
+    /// Octets of the largest packet that the client takes; `u32::MAX`: any.
+    pub(super) fn most(&self) -> u32 {
+        self.max_packet.map_or(u32::MAX, NonZeroU32::get)
+    }
+
     fn new(connect: &Connect<'_>) -> Self {
         let p = &connect.properties;
         // Before MQTT 5 a session that is not clean lives until somebody says otherwise (3.1.1 §3.1.2.4).
@@ -126,7 +132,7 @@ impl Machine {
                 let answered =
                     |version| version == ProtocolVersion::V5 || code == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
                 if let Some(version) = e.version().filter(|v| answered(*v)) {
-                    self.write_connack(version, code, None, None);
+                    self.write_connack(version, code, u32::MAX, None, None);
                 }
                 return (bytes.len(), self.reject_bytes(format!("CONNECT: {e}")));
             }
@@ -197,7 +203,13 @@ impl Machine {
                     self.phase = Phase::Deciding(connecting);
                     return self.refuse_reason(ReasonCode::NOT_AUTHORIZED, "the exchange took too many steps");
                 }
-                self.early.extend_from_slice(&challenge_packet(&method, &challenge.data));
+                if !challenge_packet(&mut self.early, &method, &challenge.data, connecting.most()) {
+                    self.phase = Phase::Deciding(connecting);
+                    return self.refuse_reason(
+                        ReasonCode::PACKET_TOO_LARGE,
+                        "the client takes no packet as large as the challenge",
+                    );
+                }
                 connecting.reply_by = challenge.reply_within.map(|s| now_ms() + u64::from(s) * 1000);
                 connecting.challenge = Some(challenge);
                 self.phase = Phase::Challenged(connecting);
@@ -208,30 +220,16 @@ impl Machine {
 
     /// What a challenged client may send: AUTH, or DISCONNECT (MQTT 5 §4.12).
     pub(super) fn process_challenged(&mut self, bytes: &[u8]) -> (usize, Step) {
-        let f = match frame(bytes, 0, self.rules.max_packet.min(MOST_FROM_STRANGERS)) {
-            Ok(Some(f)) => f,
+        let read = self.read_answer(bytes);
+        let (f, auth) = match read {
+            Ok(Some(read)) => read,
             Ok(None) => return (0, Step::More),
-            Err(e) => return (bytes.len(), self.reject_bytes(e.to_string())),
+            Err(fault) => return (bytes.len(), self.refuse_reason(fault.reason, &fault.detail)),
         };
-        let body = bytes.get(f.body..f.end).unwrap_or_default();
-        let auth = match decode_from_client(ProtocolVersion::V5, f.first, body) {
-            Ok(Packet::Auth(auth)) if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION => auth,
-            Ok(Packet::Disconnect(_)) => {
-                self.phase = Phase::Ended;
-                return (
-                    bytes.len(),
-                    Step::End(End::theirs(ReasonCode::SUCCESS, "DISCONNECT instead of an answer to the challenge")),
-                );
-            }
-            Ok(_) => {
-                let step =
-                    self.refuse_reason(ReasonCode::PROTOCOL_ERROR, "only AUTH or DISCONNECT may follow a challenge");
-                return (bytes.len(), step);
-            }
-            Err(e) => {
-                let step = self.refuse_reason(e.reason_code(), &format!("AUTH: {e}"));
-                return (bytes.len(), step);
-            }
+        let Some(auth) = auth else {
+            self.phase = Phase::Ended;
+            let end = End::theirs(ReasonCode::SUCCESS, "DISCONNECT instead of an answer to the challenge");
+            return (bytes.len(), Step::End(end));
         };
         let Phase::Challenged(mut connecting) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return (bytes.len(), Step::More);
@@ -242,15 +240,38 @@ impl Machine {
             let step = self.refuse_reason(ReasonCode::PROTOCOL_ERROR, "AUTH with another method than CONNECT's");
             return (bytes.len(), step);
         };
-        let reply = self.reply(&connecting.client_id, &auth, challenge);
+        let reply = self.reply((*self.facts).clone(), &connecting.client_id, &auth, challenge);
         connecting.reply_by = None;
         self.phase = Phase::Deciding(connecting);
         (f.end, Step::Reply(reply))
     }
 
-    pub(super) fn reply(&self, client_id: &str, auth: &Auth<'_>, challenge: Challenge) -> Box<Reply> {
+    /// The packet that follows a challenge: the AUTH; within, none for DISCONNECT. None: it is not whole yet.
+    fn read_answer<'a>(&self, bytes: &'a [u8]) -> Result<Option<(Frame, Option<Auth<'a>>)>, Fault> {
+        let violation = |detail: &'static str| Fault::new(ReasonCode::PROTOCOL_ERROR, detail);
+        let Some(first) = bytes.first() else { return Ok(None) };
+        // Nothing else is waited for.
+        if !matches!(PacketType::from_first(*first), Some(PacketType::Auth | PacketType::Disconnect)) {
+            return Err(violation("only AUTH or DISCONNECT may follow a challenge"));
+        }
+        let Some(f) = frame(bytes, 0, self.rules.max_packet.min(MOST_FROM_STRANGERS))? else { return Ok(None) };
+        let body = bytes.get(f.body..f.end).unwrap_or_default();
+        match decode_from_client(ProtocolVersion::V5, f.first, body)? {
+            Packet::Auth(auth) if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION => Ok(Some((f, Some(auth)))),
+            Packet::Disconnect(_) => Ok(Some((f, None))),
+            _ => Err(violation("AUTH that does not answer the challenge")),
+        }
+    }
+
+    pub(super) fn reply(
+        &self,
+        connection: ConnectionFacts,
+        client_id: &str,
+        auth: &Auth<'_>,
+        challenge: Challenge,
+    ) -> Box<Reply> {
         Box::new(Reply {
-            connection: (*self.facts).clone(),
+            connection,
             client_id: client_id.to_owned(),
             method: auth.method.unwrap_or_default().to_owned(),
             data: auth.data.map(<[u8]>::to_vec),
@@ -266,38 +287,37 @@ impl Machine {
         Step::End(End::ours(ReasonCode::MALFORMED_PACKET, detail))
     }
 
-    /// Writes a CONNACK that refuses.
+    /// Writes a CONNACK that refuses, with as much of the rest as fits into `most` octets (MQTT 5 §3.2.2.3.9). A client
+    /// that takes not even the bare one is told nothing.
     pub(super) fn write_connack(
         &mut self,
         version: ProtocolVersion,
         code: ReasonCode,
+        most: u32,
         message: Option<&str>,
         server_reference: Option<&str>,
     ) {
-        let connack = ConnAck {
-            session_present: false,
-            code: if version == ProtocolVersion::V5 { code.0 } else { code.connect_return_code() },
-            properties: ConnAckProperties { reason_string: message, server_reference, ..ConnAckProperties::default() },
-        };
-        if Packet::ConnAck(connack).encode(version, &mut self.early).is_err() {
-            // A message of the policy that cannot be sent does not keep the client from its answer.
-            let bare = ConnAck { properties: ConnAckProperties::default(), ..connack };
-            let _: Result<(), _> = Packet::ConnAck(bare).encode(version, &mut self.early);
+        let code = if version == ProtocolVersion::V5 { code.0 } else { code.connect_return_code() };
+        // What is for people goes first. What cannot be said at all does not keep the client from its answer either.
+        for (reason_string, server_reference) in [(message, server_reference), (None, server_reference), (None, None)] {
+            let properties = ConnAckProperties { reason_string, server_reference, ..ConnAckProperties::default() };
+            let connack = Packet::ConnAck(ConnAck { session_present: false, code, properties });
+            if append(&mut self.early, &connack, version, most) {
+                return;
+            }
         }
     }
 }
 
-/// An AUTH that asks for more.
-pub(super) fn challenge_packet(method: &str, data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
+/// Appends an AUTH that asks for more. False: it is larger than `most` octets.
+pub(super) fn challenge_packet(out: &mut Vec<u8>, method: &str, data: &[u8], most: u32) -> bool {
     let auth = Auth {
         reason: ReasonCode::CONTINUE_AUTHENTICATION,
         method: Some(method),
         data: (!data.is_empty()).then_some(data),
         ..Auth::default()
     };
-    let _: Result<(), _> = Packet::Auth(auth).encode(ProtocolVersion::V5, &mut out);
-    out
+    append(out, &Packet::Auth(auth), ProtocolVersion::V5, most)
 }
 
 pub(super) fn pairs(user: portcullis_mqtt::UserProperties<'_>) -> Vec<(String, String)> {

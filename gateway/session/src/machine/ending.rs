@@ -38,7 +38,8 @@ impl Machine {
     pub(super) fn end_refused(&mut self, refusal: &Refusal, s: &mut Scratch) -> Step {
         let denial = &refusal.denial;
         let end = End::ours(denial.reason.reason_code(), denial.detail.clone());
-        self.write_disconnect(end.reason, denial.message.as_deref(), denial.server_reference.as_deref(), s);
+        let server = denial.reason.sends_elsewhere().then_some(denial.server_reference.as_deref()).flatten();
+        self.write_disconnect(end.reason, denial.message.as_deref(), server, s);
         Step::End(end)
     }
 

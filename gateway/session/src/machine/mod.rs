@@ -9,6 +9,7 @@ mod connect;
 mod ending;
 mod offering;
 mod open;
+mod pace;
 mod publish;
 mod reauthentication;
 mod reply;

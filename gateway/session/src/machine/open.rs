@@ -10,6 +10,7 @@ use portcullis_router::{Mailbox, Wire};
 use portcullis_store::Durability;
 
 use super::offering::Offering;
+use super::pace::Rate;
 use super::route_cache::RouteCache;
 use super::{End, Fault, Machine, Phase, Step, Stop};
 use crate::durable::{Held, Recipient};
@@ -40,7 +41,7 @@ pub(super) struct Open {
     pub aliases: Option<Box<[Option<Arc<str>>]>>,
     /// Enhanced authentication: its method, and the question that awaits an answer.
     pub exchange: Option<Box<Exchange>>,
-    /// Publish rate, where the grant bounds it.
+    /// Publish rate, where the listener or the grant bounds it.
     pub rate: Option<Box<Rate>>,
     /// Answers for the packet at hand that hold only for it.
     pub answers: Vec<(Action, Authorization)>,
@@ -53,6 +54,7 @@ pub(super) struct Open {
     /// Replies that wait for the store.
     pub held: Option<Arc<Held>>,
     /// What is retained for new subscriptions and was not sent yet.
+    #[allow(clippy::box_collection, reason = "one word instead of four in every connection")]
     pub offerings: Option<Box<VecDeque<Offering>>>,
     /// CONNECT asked for an expiry of 0: DISCONNECT may not raise it (MQTT 5 §3.14.2.2.2).
     pub expiry_was_zero: bool,
@@ -65,39 +67,6 @@ pub(super) struct Exchange {
     pub challenge: Option<Challenge>,
     /// When it must have answered.
     pub reply_by: u64,
-}
-
-/// Token buckets of one second's worth.
-pub(super) struct Rate {
-    pub messages: Option<Bucket>,
-    pub bytes: Option<Bucket>,
-}
-
-pub(super) struct Bucket {
-    per_second: u64,
-    /// Thousandths.
-    tokens: u64,
-    at: u64,
-}
-
-impl Bucket {
-    pub(super) fn new(per_second: u64, now: u64) -> Self {
-        Self { per_second, tokens: per_second.saturating_mul(1000), at: now }
-    }
-
-    /// Takes `n`; false when that is more than there is.
-    pub(super) fn take(&mut self, n: u64, now: u64) -> bool {
-        let earned = (now - self.at).saturating_mul(self.per_second);
-        self.at = now;
-        self.tokens = self.tokens.saturating_add(earned).min(self.per_second.saturating_mul(1000));
-        match self.tokens.checked_sub(n.saturating_mul(1000)) {
-            Some(left) => {
-                self.tokens = left;
-                true
-            }
-            None => false,
-        }
-    }
 }
 
 impl Open {
@@ -221,7 +190,7 @@ impl Machine {
             Packet::PubRel(ack) => open.pubrel(ack.packet_id, s),
             Packet::PubComp(ack) => open.pubcomp(ack.packet_id, s),
             Packet::Subscribe(subscribe) => open.subscribe(broker, rules, facts, &subscribe, s)?,
-            Packet::Unsubscribe(unsubscribe) => open.unsubscribe(broker, &unsubscribe, s),
+            Packet::Unsubscribe(unsubscribe) => open.unsubscribe(broker, &unsubscribe, s)?,
             Packet::PingReq => s.replies.extend_from_slice(&[0xD0, 0]),
             Packet::Disconnect(disconnect) => return Err(Stop::Step(self.on_disconnect(&disconnect)?)),
             Packet::Auth(auth) => return Err(Stop::Step(self.on_open_auth(&auth)?)),

@@ -110,7 +110,10 @@ impl Open {
             let retained = if unstored { None } else { retain_last(broker, &run) };
             match retained {
                 Some(message) => broker.store_retained(&message, &mut s.journal),
-                None => not_retained = 1,
+                None => {
+                    not_retained = 1;
+                    s.batch.counts.refused += 1;
+                }
             }
             if !broker.router.is_current(&route) {
                 route = broker.router.route(topic);
@@ -324,16 +327,16 @@ impl Open {
         }
     }
 
-    /// Holds the client to the rate that its grant allows.
+    /// Holds the client to the rate that the listener and its grant allow.
     fn pace(&mut self, messages: u64, bytes: u64) -> Result<(), Fault> {
         let Some(rate) = &mut self.rate else { return Ok(()) };
-        let now = now_ms();
-        let within = rate.messages.as_mut().is_none_or(|b| b.take(messages, now))
-            & rate.bytes.as_mut().is_none_or(|b| b.take(bytes, now));
-        if within {
+        if rate.take(messages, bytes, now_ms()) {
             Ok(())
         } else {
-            Err(Fault::new(ReasonCode::MESSAGE_RATE_TOO_HIGH, "more is published a second than the grant allows"))
+            Err(Fault::new(
+                ReasonCode::MESSAGE_RATE_TOO_HIGH,
+                "more is published a second than the listener or the grant allows",
+            ))
         }
     }
 

@@ -6,14 +6,16 @@ use portcullis_grant::{Credentials, Grant, Login, Outcome, Renewal};
 use portcullis_mqtt::{Auth, Packet, ProtocolVersion, ReasonCode};
 use portcullis_router::now_ms;
 
-use super::admission::{expiry_time, jittered, renewal_time};
+use super::admission::{expiry_time, jittered, mailbox_limits, max_subscriptions, renewal_time};
 use super::connect::{MOST_STEPS, challenge_packet, pairs};
+use super::pace::Rate;
+use super::reply::append;
 use super::{End, Fault, Machine, Phase, Step};
 use crate::scratch::Scratch;
 use crate::unix_now;
 
-/// Milliseconds for the answer to a challenge that names no time.
-const REPLY_WITHIN_MS: u64 = 30_000;
+/// Why a connection ends whose AUTH cannot be sent.
+const UNTOLD: &str = "the client takes no packet as large as the AUTH that it needs";
 
 impl Machine {
     /// AUTH on an open connection.
@@ -28,16 +30,16 @@ impl Machine {
         if auth.method != Some(&*exchange.method) {
             return Err(violation("AUTH with another method than CONNECT's"));
         }
+        let mut connection = (*facts).clone();
+        connection.identity = Some(Arc::clone(&open.grant.identity));
         if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION {
             let challenge = exchange.challenge.take().ok_or_else(|| violation("AUTH continues what was not begun"))?;
             exchange.reply_by = u64::MAX;
-            return Ok(Step::Reply(self.reply(&client_id, auth, challenge)));
+            return Ok(Step::Reply(self.reply(connection, &client_id, auth, challenge)));
         }
         if auth.reason != ReasonCode::RE_AUTHENTICATE || exchange.challenge.is_some() {
             return Err(violation("AUTH out of turn"));
         }
-        let mut connection = (*facts).clone();
-        connection.identity = Some(Arc::clone(&open.grant.identity));
         Ok(Step::Login(Box::new(Login {
             connection,
             credentials: Credentials {
@@ -52,6 +54,7 @@ impl Machine {
 
     pub(super) fn on_reauthentication(&mut self, outcome: Outcome, s: &mut Scratch) -> Step {
         s.replies.clear();
+        let most = self.open().map_or(u32::MAX, |open| open.client_max_packet);
         let step = match outcome {
             Outcome::Allow(grant) => {
                 let method = self.method();
@@ -64,8 +67,10 @@ impl Machine {
                             data: data.as_deref(),
                             ..Auth::default()
                         };
-                        let _: Result<(), _> = Packet::Auth(auth).encode(ProtocolVersion::V5, &mut s.replies);
-                        Step::More
+                        match append(&mut s.replies, &Packet::Auth(auth), ProtocolVersion::V5, most) {
+                            true => Step::More,
+                            false => self.end_open(End::ours(ReasonCode::PACKET_TOO_LARGE, UNTOLD), s),
+                        }
                     }
                     Err(end) => self.end_open(end, s),
                 }
@@ -80,9 +85,15 @@ impl Machine {
             }
             Outcome::Challenge(challenge) => {
                 let method = self.method();
-                s.replies.extend_from_slice(&challenge_packet(&method, &challenge.data));
+                if !challenge_packet(&mut s.replies, &method, &challenge.data, most) {
+                    let step = self.end_open(End::ours(ReasonCode::PACKET_TOO_LARGE, UNTOLD), s);
+                    self.send_replies(s);
+                    return step;
+                }
+                // As at CONNECT, the listener's bound holds whatever the policy says.
+                let most = self.rules.connect_timeout_ms;
                 if let Some(exchange) = self.open().and_then(|open| open.exchange.as_mut()) {
-                    let within = challenge.reply_within.map_or(REPLY_WITHIN_MS, |s| u64::from(s) * 1000);
+                    let within = challenge.reply_within.map_or(most, |s| most.min(u64::from(s) * 1000));
                     exchange.reply_by = now_ms() + within;
                     exchange.challenge = Some(challenge);
                 }
@@ -129,7 +140,7 @@ impl Machine {
 
     /// Puts another grant in force. It must be about the same principal.
     fn replace_grant(&mut self, grant: Arc<Grant>, s: &mut Scratch) -> Result<(), End> {
-        let (broker, facts) = (Arc::clone(&self.broker), Arc::clone(&self.facts));
+        let (broker, facts, rules) = (Arc::clone(&self.broker), Arc::clone(&self.facts), Arc::clone(&self.rules));
         let Phase::Open(open) = &mut self.phase else { return Ok(()) };
         if !open.entry.belongs_to(&grant.identity) {
             return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant is about somebody else"));
@@ -140,6 +151,11 @@ impl Machine {
         }
         open.expires = expiry_time(&grant, now);
         open.renew = renewal_time(&grant, now);
+        // What CONNACK told the client (packet size, receive maximum, keep-alive, session expiry) holds until it connects
+        // again, and connections are counted when they come; the other bounds are the new ones from now on.
+        open.max_subscriptions = max_subscriptions(&rules, &grant);
+        open.rate = Rate::of(&rules, &grant.limits, now).map(|new| new.renewed(open.rate.as_deref()));
+        open.mailbox.set_limits(mailbox_limits(&rules, &grant));
         open.grant = grant;
         open.apply_grant(&broker, &facts, s);
         Ok(())

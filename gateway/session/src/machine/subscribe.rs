@@ -10,6 +10,7 @@ use portcullis_mqtt::{
 
 use super::offering::Offering;
 use super::open::Open;
+use super::reply::codes_size;
 use super::{Fault, Stop};
 use crate::broker::{Broker, split_share, subscription};
 use crate::durable::encode_subscription;
@@ -32,6 +33,7 @@ impl Open {
         packet: &Subscribe<'_>,
         s: &mut Scratch,
     ) -> Result<(), Stop> {
+        self.takes_codes(packet.filters.iter().count())?;
         // All questions first: the packet is answered whole.
         let mut answers = Vec::new();
         for (i, wanted) in packet.filters.iter().enumerate() {
@@ -76,10 +78,11 @@ impl Open {
                             wanted.filter,
                         );
                     }
-                    if rules.plain_subscribe_failure { ReasonCode::UNSPECIFIED_ERROR } else { code }
+                    code
                 }
             };
-            codes.push(code.0);
+            let plain = rules.plain_subscribe_failure && code.is_error();
+            codes.push(if plain { ReasonCode::UNSPECIFIED_ERROR.0 } else { code.0 });
         }
         let suback =
             SubAck { packet_id: packet.packet_id, reason_string: None, user: UserProperties::EMPTY, codes: &codes };
@@ -154,7 +157,25 @@ impl Open {
         self.state.subscriptions.insert(wanted.filter.into(), held);
     }
 
-    pub(super) fn unsubscribe(&mut self, broker: &Broker, packet: &Unsubscribe<'_>, s: &mut Scratch) {
+    /// Before anything is done: whether the client takes a SUBACK or UNSUBACK with so many codes. An answer cannot be
+    /// shortened, and without one the client would not know what it has (MQTT 5 §3.1.2.11.4).
+    fn takes_codes(&self, filters: usize) -> Result<(), Fault> {
+        if self.version != ProtocolVersion::V5 || codes_size(filters) <= self.client_max_packet as usize {
+            return Ok(());
+        }
+        Err(Fault::new(
+            ReasonCode::PACKET_TOO_LARGE,
+            "the client takes no packet as large as the answer to its filters",
+        ))
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        broker: &Broker,
+        packet: &Unsubscribe<'_>,
+        s: &mut Scratch,
+    ) -> Result<(), Fault> {
+        self.takes_codes(packet.filters.iter().count())?;
         let mut codes = Vec::new();
         for filter in packet.filters.iter() {
             let code = if self.state.subscriptions.remove(filter).is_some() {
@@ -173,6 +194,7 @@ impl Open {
         let unsuback =
             UnsubAck { packet_id: packet.packet_id, reason_string: None, user: UserProperties::EMPTY, codes };
         let _: Result<(), _> = Packet::UnsubAck(unsuback).encode(self.version, &mut s.replies);
+        Ok(())
     }
 
     /// Puts the session's subscriptions under the grant in force: those that it does not permit (or would have to ask

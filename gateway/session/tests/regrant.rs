@@ -1,0 +1,123 @@
+//! A grant that takes the place of another: its bounds hold from then on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod desk;
+mod packets;
+
+use std::num::NonZeroU16;
+
+use desk::{Desk, compile, everything};
+use packets::{connack, connect, hear, lasting, publish, subscribe, v5};
+use portcullis_grant::{Outcome, Renewal};
+use portcullis_mqtt::{Connect, ConnectProperties, Packet, QoS, ReasonCode};
+use portcullis_session::ListenerRules;
+
+const ROOM: usize = 1 << 20;
+
+/// A desk where everybody is let in with these limits.
+fn desk(limits: &[(&str, u64)]) -> Desk {
+    let mut desk = Desk::new(ListenerRules::default());
+    admit_with(&mut desk, limits);
+    desk
+}
+
+fn admit_with(desk: &mut Desk, limits: &[(&str, u64)]) {
+    let limits: Vec<_> = limits.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    desk.on_login = Box::new(move |login| {
+        let mut draft = everything(&login.credentials.client_id);
+        draft.limits.clone_from(&limits);
+        Some(Outcome::Allow(compile(draft)))
+    });
+}
+
+/// Replaces the grant of `subject` on a line by one with these limits.
+fn regrant(desk: &mut Desk, line: usize, subject: &str, limits: &[(&str, u64)]) {
+    let mut draft = everything(subject);
+    draft.limits = limits.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    desk.renew(line, Renewal::Replace(compile(draft)));
+}
+
+fn enter(desk: &mut Desk, packet: Connect<'_>) -> usize {
+    let line = desk.accept(ROOM);
+    desk.feed(line, &connect(packet));
+    assert_eq!(connack(desk, line), 0);
+    line
+}
+
+/// A client that has one message at a time in flight, and acknowledges none.
+fn slow(desk: &mut Desk, client_id: &str) -> usize {
+    let wants = lasting(client_id);
+    let properties = ConnectProperties { receive_maximum: NonZeroU16::new(1), ..wants.properties };
+    let line = enter(desk, Connect { properties, ..wants });
+    desk.feed(line, &subscribe("t", QoS::AtLeastOnce));
+    desk.take_output(line);
+    line
+}
+
+/// Publishes to `t` with QoS 1 and gives the reason of the answer.
+fn told(desk: &mut Desk, line: usize) -> ReasonCode {
+    desk.feed(line, &publish("t", QoS::AtLeastOnce, 1, b"m"));
+    let mut reason = None;
+    hear(desk, line, |packet, _| {
+        if let Packet::PubAck(ack) = packet {
+            reason = Some(ack.reason);
+        }
+    });
+    reason.expect("a PUBACK")
+}
+
+#[test]
+fn a_queue_is_as_long_as_the_grant_in_force_says() {
+    let mut desk = desk(&[]);
+    let (slow, publisher) = (slow(&mut desk, "slow"), enter(&mut desk, v5("publisher")));
+    for _ in 0..4 {
+        assert_eq!(told(&mut desk, publisher), ReasonCode::SUCCESS);
+    }
+    // Three wait: what waits stays, and no more is taken.
+    regrant(&mut desk, slow, "slow", &[("queued-messages", 2)]);
+    assert_eq!(told(&mut desk, publisher), ReasonCode::QUOTA_EXCEEDED);
+    regrant(&mut desk, slow, "slow", &[("queued-bytes", 1)]);
+    assert_eq!(told(&mut desk, publisher), ReasonCode::QUOTA_EXCEEDED);
+    regrant(&mut desk, slow, "slow", &[("queued-messages", 4)]);
+    assert_eq!(told(&mut desk, publisher), ReasonCode::SUCCESS);
+    assert_eq!(told(&mut desk, publisher), ReasonCode::QUOTA_EXCEEDED);
+    regrant(&mut desk, slow, "slow", &[]);
+    assert_eq!(told(&mut desk, publisher), ReasonCode::SUCCESS);
+}
+
+#[test]
+fn a_session_that_comes_back_has_the_bounds_of_its_new_grant() {
+    let mut desk = desk(&[]);
+    let (line, publisher) = (slow(&mut desk, "slow"), enter(&mut desk, v5("publisher")));
+    for _ in 0..4 {
+        assert_eq!(told(&mut desk, publisher), ReasonCode::SUCCESS);
+    }
+    desk.lose(line);
+    admit_with(&mut desk, &[("queued-messages", 2)]);
+    slow(&mut desk, "slow");
+    assert_eq!(told(&mut desk, publisher), ReasonCode::QUOTA_EXCEEDED);
+}
+
+#[test]
+fn who_publishes_as_fast_as_it_may_does_not_earn_by_a_new_grant() {
+    let mut desk = desk(&[("publish-per-second", 4)]);
+    let line = enter(&mut desk, v5("fast"));
+    for _ in 0..4 {
+        told(&mut desk, line);
+    }
+    regrant(&mut desk, line, "fast", &[("publish-per-second", 3)]);
+    desk.feed(line, &publish("t", QoS::AtLeastOnce, 1, b"m"));
+    assert_eq!(desk.lines[line].end().map(|end| end.reason), Some(ReasonCode::MESSAGE_RATE_TOO_HIGH));
+    // One that was not bounded begins with a whole second's worth.
+    admit_with(&mut desk, &[]);
+    let line = enter(&mut desk, v5("free"));
+    for _ in 0..9 {
+        told(&mut desk, line);
+    }
+    regrant(&mut desk, line, "free", &[("publish-per-second", 2)]);
+    told(&mut desk, line);
+    told(&mut desk, line);
+    desk.feed(line, &publish("t", QoS::AtLeastOnce, 1, b"m"));
+    assert_eq!(desk.lines[line].end().map(|end| end.reason), Some(ReasonCode::MESSAGE_RATE_TOO_HIGH));
+}
