@@ -19,7 +19,7 @@ pub(crate) fn hello(subject: &str) -> Hello {
 }
 
 /// AUTH with this reason.
-fn auth(reason: u8, method: Option<&str>, data: Option<&str>) -> Vec<u8> {
+pub(crate) fn auth(reason: u8, method: Option<&str>, data: Option<&str>) -> Vec<u8> {
     let mut list = Properties::new();
     if let Some(method) = method {
         list = list.text(property::AUTHENTICATION_METHOD, method);

@@ -1,5 +1,7 @@
 //! Maximum packet size, both ways (5 §3.1.2.11.4, §3.2.2.3.6), and patience with half a packet.
 
+use portcullis_tests::{Config, Gateway, Transport};
+
 use crate::wire::{subscribe_with, unsubscribe};
 use crate::*;
 
@@ -109,6 +111,178 @@ async fn a_packet_beyond_our_limit_ends_the_connection_at_its_header() {
         let came = peer.closed().await;
         assert!(came.iter().all(|packet| packet.connack(version).1 == 0x95), "{came:02x?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_take_its_connack_is_not_let_in() {
+    let world = World::get().await;
+    let topic = name("too-tight");
+    for size in 1..=20 {
+        let will = Will::new(&topic, "m");
+        let hello = Hello::new(V5, name("tight")).will(will).with(|p| p.four(property::MAXIMUM_PACKET_SIZE, size));
+        let mut peer = Peer::open(&world.open(), V5).await;
+        peer.send(hello.octets()).await;
+        let first = peer.next().await;
+        assert!(first.as_ref().is_none_or(|packet| packet.size() <= size as usize), "{size}: {first:02x?}");
+        match size {
+            // Nothing can be said in so few.
+            1..=4 => assert_eq!(first, None),
+            // It would not learn what it has to keep to.
+            5..=12 => {
+                assert_eq!(first.map(|packet| packet.connack(V5).1), Some(0x95), "{size}");
+                assert_eq!(peer.closed().await, []);
+            }
+            // Aliases are offered where there is room for them.
+            _ => {
+                let (_, code, properties) = first.expect("CONNACK").connack(V5);
+                assert_eq!((code, properties.has(property::TOPIC_ALIAS_MAXIMUM)), (0, size >= 16), "{size}");
+                peer.leave().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_take_an_answer_is_told_so() {
+    let world = World::get().await;
+    // Five octets, and one for each filter.
+    let topics: Vec<String> = (0..16).map(|_| name("filter")).collect();
+    let filters: Vec<(&str, u8)> = topics.iter().map(|topic| (&**topic, 1)).collect();
+    let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+    let hello = Hello::new(V5, name("answers")).lasting().with(|p| p.four(property::MAXIMUM_PACKET_SIZE, 20));
+    let mut peer = world.connect(&hello).await;
+    peer.send(wire::subscribe(V5, 1, &filters[1..])).await;
+    assert_eq!(peer.expect(kind::SUBACK).await.size(), 20);
+    peer.send(wire::subscribe(V5, 2, &filters)).await;
+    peer.thrown_out(0x95, "a SUBACK of 21 octets").await;
+    let mut peer = world.connect(&hello).await;
+    peer.send(unsubscribe(V5, 3, &names)).await;
+    peer.thrown_out(0x95, "an UNSUBACK of 21 octets").await;
+    // Neither was done: it would not know of it.
+    let mut peer = world.connect(&hello.clone().with(|_| Properties::new()).lasting()).await;
+    let mut other = world.client(V5).await;
+    for (number, topic) in topics.iter().enumerate() {
+        assert_eq!(other.publish(topic, "m").await, if number == 0 { 0x10 } else { 0 }, "{number}");
+    }
+    for topic in &topics[1..] {
+        assert_eq!(&peer.receive().await.topic, topic);
+    }
+}
+
+#[tokio::test]
+async fn topics_are_as_long_and_deep_as_the_listener_says() {
+    let world = World::get().await;
+    let will = |topic: &str| Will::new(topic, "m");
+    for version in Version::ALL {
+        for (topic, good) in
+            [("x".repeat(20), true), ("x".repeat(21), false), ("a/b/c".into(), true), ("///".into(), false)]
+        {
+            let mut peer = Peer::connect(&world.to("shallow"), &Hello::new(version, name("shallow"))).await;
+            let code = peer.subscribe(&topic, 0).await;
+            assert_eq!(
+                code,
+                if good {
+                    0
+                } else if version == V5 {
+                    0x8f
+                } else {
+                    0x80
+                },
+                "{topic}"
+            );
+            peer.send(Publish::new(version, &topic, "m").octets()).await;
+            match good {
+                true => assert_eq!(peer.receive().await.text(), "m"),
+                false => peer.thrown_out(0x90, &topic).await,
+            }
+            let hello = Hello::new(version, name("shallow")).will(will(&topic));
+            let (peer, connack) = Peer::introduce(&world.to("shallow"), &hello).await;
+            assert_eq!(connack.code == 0, good, "{topic}: {connack:02x?}");
+            if good {
+                peer.leave().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_publishes_too_fast_is_told_so() {
+    let world = World::get().await;
+    for version in Version::ALL {
+        for qos in 0..3 {
+            let mut peer = Peer::connect(&world.to("rated"), &Hello::new(version, name("fast"))).await;
+            let octets: Vec<u8> = (1..=4)
+                .flat_map(|id| match qos {
+                    0 => Publish::new(version, name("$conformance/fast"), "m").octets(),
+                    _ => Publish::new(version, name("$conformance/fast"), "m").qos(qos, id).octets(),
+                })
+                .collect();
+            peer.send(octets).await;
+            peer.thrown_out(0x96, "four at once where three a second are taken").await;
+            let mut peer = Peer::connect(&world.to("rated"), &Hello::new(version, name("wide"))).await;
+            peer.send(Publish::new(version, name("wide"), "x".repeat(1024)).octets()).await;
+            peer.thrown_out(0x96, "more octets at once than are taken a second").await;
+        }
+        // Those who pace themselves are not.
+        let mut peer = Peer::connect(&world.to("rated"), &Hello::new(version, name("fair"))).await;
+        for _ in 0..3 {
+            let topic = name("$conformance/fair");
+            assert_eq!(peer.publish(&topic, "m").await, if version == V5 { 0x10 } else { 0 });
+        }
+        peer.quiet().await;
+    }
+}
+
+#[tokio::test]
+async fn what_finds_no_room_among_the_retained_messages_is_told_and_counted() {
+    let limits = "[limits]\nretained-messages = 40";
+    let gateway = Gateway::start(&Config::tcp(&["anonymous"]).toml(limits)).await;
+    let route = gateway.route(Transport::Tcp);
+    let refused = async || {
+        let page = gateway.admin().get("/metrics").await.body;
+        let line = page.lines().find(|line| line.contains("messages_refused_total")).map(str::to_owned);
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).expect("a counter")
+    };
+    let mut peer = Peer::connect(&route, &Hello::new(V5, name("fills"))).await;
+    let mut kept = Vec::new();
+    loop {
+        let topic = name("kept");
+        match peer.tell(Publish::new(V5, &topic, "old").retained()).await {
+            0x97 => break,
+            code => assert_eq!(code, 0x10),
+        }
+        kept.push(topic);
+        assert!(kept.len() <= 40, "there is no end to it");
+    }
+    for version in Version::ALL {
+        let before = refused().await;
+        let (mut peer, topic) = (Peer::connect(&route, &Hello::new(version, name("late"))).await, name("late"));
+        let code = if version == V5 { 0x97 } else { 0 };
+        let mut there = Peer::connect(&route, &Hello::new(version, name("there"))).await;
+        there.subscribe(&topic, 2).await;
+        peer.send(Publish::new(version, &topic, "0").retained().octets()).await;
+        peer.send(Publish::new(version, &topic, "1").retained().qos(1, 1).octets()).await;
+        assert_eq!(peer.reason(kind::PUBACK, 1).await, code);
+        peer.send(Publish::new(version, &topic, "2").retained().qos(2, 2).octets()).await;
+        assert_eq!(peer.reason(kind::PUBREC, 2).await, code);
+        // Those who are there hear it all the same.
+        for heard in ["0", "1", "2"] {
+            assert_eq!(there.receive().await.text(), heard);
+        }
+        peer.quiet().await;
+        assert_eq!(refused().await, before + 3, "{version:?}");
+        // And nobody who comes later; what there is may be replaced, and make room.
+        let mut later = Peer::connect(&route, &Hello::new(version, name("later"))).await;
+        later.subscribe(&topic, 0).await;
+        later.quiet().await;
+        peer.tell(Publish::new(version, &kept[0], "new").retained()).await;
+        later.send(wire::subscribe(version, 1, &[(&kept[0], 0)])).await;
+        later.expect(kind::SUBACK).await;
+        assert_eq!(later.receive().await.text(), "new");
+    }
+    let mut peer = Peer::connect(&route, &Hello::new(V5, name("clears"))).await;
+    peer.tell(Publish::new(V5, &kept[0], "").retained()).await;
+    assert_eq!(peer.tell(Publish::new(V5, name("room"), "m").retained()).await, 0x10);
 }
 
 #[tokio::test]

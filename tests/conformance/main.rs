@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
 
 mod auth;
+mod challenge;
 mod connack;
 mod connect;
 mod delivery;

@@ -47,6 +47,18 @@ async fn refused_filters_are_told_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_listener_may_keep_its_reasons_to_itself() {
+    let world = World::get().await;
+    for version in Version::ALL {
+        let mut peer = Peer::connect(&world.to("plain"), &Hello::new(version, name("plain"))).await;
+        // Not permitted, not a filter, and one more than there may be.
+        let wanted = [("open/a", 1), ("closed", 1), ("a/#/b", 0), ("open/b", 1), ("open/c", 1)];
+        peer.send(subscribe(version, 4, &wanted)).await;
+        assert_eq!(peer.expect(kind::SUBACK).await.codes(version).1, [1, 0x80, 0x80, 1, 0x80]);
+    }
+}
+
+#[tokio::test]
 async fn reserved_bits_of_the_options_end_the_connection() {
     let world = World::get().await;
     for version in Version::ALL {

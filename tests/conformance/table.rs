@@ -10,7 +10,7 @@ use toml::Table;
 
 /// Title, file, and how many statements the source has.
 const LISTS: [(&str, &str, usize); 3] =
-    [("MQTT 5.0", "v5.toml", 251), ("MQTT 3.1.1", "v3.1.1.toml", 141), ("Without a number", "further.toml", 34)];
+    [("MQTT 5.0", "v5.toml", 251), ("MQTT 3.1.1", "v3.1.1.toml", 141), ("Without a number", "further.toml", 37)];
 
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/conformance"))

@@ -94,5 +94,17 @@ fn config() -> Config {
     config = plain(config, "tight", "everyone", "limits = { subscriptions = 2, queued-messages = 3 }");
     config = plain(config, "brief", "everyone", "limits = { keep-alive = \"1s\", session-expiry = \"1s\" }");
     config = plain(config, "impatient", "everyone", "limits = { handshake = \"300ms\" }");
+    config =
+        plain(config, "rated", "everyone", "limits = { publish-per-second = 3, publish-bytes-per-second = \"1KiB\" }");
+    config = plain(config, "shallow", "everyone", "limits = { topic-length = \"20B\", topic-levels = 3 }");
+    config = plain(config, "plain", "some", "refused-subscribe = \"plain\"\nlimits = { subscriptions = 4 }");
+    config = plain(config, "rounds", "rounds", "");
+    config = plain(config, "rounds-impatient", "rounds", "limits = { handshake = \"2s\" }");
+    for transport in Transport::ALL {
+        config = config.mqtt(&format!("rounds-{}", transport.name()), transport, &["rounds"]);
+    }
+    config = config
+        .file("rounds.wasm", crate::challenge::script().component())
+        .toml("[[policy]]\nname = \"rounds\"\nsource = \"rounds.wasm\"");
     config.toml(&anonymous("everyone", everything)).toml(&anonymous("some", some)).toml(&tokens)
 }

@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod link;
 pub mod packets;
 pub mod policies;
+pub mod script;
 pub mod tokens;
 
 pub use admin::{Admin, Answer};

@@ -22,7 +22,7 @@ const FRAME: &str = r#"
     (local.get $at))
 "#;
 
-const AUTHENTICATE: &str =
+pub(crate) const AUTHENTICATE: &str =
     r#"(func (export "portcullis:policy/authentication@VERSION#authenticate") (param i32) (result i32)"#;
 
 /// `pass`: the third case of `verdict`.
@@ -37,7 +37,7 @@ pub fn contract_version() -> String {
 }
 
 /// Makes a component of this core module, for a world of the contract described by `world` (WIT items).
-fn component(world: &str, module: &str) -> Vec<u8> {
+pub(crate) fn component(world: &str, module: &str) -> Vec<u8> {
     component_for(&contract_version(), world, module)
 }
 

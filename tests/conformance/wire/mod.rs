@@ -9,7 +9,7 @@ mod receive;
 mod send;
 
 pub(crate) use codes::{allowed_codes, allowed_properties};
-pub(crate) use peer::Peer;
+pub(crate) use peer::{ConnAck, Peer};
 pub(crate) use receive::{Got, Packet, Publication, Value};
 pub(crate) use send::{
     Hello, Properties, Publish, Will, acknowledge, acknowledge_with, blob, filters, packet, plain_unsubscribe,

@@ -59,6 +59,15 @@ impl Got {
         }
     }
 
+    /// Binary data.
+    #[must_use]
+    pub(crate) fn blob(&self, id: u8) -> Option<&[u8]> {
+        match self.find(id)? {
+            Value::Blob(octets) => Some(octets),
+            other => panic!("property {id:#04x} is {other:?}"),
+        }
+    }
+
     /// Subscription identifiers, sorted.
     #[must_use]
     pub(crate) fn subscriptions(&self) -> Vec<u32> {
