@@ -261,6 +261,36 @@ async fn a_device_with_a_certificate_is_that_device_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_known_by_its_subject_may_renew_its_certificate() {
+    let clients = Authority::new("clients");
+    let tls = "tls = { cert = \"server.pem\", key = \"server.key\", client-ca = \"clients.pem\", client-auth = \"optional\" }";
+    let config = Config::new()
+        .mqtt_with("tls", Transport::Tls, CHAIN, tls)
+        .server_certificate()
+        .file("clients.pem", clients.pem());
+    let gateway = Gateway::start(&config).await;
+    directory::app(&gateway, "shop", &SigningKey::new("ES256").public_pem());
+    let device = directory::device(&gateway, "shop", "alice", "lamp", Proof::Subject("CN=lamp"));
+    let dial = |leaf| {
+        let mut dial: Dial = gateway.dial(Transport::Tls, Version::V5, &device);
+        dial.route.identity = Some(Arc::new(leaf));
+        dial
+    };
+    let (old, new) = (clients.client("lamp"), clients.client("lamp"));
+    assert_ne!(fingerprint(&old.der), fingerprint(&new.der));
+    for leaf in [old, new] {
+        let mut client = dial(leaf).connect().await;
+        client.publish(Message::new(format!("{device}/stream"), "on").qos(1)).await;
+        client.disconnect().await;
+    }
+    for other in ["lamp2", "Lamp", "lamp,CN=x", "fan"] {
+        assert!(dial(clients.client(other)).attempt().await.is_err(), "{other}");
+    }
+    // The same subject, written by an authority that nobody here trusts.
+    assert!(dial(Authority::new("clients").client("lamp")).attempt().await.is_err());
+}
+
+#[tokio::test]
 async fn a_consumer_reaches_the_devices_that_are_theirs() {
     let gateway = Gateway::start(&Config::everywhere(CHAIN)).await;
     let key = SigningKey::new("EdDSA");

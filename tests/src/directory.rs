@@ -11,6 +11,8 @@ pub enum Proof<'a> {
     Username,
     /// By the certificate with this SHA-256 fingerprint.
     Fingerprint(&'a str),
+    /// By a certificate with this subject (RFC 4514), whichever it is: it may be renewed.
+    Subject(&'a str),
 }
 
 /// What a command answers as JSON.
@@ -40,8 +42,10 @@ pub fn app(gateway: &Gateway, id: &str, public_pem: &str) {
 #[must_use]
 pub fn device(gateway: &Gateway, app: &str, owner: &str, name: &str, proof: Proof<'_>) -> String {
     let mut arguments = vec!["device", "add", name, "--app", app, "--owner", owner];
-    if let Proof::Fingerprint(fingerprint) = proof {
-        arguments.extend(["--fingerprint", fingerprint]);
+    match proof {
+        Proof::Username => {}
+        Proof::Fingerprint(fingerprint) => arguments.extend(["--fingerprint", fingerprint]),
+        Proof::Subject(subject) => arguments.extend(["--subject", subject]),
     }
     text(&ask(gateway, &arguments), "client_id")
 }
