@@ -23,7 +23,10 @@ const SERVE: [&str; 5] = ["serve", "--config", "portcullis.toml", "--data", "dat
 pub(crate) async fn measure() -> Vec<Row> {
     let share = setting("PORTCULLIS_SHARE", 1);
     let (sessions, retained) = (SESSIONS / share, RETAINED / share);
-    let config = Config::new().mqtt_with("tcp", Transport::Tcp, &["anonymous"], "");
+    let config = Config::new()
+        .mqtt_with("tcp", Transport::Tcp, &["anonymous"], "")
+        // The gateway has some of its own, `$SYS`.
+        .toml("[limits]\nretained-messages = 200000");
     let mut gateway = Gateway::start(&config).await;
     gateway.stop().await;
     let (empty, empty_memory, mut gateway) = start(gateway.into_directory()).await;
@@ -34,14 +37,14 @@ pub(crate) async fn measure() -> Vec<Row> {
     let filled = begun.elapsed();
     let file = gateway.metric("portcullis_store_file_bytes").await;
     assert_eq!(gateway.metric("portcullis_sessions").await, sessions);
-    assert_eq!(gateway.metric("portcullis_retained_messages").await, retained);
+    assert!(gateway.metric("portcullis_retained_messages").await >= retained);
     let (running, _) = gateway.memory();
     gateway.stop().await;
     let (clean, clean_memory, gateway) = start(gateway.into_directory()).await;
     assert_eq!(gateway.metric("portcullis_sessions").await, sessions);
     // Dropping it kills it.
     let (killed, killed_memory, gateway) = start(gateway.into_directory()).await;
-    assert_eq!(gateway.metric("portcullis_retained_messages").await, retained);
+    assert!(gateway.metric("portcullis_retained_messages").await >= retained);
 
     let what = format!("{sessions} sessions, {} queued, {retained} retained", sessions * MESSAGES_EACH);
     vec![
