@@ -189,9 +189,15 @@ impl Durable {
                 resume(&store, &waiting);
             });
         }
+        self.slow_down(to.handle);
+    }
+
+    /// Has a client that hands in more than the store can write stop reading until there is room, whatever its
+    /// acknowledgements mean: what waits is memory.
+    pub(crate) fn slow_down(&self, handle: &Arc<Handle>) {
         if self.submitter.is_crowded() {
-            to.handle.wait_for_store();
-            self.waiting.lock().push(Arc::clone(to.handle));
+            handle.wait_for_store();
+            self.waiting.lock().push(Arc::clone(handle));
             // It may have emptied in between, with nobody left to call.
             resume(&self.submitter, &self.waiting);
         }

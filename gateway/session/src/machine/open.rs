@@ -155,6 +155,7 @@ impl Machine {
                 return;
             }
             durable.submit(s, durability);
+            durable.slow_down(&self.handle);
         }
         if s.replies.is_empty() {
             return;
