@@ -1,9 +1,10 @@
 //! What all connections share: router, sessions, what happens later, totals.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portcullis_grant::{ConnectionFacts, Dependency, Grant, Identity, Refusal};
+use portcullis_grant::{Action, ConnectionFacts, Dependency, Grant, Identity, Refusal};
 use portcullis_mqtt::{QoS, ReasonCode, SharedFilter};
 use portcullis_router::{
     Backlog, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, Subscription, now_ms,
@@ -16,7 +17,7 @@ use crate::deferred::{Deferred, Due};
 use crate::durable::Found;
 use crate::durable::{Durable, RecoveryError, SOON, SessionRecord, WillRecord, encode_message, recover};
 use crate::handle::{Control, Handle};
-use crate::machine::End;
+use crate::machine::{End, unanswered};
 use crate::registry::{Entry, Live, Registry, Slot, Will};
 use crate::scratch::Scratch;
 use crate::state::{Held, NEVER, SessionState};
@@ -108,8 +109,23 @@ pub(crate) enum Opened {
     /// Another connection has it and was told to leave, or what that one did is not on disk yet; the caller is woken
     /// when it may try again.
     Wait,
+    /// It has a subscription that the gatekeeper has to be asked about first. The caller has it only after that: messages
+    /// go on waiting for it meanwhile.
+    Ask(Action),
     /// It belongs to somebody else.
     OfAnother,
+}
+
+/// Whose session is to be opened, and how.
+pub(crate) struct Opening<'a> {
+    pub client_id: &'a str,
+    pub clean_start: bool,
+    pub facts: &'a Arc<ConnectionFacts>,
+    pub grant: &'a Arc<Grant>,
+    /// What the gatekeeper answered so far about subscriptions of the session.
+    pub asked: &'a HashMap<Action, bool>,
+    pub limits: MailboxLimits,
+    pub handle: &'a Arc<Handle>,
 }
 
 impl Broker {
@@ -309,17 +325,8 @@ impl Broker {
     }
 
     /// Asks for the session of `client_id`.
-    #[expect(clippy::too_many_arguments, reason = "one call, all of them facts of the same CONNECT")]
-    pub(crate) fn open(
-        &self,
-        client_id: &str,
-        clean_start: bool,
-        facts: &Arc<ConnectionFacts>,
-        grant: &Arc<Grant>,
-        limits: MailboxLimits,
-        handle: &Arc<Handle>,
-        s: &mut Scratch,
-    ) -> Opened {
+    pub(crate) fn open(&self, login: &Opening<'_>, s: &mut Scratch) -> Opened {
+        let &Opening { client_id, clean_start, facts, grant, asked, limits, handle } = login;
         loop {
             let mailbox = || self.router.mailbox(limits, false);
             let (entry, _) = self.registry.get_or_create(client_id, &grant.identity, mailbox);
@@ -339,6 +346,10 @@ impl Broker {
                 return Opened::Wait;
             }
             slot.unsettled = None;
+            let resumed = slot.state.as_deref().filter(|_| !clean_start);
+            if let Some(action) = resumed.and_then(|state| unanswered(state, grant, asked)) {
+                return Opened::Ask(action);
+            }
             self.cancel_appointments(&mut slot);
             let mut state = slot.state.take().unwrap_or_default();
             let known = slot.generation > 0;

@@ -7,9 +7,9 @@ mod packets;
 
 use std::num::NonZeroU16;
 
-use desk::{Desk, compile, everything};
+use desk::{Desk, compile, everything, rule};
 use packets::{connack, connect, hear, lasting, publish, subscribe, v5};
-use portcullis_grant::{Outcome, Renewal};
+use portcullis_grant::{Action, Actions, Authorization, Denial, DenyReason, Effect, Outcome, Renewal};
 use portcullis_mqtt::{Connect, ConnectProperties, Packet, QoS, ReasonCode};
 use portcullis_session::ListenerRules;
 
@@ -120,4 +120,62 @@ fn who_publishes_as_fast_as_it_may_does_not_earn_by_a_new_grant() {
     told(&mut desk, line);
     desk.feed(line, &publish("t", QoS::AtLeastOnce, 1, b"m"));
     assert_eq!(desk.lines[line].end().map(|end| end.reason), Some(ReasonCode::MESSAGE_RATE_TOO_HIGH));
+}
+
+#[test]
+fn a_session_that_comes_back_keeps_the_subscriptions_that_its_policy_is_asked_about() {
+    let mut desk = Desk::new(ListenerRules::default());
+    desk.on_login = Box::new(|login| {
+        let mut draft = everything(&login.credentials.client_id);
+        if login.credentials.client_id == "s" {
+            draft.rules = vec![
+                rule(Effect::Ask, Actions::SUBSCRIBE, "asked/#", QoS::ExactlyOnce),
+                rule(Effect::Allow, Actions::SUBSCRIBE, "open/#", QoS::ExactlyOnce),
+            ];
+        }
+        Some(Outcome::Allow(compile(draft)))
+    });
+    // Answers that hold for one time only; and which topics they are about.
+    let answer = |no: &'static str| {
+        move |action: &Action| {
+            let Action::Subscribe(wanted) = action else { panic!("{action:?}") };
+            let denied = (wanted.filter == no).then(|| Denial::new(DenyReason::NotAuthorized, "no"));
+            Some(Authorization { denied, valid_for: 0 })
+        }
+    };
+    desk.on_action = Box::new(answer(""));
+    let p = enter(&mut desk, v5("p"));
+    let s = enter(&mut desk, lasting("s"));
+    for topic in ["asked/a", "asked/b", "open/c"] {
+        desk.feed(s, &subscribe(topic, QoS::AtLeastOnce));
+    }
+    desk.take_output(s);
+    desk.lose(s);
+    let tell = |desk: &mut Desk, text: &[u8]| {
+        for (n, topic) in ["asked/a", "asked/b", "open/c"].iter().enumerate() {
+            desk.feed(p, &publish(topic, QoS::AtLeastOnce, n as u16 + 1, text));
+        }
+        desk.take_output(p);
+    };
+    // One subscription is refused now. The other stays, and has missed nothing: not while the client was away, nor while
+    // the policy thinks.
+    tell(&mut desk, b"away");
+    desk.on_action = Box::new(|_| None);
+    let s = desk.accept(ROOM);
+    desk.feed(s, &connect(lasting("s")));
+    tell(&mut desk, b"asking");
+    assert!(desk.take_output(s).is_empty(), "nobody is let in before the policy has answered");
+    desk.on_action = Box::new(answer("asked/b"));
+    desk.settle();
+    tell(&mut desk, b"back");
+    let mut come = Vec::new();
+    hear(&mut desk, s, |packet, _| match packet {
+        Packet::ConnAck(ack) => assert!(ack.session_present && ack.code == 0),
+        Packet::Publish(p) => come.push((p.topic.to_owned(), p.payload.to_vec())),
+        _ => {}
+    });
+    let of = |topic: &str| come.iter().filter(|(t, _)| t == topic).map(|(_, p)| p.clone()).collect::<Vec<_>>();
+    let all = [b"away".to_vec(), b"asking".to_vec(), b"back".to_vec()];
+    assert_eq!((of("asked/a"), of("open/c")), (all.to_vec(), all.to_vec()));
+    assert!(!of("asked/b").contains(&b"back".to_vec()), "{come:?}");
 }

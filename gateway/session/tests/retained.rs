@@ -115,10 +115,12 @@ fn what_is_published_or_removed_meanwhile_comes_as_it_is() {
         }
         rest.extend(more);
     }
-    let of = |topic: &str| rest.iter().filter(|(t, _)| t == topic).map(|(_, p)| p.clone()).collect::<Vec<_>>();
-    assert_eq!(of(&replaced), [b"after".to_vec()], "never an old one after it");
-    assert_eq!(of(&removed), [b"".to_vec()], "the removal itself");
-    assert_eq!(first.len() + rest.len(), MANY);
+    // The old one may have been on its way by then, and is never behind the new one.
+    for (topic, last) in [(&replaced, b"after".to_vec()), (&removed, Vec::new())] {
+        let of: Vec<_> = rest.iter().filter(|(t, _)| t == topic).map(|(_, p)| p.clone()).collect();
+        assert!(of == [last.clone()] || of == [b"before".to_vec(), last], "{topic}: {of:?}");
+    }
+    assert_eq!(first.into_iter().chain(rest.into_iter().map(|(t, _)| t)).collect::<BTreeSet<_>>().len(), MANY);
 }
 
 #[test]

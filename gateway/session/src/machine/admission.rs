@@ -13,7 +13,7 @@ use super::pace::Rate;
 use super::reply::append;
 use super::route_cache::RouteCache;
 use super::{End, Machine, Phase, Step};
-use crate::broker::Opened;
+use crate::broker::{Opened, Opening};
 use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
 use crate::{sys, unix_now};
@@ -52,8 +52,20 @@ impl Machine {
             );
         }
         let limits = mailbox_limits(&self.rules, &grant);
-        let opened = self.broker.open(&client_id, connecting.clean_start, &self.facts, &grant, limits, &self.handle, s);
-        match opened {
+        let login = Opening {
+            client_id: &client_id,
+            clean_start: connecting.clean_start,
+            facts: &self.facts,
+            grant: &grant,
+            asked: &connecting.asked,
+            limits,
+            handle: &self.handle,
+        };
+        match self.broker.open(&login, s) {
+            Opened::Ask(action) => {
+                self.phase = Phase::Admitting(connecting);
+                Step::Authorize(action)
+            }
             Opened::Wait => {
                 self.phase = Phase::Admitting(connecting);
                 Step::Wait
@@ -235,7 +247,7 @@ impl Machine {
             expiry_was_zero: connecting.session_expiry == 0,
         });
         if present {
-            open.apply_grant(&self.broker, &self.facts, s);
+            open.apply_grant(&self.broker, &self.facts, &connecting.asked, s);
         }
         let owner: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
         let link = Link {
@@ -257,7 +269,11 @@ impl Machine {
     pub fn on_authorization(&mut self, action: Action, answer: Authorization, s: &mut Scratch) -> Step {
         match &mut self.phase {
             Phase::Admitting(connecting) => {
-                connecting.will_allowed = Some(answer.denied.is_none());
+                let allowed = answer.denied.is_none();
+                match action {
+                    Action::Publish(_) => connecting.will_allowed = Some(allowed),
+                    Action::Subscribe(_) => drop(connecting.asked.insert(action, allowed)),
+                }
                 self.admit(s)
             }
             Phase::Open(open) => {

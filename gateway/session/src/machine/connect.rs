@@ -1,9 +1,10 @@
 //! CONNECT: read, remembered, put to the gatekeeper.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use portcullis_grant::{Challenge, ConnectionFacts, Credentials, Grant, Login, Outcome, Reply};
+use portcullis_grant::{Action, Challenge, ConnectionFacts, Credentials, Grant, Login, Outcome, Reply};
 use portcullis_mqtt::{
     Auth, ConnAck, ConnAckProperties, Connect, Frame, Packet, PacketType, ProtocolVersion, PublishProperties,
     ReasonCode, SubscriptionIds, decode_connect, decode_from_client, frame,
@@ -50,6 +51,8 @@ pub(super) struct Connecting {
     pub counted: bool,
     /// What was answered about the will.
     pub will_allowed: Option<bool>,
+    /// What the gatekeeper answered about the subscriptions of the session that is resumed.
+    pub asked: HashMap<Action, bool>,
 }
 
 impl Connecting {
@@ -84,6 +87,7 @@ impl Connecting {
             reply_by: None,
             counted: false,
             will_allowed: None,
+            asked: HashMap::new(),
         }
     }
 }

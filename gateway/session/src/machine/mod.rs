@@ -31,6 +31,7 @@ use crate::scratch::Scratch;
 
 use connect::Connecting;
 use open::Open;
+pub(crate) use subscribe::unanswered;
 
 /// What the connection loop is to do next.
 #[derive(Debug)]

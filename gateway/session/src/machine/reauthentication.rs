@@ -1,5 +1,6 @@
 //! A grant that changes while the connection lives: MQTT 5 re-authentication (§4.12.1) and renewal.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis_grant::{Credentials, Grant, Login, Outcome, Renewal};
@@ -157,7 +158,7 @@ impl Machine {
         open.rate = Rate::of(&rules, &grant.limits, now).map(|new| new.renewed(open.rate.as_deref()));
         open.mailbox.set_limits(mailbox_limits(&rules, &grant));
         open.grant = grant;
-        open.apply_grant(&broker, &facts, s);
+        open.apply_grant(&broker, &facts, &HashMap::new(), s);
         Ok(())
     }
 }

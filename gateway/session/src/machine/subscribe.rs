@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the subscriptions of a session under another grant.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis_grant::{Action, ConnectionFacts, Grant, SubscribePermission, SubscriptionRequest};
@@ -16,7 +17,7 @@ use crate::broker::{Broker, split_share, subscription};
 use crate::durable::encode_subscription;
 use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
-use crate::state::Held;
+use crate::state::{Held, SessionState};
 
 /// What a filter of SUBSCRIBE comes to.
 enum Answer {
@@ -197,14 +198,25 @@ impl Open {
         Ok(())
     }
 
-    /// Puts the session's subscriptions under the grant in force: those that it does not permit (or would have to ask
-    /// about) end, the others get its bounds. So do queued messages, and the will.
-    pub(super) fn apply_grant(&mut self, broker: &Broker, facts: &ConnectionFacts, s: &mut Scratch) {
+    /// Puts the session's subscriptions under the grant in force: those that it does not permit end, and those that it
+    /// would have to ask about and that `asked` has no yes for; the others get its bounds. So do queued messages, and the
+    /// will.
+    pub(super) fn apply_grant(
+        &mut self,
+        broker: &Broker,
+        facts: &ConnectionFacts,
+        asked: &HashMap<Action, bool>,
+        s: &mut Scratch,
+    ) {
         let grant = Arc::clone(&self.grant);
         let mut refused = Vec::new();
         for (filter, held) in &self.state.subscriptions {
             let (share, inner) = split_share(filter);
-            match grant.subscribe(inner, held.requested, share) {
+            let (permission, action) = judge_again(&grant, filter, held.requested);
+            match permission {
+                SubscribePermission::Ask { max_qos, filtered } if asked.get(&action) == Some(&true) => {
+                    broker.router.subscribe(inner, share, subscription(&self.mailbox, held, max_qos, filtered, &grant));
+                }
                 SubscribePermission::Allow { max_qos, filtered } => {
                     broker.router.subscribe(inner, share, subscription(&self.mailbox, held, max_qos, filtered, &grant));
                 }
@@ -232,6 +244,25 @@ impl Open {
         self.routes.clear();
         broker.regrant(&self.entry, &grant);
     }
+}
+
+/// What a grant says to a subscription that exists, and the question for when it says `ask`.
+fn judge_again(grant: &Grant, filter: &str, requested: QoS) -> (SubscribePermission, Action) {
+    let (share, inner) = split_share(filter);
+    let action = Action::Subscribe(SubscriptionRequest {
+        filter: inner.to_owned(),
+        qos: requested,
+        share: share.map(str::to_owned),
+    });
+    (grant.subscribe(inner, requested, share), action)
+}
+
+/// The first subscription of a session that its owner's grant has to ask about and that nobody has answered for.
+pub(crate) fn unanswered(state: &SessionState, grant: &Grant, asked: &HashMap<Action, bool>) -> Option<Action> {
+    state.subscriptions.iter().find_map(|(filter, held)| {
+        let (permission, action) = judge_again(grant, filter, held.requested);
+        (matches!(permission, SubscribePermission::Ask { .. }) && !asked.contains_key(&action)).then_some(action)
+    })
 }
 
 fn permits_will(grant: &Grant, topic: &str, qos: QoS, retain: bool) -> bool {
