@@ -150,7 +150,8 @@ fn page() -> String {
         let [tested, client, moot, still] = counts;
         let _ = writeln!(page, "| {title} | {} | {tested} | {client} | {moot} | {still} |", statements.len());
     }
-    let _ = write!(page, "\nOpen:\n\n{open}{lists}");
+    let open = if open.is_empty() { "Nothing is open.\n".to_owned() } else { format!("Open:\n\n{open}") };
+    let _ = write!(page, "\n{open}{lists}");
     page
 }
 
