@@ -192,8 +192,7 @@ impl Queue {
         let mut state = self.state.lock();
         state.failing = Some(why.clone());
         self.refusing.store(true, Ordering::Release);
-        let (kept, refused): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.waiting).into_iter().partition(|s| s.owed);
+        let (kept, refused): (Vec<_>, Vec<_>) = std::mem::take(&mut state.waiting).into_iter().partition(|s| s.owed);
         state.size = kept.iter().map(|s| s.size).sum();
         let delayed: Vec<_> = kept.iter().map(|s| Arc::clone(&s.completion)).collect();
         state.waiting = kept.into();
