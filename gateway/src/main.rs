@@ -15,6 +15,7 @@ mod demo;
 mod files;
 mod listeners;
 mod logging;
+mod memory;
 mod metrics;
 mod policies;
 mod reload;

@@ -11,7 +11,7 @@ use super::{Exit, Failure, Serve, out};
 use crate::assemble::{Gateway, Ground};
 use crate::config::Config;
 use crate::demo::{self, People};
-use crate::{logging, watch};
+use crate::{logging, memory, watch};
 
 /// Where the data is when nobody says.
 pub(super) const DATA: &str = "portcullis-data";
@@ -83,6 +83,7 @@ fn serve(start: Start, is_demo: bool) -> Result<(), Failure> {
         if let Some(people) = people.filter(|_| is_demo) {
             show_demo(&gateway, &data, &addresses, &people);
         }
+        memory::give_back_code();
         signals.serve(&gateway).await;
         watching.abort();
         tracing::info!("stopping: nobody new is let in, connections are told");
