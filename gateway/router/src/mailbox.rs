@@ -499,6 +499,12 @@ impl Mailbox {
         }
     }
 
+    /// Whether what waits in it is stored.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.inner.lock().session != 0
+    }
+
     /// Whether it has a connection.
     #[must_use]
     pub fn is_online(&self) -> bool {

@@ -71,4 +71,11 @@ impl Route {
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty()
     }
+
+    /// Whether a message at QoS 1 or 2 has to be stored for somebody who may get it. Looks at every receiver.
+    #[must_use]
+    pub fn needs_store(&self) -> bool {
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        self.targets.iter().chain(members).any(|target| target.qos > QoS::AtMostOnce && target.mailbox.is_stored())
+    }
 }

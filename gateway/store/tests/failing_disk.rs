@@ -111,6 +111,9 @@ fn what_waits_for_a_failed_disk_is_bounded() {
     let store = Store::on_disk(&disk, Options { queue: 4096, ..Options::default() }).unwrap();
     disk.fail_syncs();
     let (told, heard) = mpsc::channel();
+    // What is handed in before the failure is noticed is nobody's fault.
+    hand_in(&store, 1000, Durability::Ack, &told);
+    assert!(matches!(heard.recv_timeout(SOON).unwrap(), (1000, Fate::Delayed(_))));
     for n in 0..1000 {
         hand_in(&store, n, Durability::Ack, &told);
         if matches!(store.stopped(), Some(StoreError::Failed(why)) if why.contains("more came")) {

@@ -69,7 +69,7 @@ impl Open {
         let allowed = permitted.allowed;
         // What is not allowed is refused for that, below.
         let unstored = broker.durable.as_ref().is_some_and(|durable| durable.has_stopped());
-        if unstored && allowed && self.turn_away(bytes, f, &head, flags.qos, s)? {
+        if unstored && allowed && self.needs_store(&route, flags) && self.turn_away(bytes, f, &head, flags.qos, s)? {
             return Ok(f.end);
         }
         let end = self.gather(rules, bytes, at, f, &head, flags.qos, permitted, s)?;
@@ -125,8 +125,14 @@ impl Open {
         Ok(end)
     }
 
-    /// While the store has failed, nothing at QoS 1 or 2 is taken: to acknowledge it would be to promise what may not be
-    /// kept. QoS 0, which promises nothing, goes on. True: the packet is answered.
+    /// Whether an acknowledgement of this publication would promise what only the store can keep: somebody's session has
+    /// to get it, it is to be retained, or the publisher's own session has to know its identifier.
+    fn needs_store(&self, route: &Route, flags: PublishFlags) -> bool {
+        flags.retain || (flags.qos == QoS::ExactlyOnce && self.is_stored()) || route.needs_store()
+    }
+
+    /// While the store has failed, nothing that needs it is taken at QoS 1 or 2: to acknowledge it would be to promise
+    /// what may not be kept. QoS 0, which promises nothing, goes on. True: the packet is answered.
     fn turn_away(&self, bytes: &[u8], f: Frame, head: &PublishHead, qos: QoS, s: &mut Scratch) -> Result<bool, Fault> {
         let Some(id_at) = head.packet_id_at.filter(|_| qos != QoS::AtMostOnce) else { return Ok(false) };
         let id = read_u16(bytes, f.body + id_at);
