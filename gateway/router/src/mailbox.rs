@@ -743,7 +743,9 @@ impl Mailbox {
     fn takes_more(&self, g: &Inner) -> bool {
         let waiting = g.queue.as_ref().map_or(0, |q| q.len());
         let limits = self.limits.get();
-        g.link.is_some() && g.backlog() <= limits.high_water / 2 && waiting <= limits.queued_messages / 2
+        let has_room = g.backlog() <= limits.high_water / 2 && waiting <= limits.queued_messages / 2;
+        // One that was given up on would lose what comes at QoS 0; the write that empties it ends that first.
+        g.link.is_some() && !g.stalled && has_room
     }
 
     /// Whether the client takes more now, or will once what is to be written has gone: it is not its window that is full,
