@@ -9,36 +9,42 @@ pub(crate) struct Builtin {
     pub(crate) name: &'static str,
     /// The component, as `policies/build` made it.
     pub(crate) component: &'static [u8],
-    /// Whether it looks into the directory.
-    directory: bool,
-    /// Whether it verifies tokens.
-    tokens: bool,
+    /// What of the directory it needs.
+    directory: Option<DirectoryAccess>,
+    /// The keys that it needs by name; none: it neither verifies nor signs tokens.
+    keys: Option<&'static [&'static str]>,
+    /// Whether it keeps something.
+    keyvalue: bool,
 }
 
 macro_rules! bundled {
-    ($name:literal, directory: $directory:literal, tokens: $tokens:literal) => {
+    ($name:literal, directory: $directory:expr, keys: $keys:expr, keyvalue: $keyvalue:literal) => {
         Builtin {
             name: $name,
             component: include_bytes!(concat!("../../policies/prebuilt/", $name, ".wasm")),
             directory: $directory,
-            tokens: $tokens,
+            keys: $keys,
+            keyvalue: $keyvalue,
         }
     };
 }
 
 const ALL: &[Builtin] = &[
-    bundled!("anonymous", directory: false, tokens: false),
-    bundled!("api-key", directory: true, tokens: false),
-    bundled!("device", directory: true, tokens: false),
-    bundled!("jwt", directory: true, tokens: true),
+    bundled!("anonymous", directory: None, keys: None, keyvalue: false),
+    bundled!("api-key", directory: Some(DirectoryAccess::Read), keys: None, keyvalue: false),
+    bundled!("device", directory: Some(DirectoryAccess::Read), keys: None, keyvalue: false),
+    bundled!("jwt", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-rs256"]), keyvalue: false),
+    bundled!("keystone", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-es256"]), keyvalue: true),
+    bundled!("layer", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-rs256"]), keyvalue: true),
 ];
 
 impl Builtin {
     /// What it may use when its entry has no `allow`.
     pub(crate) fn allow(&self) -> Allow {
         Allow {
-            directory: self.directory.then_some(DirectoryAccess::Read),
-            keys: self.tokens.then(Vec::new),
+            directory: self.directory,
+            keys: self.keys.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            keyvalue: self.keyvalue,
             ..Allow::default()
         }
     }

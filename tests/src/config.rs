@@ -125,11 +125,13 @@ impl Config {
 }
 
 /// What the bundled policies are granted by the gateway itself when they are embedded.
-const BUNDLED: [(&str, &str); 4] = [
+const BUNDLED: [(&str, &str); 6] = [
     ("anonymous", ""),
     ("device", "directory = \"read\""),
-    ("jwt", "directory = \"read\", keys = []"),
+    ("jwt", "directory = \"write\", keys = [\"gateway-rs256\"]"),
     ("api-key", "directory = \"read\""),
+    ("keystone", "directory = \"write\", keys = [\"gateway-es256\"], keyvalue = true"),
+    ("layer", "directory = \"write\", keys = [\"gateway-rs256\"], keyvalue = true"),
 ];
 
 /// The same configuration with an entry for each bundled policy that a chain names. With a folder they are taken from

@@ -34,6 +34,9 @@ pub struct User {
     pub updated_at: u64,
     /// When the password stops being good.
     pub password_expires_at: Option<u64>,
+    /// Tokens that were issued before then are void: the password was changed, or everything was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_valid_from: Option<u64>,
     /// `first-name`, `last-name`, `default-project-id`, and what policies add.
     pub attributes: Attributes,
 }

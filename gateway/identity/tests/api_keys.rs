@@ -155,3 +155,47 @@ fn no_secret_is_in_the_file() {
     assert!(holds(&issued.key.id), "the entry is there, so the search would find the secret");
     assert!(!holds(&issued.secret) && !holds(&issued.secret[3..]));
 }
+
+#[test]
+fn a_stable_key_is_the_same_at_each_login_until_it_is_revoked() {
+    let Home { directory, .. } = memory();
+    let user = directory.create_user(user("ada")).unwrap();
+    let token = |owner: &str| NewKey {
+        kind: "token".to_owned(),
+        prefix: String::new(),
+        length: 40,
+        alphabet: Alphabet::Hex,
+        ..NewKey::secret(owner)
+    };
+    let own = format!("user:{}", user.id);
+    let first = directory.stable_key(token(&own)).unwrap();
+    assert_eq!(directory.find_key(&first.secret).unwrap().id, first.key.id);
+    let again = directory.stable_key(token(&own)).unwrap();
+    assert_eq!((again.secret.as_str(), again.key.id.as_str()), (first.secret.as_str(), first.key.id.as_str()));
+    let other = directory.stable_key(token("consumer:alice")).unwrap();
+    assert_ne!(other.secret, first.secret, "each owner has another");
+    let longer = directory.stable_key(NewKey { length: 64, ..token(&own) }).unwrap();
+    assert_ne!(longer.key.id, first.key.id, "another shape is another key");
+
+    assert!(directory.revoke_key(&first.key.id).unwrap());
+    let next = directory.stable_key(token(&own)).unwrap();
+    assert_ne!(next.secret, first.secret);
+    assert_eq!(directory.find_key(&first.secret), None);
+}
+
+#[test]
+fn a_stable_key_outlives_a_restart_and_is_not_in_an_export() {
+    let home = tempfile::tempdir().unwrap();
+    let token = || NewKey { kind: "token".to_owned(), ..NewKey::secret("consumer:alice") };
+    let open = || {
+        let store = portcullis_store::Store::open(home.path(), portcullis_store::Options::default()).unwrap();
+        (store.clone(), Directory::open(store, DirectoryOptions::default()).unwrap())
+    };
+    let (store, directory) = open();
+    let first = directory.stable_key(token()).unwrap().secret;
+    assert!(!directory.export(true).unwrap().contains(&first));
+    store.close();
+    drop((store, directory));
+    let (_store, directory) = open();
+    assert_eq!(directory.stable_key(token()).unwrap().secret, first);
+}

@@ -151,3 +151,20 @@ fn no_password_is_in_the_file() {
     assert!(file.windows(10).any(|w| w == b"$argon2id$"), "the hash is there, so the search would find the password");
     assert!(!file.windows(PASSWORD.len()).any(|w| w == PASSWORD));
 }
+
+#[test]
+fn another_password_or_a_revocation_makes_older_tokens_void() {
+    let Home { directory, hand, .. } = memory();
+    let ada = directory.create_user(user("ada")).unwrap();
+    assert_eq!(ada.tokens_valid_from, None);
+    hand.advance_ms(5_000);
+    directory.set_password(&ada.id, b"another password").unwrap();
+    assert_eq!(directory.find_user(UserSelector::Id(&ada.id)).unwrap().tokens_valid_from, Some(NOW + 5));
+    hand.advance_ms(5_000);
+    assert_eq!(directory.revoke_tokens(&ada.id).unwrap().tokens_valid_from, Some(NOW + 10));
+    let claim = [("tokens-valid-from".to_owned(), "0".to_owned())];
+    assert!(
+        matches!(directory.update_user(&ada.id, &claim), Err(DirectoryError::Invalid(_))),
+        "nobody may take it back"
+    );
+}

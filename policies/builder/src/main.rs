@@ -21,7 +21,7 @@ use wit_component::ComponentEncoder;
 use manifest::{Entry, Manifest};
 
 /// The bundled policies: the names of their folders.
-const POLICIES: [&str; 4] = ["anonymous", "api-key", "device", "jwt"];
+const POLICIES: [&str; 6] = ["anonymous", "api-key", "device", "jwt", "keystone", "layer"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,5 +1,7 @@
 //! A gateway for unit tests: answers from what the test put into it, and counts what it was asked.
 
+pub mod scheme;
+
 use std::cell::Cell;
 
 use crate::Gateway;
@@ -36,6 +38,8 @@ pub struct Fake {
     pub directory_down: Option<Denial>,
     /// How many calls there were.
     pub calls: Cell<u32>,
+    /// What only schemes with an HTTP interface ask for.
+    pub scheme: scheme::World,
 }
 
 impl Fake {
@@ -118,11 +122,13 @@ impl Gateway for Fake {
     }
 
     fn find_key(&self, secret: &str) -> Result<Option<Key>, Denial> {
-        self.directory(|| self.keys.iter().find(|(known, _)| known == secret).map(|(_, key)| key.clone()))
+        let made = || self.scheme.key(secret, self.now);
+        let given = || self.keys.iter().find(|(known, _)| known == secret).map(|(_, key)| key.clone());
+        self.directory(|| given().or_else(made))
     }
 
     fn is_revoked(&self, token_id: &str) -> Result<bool, Denial> {
-        self.directory(|| self.revoked.iter().any(|id| id == token_id))
+        self.directory(|| self.revoked.iter().any(|id| id == token_id) || self.scheme.is_revoked(token_id))
     }
 
     fn decode_unverified(&self, token: &str) -> Result<UnverifiedToken, jose::Error> {

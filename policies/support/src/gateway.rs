@@ -3,10 +3,15 @@
 
 use crate::answer::directory_failed;
 use crate::wit::clock;
-use crate::wit::directory::{self, App, Device, DeviceSelector, Key};
+use crate::wit::directory::{
+    self, App, Device, DeviceSelector, Domain, DomainSelector, Key, PasswordError, Project, ProjectSelector,
+    RoleAssignment, User, UserSelector,
+};
+use crate::wit::directory_admin::{self, IssuedKey, NewKey, NewUser};
 use crate::wit::jose::{self, Requirements, UnverifiedToken, VerifiedToken};
 use crate::wit::peer::{self, Certificate};
-use crate::wit::types::Denial;
+use crate::wit::types::{Denial, HttpResponse};
+use crate::wit::{http_client, random, store};
 
 /// The gateway, as far as the bundled policies need it. Directory failures are refusals already.
 pub trait Gateway {
@@ -62,6 +67,44 @@ pub trait Gateway {
     fn verify(&self, token: &str, requirements: &Requirements) -> Result<VerifiedToken, jose::Error>;
 }
 
+/// What a policy asks that serves a scheme's whole HTTP interface. The answers are the contract's own: what they mean is
+/// the scheme's to say.
+#[allow(missing_docs, clippy::missing_errors_doc)] // Each is documented in `wit/`, under the same name.
+pub trait SchemeGateway: Gateway {
+    fn now_us(&self) -> u64;
+    fn remaining_ms(&self) -> u32;
+    fn random(&self, octets: u32) -> Vec<u8>;
+    fn uuid(&self) -> String;
+    fn sign(&self, key: &str, header: &str, claims: &str) -> Result<String, jose::Error>;
+    fn public_keys(&self, key: &str) -> Result<String, jose::Error>;
+
+    fn verify_password(&self, user: &UserSelector, password: &[u8]) -> Result<User, PasswordError>;
+    fn find_user(&self, user: &UserSelector) -> Result<Option<User>, directory::Error>;
+    fn find_domain(&self, domain: &DomainSelector) -> Result<Option<Domain>, directory::Error>;
+    fn find_project(&self, project: &ProjectSelector) -> Result<Option<Project>, directory::Error>;
+    fn list_roles(&self, user_id: &str) -> Result<Vec<RoleAssignment>, directory::Error>;
+    fn tokens_valid_from(&self, user_id: &str) -> Result<Option<u64>, directory::Error>;
+
+    fn create_user(&self, user: &NewUser) -> Result<User, directory_admin::Error>;
+    fn update_user(&self, id: &str, changes: &[(String, String)]) -> Result<User, directory_admin::Error>;
+    fn set_password(&self, user_id: &str, password: &[u8]) -> Result<(), directory_admin::Error>;
+    fn create_key(&self, key: &NewKey) -> Result<IssuedKey, directory_admin::Error>;
+    fn stable_key(&self, key: &NewKey) -> Result<IssuedKey, directory_admin::Error>;
+    fn revoke_key(&self, id: &str) -> Result<bool, directory_admin::Error>;
+    fn revoke_token(&self, token_id: &str, expires_at: u64) -> Result<(), directory_admin::Error>;
+    fn revoke_tokens(&self, user_id: &str) -> Result<(), directory_admin::Error>;
+    fn update_device(&self, id: &str, changes: &[(String, String)]) -> Result<Device, directory_admin::Error>;
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, store::Error>;
+    fn set(&self, key: &str, value: &[u8], ttl: Option<u32>) -> Result<(), store::Error>;
+    fn set_if_absent(&self, key: &str, value: &[u8], ttl: Option<u32>) -> Result<bool, store::Error>;
+    fn take(&self, key: &str) -> Result<Option<Vec<u8>>, store::Error>;
+    fn delete(&self, key: &str) -> Result<bool, store::Error>;
+    fn increment(&self, key: &str, delta: i64, ttl: Option<u32>) -> Result<i64, store::Error>;
+
+    fn send(&self, request: &http_client::Request) -> Result<HttpResponse, http_client::Error>;
+}
+
 /// The real gateway, through the contract's imports.
 #[derive(Clone, Copy, Debug)]
 pub struct Live;
@@ -105,5 +148,119 @@ impl Gateway for Live {
 
     fn verify(&self, token: &str, requirements: &Requirements) -> Result<VerifiedToken, jose::Error> {
         jose::verify(token, requirements)
+    }
+}
+
+impl SchemeGateway for Live {
+    fn now_us(&self) -> u64 {
+        clock::now_us()
+    }
+
+    fn remaining_ms(&self) -> u32 {
+        clock::remaining_ms()
+    }
+
+    fn random(&self, octets: u32) -> Vec<u8> {
+        random::bytes(octets)
+    }
+
+    fn uuid(&self) -> String {
+        random::uuid()
+    }
+
+    fn sign(&self, key: &str, header: &str, claims: &str) -> Result<String, jose::Error> {
+        jose::sign(key, header, claims)
+    }
+
+    fn public_keys(&self, key: &str) -> Result<String, jose::Error> {
+        jose::public_keys(key)
+    }
+
+    fn verify_password(&self, user: &UserSelector, password: &[u8]) -> Result<User, PasswordError> {
+        directory::verify_password(user, password)
+    }
+
+    fn find_user(&self, user: &UserSelector) -> Result<Option<User>, directory::Error> {
+        directory::find_user(user)
+    }
+
+    fn find_domain(&self, domain: &DomainSelector) -> Result<Option<Domain>, directory::Error> {
+        directory::find_domain(domain)
+    }
+
+    fn find_project(&self, project: &ProjectSelector) -> Result<Option<Project>, directory::Error> {
+        directory::find_project(project)
+    }
+
+    fn list_roles(&self, user_id: &str) -> Result<Vec<RoleAssignment>, directory::Error> {
+        directory::list_roles(user_id)
+    }
+
+    fn tokens_valid_from(&self, user_id: &str) -> Result<Option<u64>, directory::Error> {
+        directory::tokens_valid_from(user_id)
+    }
+
+    fn create_user(&self, user: &NewUser) -> Result<User, directory_admin::Error> {
+        directory_admin::create_user(user)
+    }
+
+    fn update_user(&self, id: &str, changes: &[(String, String)]) -> Result<User, directory_admin::Error> {
+        directory_admin::update_user(id, changes)
+    }
+
+    fn set_password(&self, user_id: &str, password: &[u8]) -> Result<(), directory_admin::Error> {
+        directory_admin::set_password(user_id, password)
+    }
+
+    fn create_key(&self, key: &NewKey) -> Result<IssuedKey, directory_admin::Error> {
+        directory_admin::create_key(key)
+    }
+
+    fn stable_key(&self, key: &NewKey) -> Result<IssuedKey, directory_admin::Error> {
+        directory_admin::stable_key(key)
+    }
+
+    fn revoke_key(&self, id: &str) -> Result<bool, directory_admin::Error> {
+        directory_admin::revoke_key(id)
+    }
+
+    fn revoke_token(&self, token_id: &str, expires_at: u64) -> Result<(), directory_admin::Error> {
+        directory_admin::revoke_token(token_id, expires_at)
+    }
+
+    fn revoke_tokens(&self, user_id: &str) -> Result<(), directory_admin::Error> {
+        directory_admin::revoke_tokens(user_id)
+    }
+
+    fn update_device(&self, id: &str, changes: &[(String, String)]) -> Result<Device, directory_admin::Error> {
+        directory_admin::update_device(id, changes)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, store::Error> {
+        store::get(key)
+    }
+
+    fn set(&self, key: &str, value: &[u8], ttl: Option<u32>) -> Result<(), store::Error> {
+        store::set(key, value, ttl)
+    }
+
+    fn set_if_absent(&self, key: &str, value: &[u8], ttl: Option<u32>) -> Result<bool, store::Error> {
+        store::set_if_absent(key, value, ttl)
+    }
+
+    fn take(&self, key: &str) -> Result<Option<Vec<u8>>, store::Error> {
+        store::take(key)
+    }
+
+    fn delete(&self, key: &str) -> Result<bool, store::Error> {
+        store::delete(key)
+    }
+
+    fn increment(&self, key: &str, delta: i64, ttl: Option<u32>) -> Result<i64, store::Error> {
+        store::increment(key, delta, ttl)
+    }
+
+    fn send(&self, request: &http_client::Request) -> Result<HttpResponse, http_client::Error> {
+        http_client::send(request)
     }
 }

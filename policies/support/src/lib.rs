@@ -8,19 +8,22 @@ pub mod answer;
 pub mod bearer;
 pub mod client_id;
 pub mod config;
+pub mod digest;
 #[cfg(not(target_family = "wasm"))]
 pub mod documented;
 #[cfg(not(target_family = "wasm"))]
 pub mod fake;
 pub mod filter;
 pub mod gateway;
+pub mod http;
 pub mod limits;
 pub mod owned;
 pub mod rules;
 pub mod state;
 pub mod template;
+pub mod time;
 pub mod wit;
 
 pub use answer::{Outcome, deny, verdict};
 pub use config::{ConfigError, Table};
-pub use gateway::{Gateway, Live};
+pub use gateway::{Gateway, Live, SchemeGateway};

@@ -8,7 +8,10 @@ wit_bindgen::generate!({
         world imports {
             include portcullis:policy/base@0.1.0;
             import portcullis:policy/jose@0.1.0;
+            import portcullis:policy/store@0.1.0;
+            import portcullis:policy/http-client@0.1.0;
             import portcullis:policy/directory@0.1.0;
+            import portcullis:policy/directory-admin@0.1.0;
         }
     ",
     path: "../../wit",
@@ -16,4 +19,6 @@ wit_bindgen::generate!({
     additional_derives: [PartialEq],
 });
 
-pub use portcullis::policy::{clock, config, directory, jose, log, peer, types};
+pub use portcullis::policy::{
+    clock, config, directory, directory_admin, http_client, jose, log, peer, random, store, types,
+};

@@ -11,7 +11,7 @@ use super::draft::{Edit, HashedKey};
 use super::find::owner_enabled;
 use super::random;
 use crate::error::DirectoryError;
-use crate::model::{IssuedKey, Key, NewKey};
+use crate::model::{Alphabet, IssuedKey, Key, NewKey};
 
 /// Octets of a token's identifier.
 const MAX_TOKEN_ID: usize = 256;
@@ -22,7 +22,40 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Invalid`]: the owner does not exist or is disabled, or a field is out of its bounds.
     pub fn create_key(&self, new: NewKey) -> Result<IssuedKey, DirectoryError> {
+        self.make_key(new, |_, length, alphabet| random::text(length, alphabet))
+    }
+
+    /// The key of this kind, owner and shape whose secret is always the same: made when there is none, given again until
+    /// it is revoked or expires. The secret follows from the key's identifier and [`super::pepper`].
+    ///
+    /// # Errors
+    /// As [`Directory::create_key`].
+    pub fn stable_key(&self, new: NewKey) -> Result<IssuedKey, DirectoryError> {
+        let pepper = self.pepper()?;
+        let secret = |id: &str, length, alphabet| Ok(pepper.text(id, length, alphabet));
+        check_shape(&new, self.now())?;
+        let known = {
+            let tables = self.0.tables.read();
+            let mut ids = tables.keys_owned_by(&new.owner).filter_map(|id| tables.keys.get(id));
+            ids.find_map(|entry| {
+                let key = &entry.stored.key;
+                let text = pepper.text(&key.id, usize::from(new.length) - new.prefix.len(), new.alphabet);
+                let secret = format!("{}{text}", new.prefix);
+                let same = key.kind == new.kind && entry.stored.hash == <[u8; 32]>::from(Sha256::digest(&secret));
+                let good = key.expires_at.is_none_or(|at| at > self.now()) && owner_enabled(&tables, &key.owner);
+                (same && good).then(|| IssuedKey { key: Key::clone(key), secret })
+            })
+        };
+        known.map_or_else(|| self.make_key(new, secret), Ok)
+    }
+
+    fn make_key(
+        &self,
+        new: NewKey,
+        secret: impl Fn(&str, usize, Alphabet) -> Result<String, DirectoryError>,
+    ) -> Result<IssuedKey, DirectoryError> {
         let now = self.now();
+        check_shape(&new, now)?;
         let key = Key {
             id: random::id()?,
             kind: new.kind,
@@ -32,18 +65,8 @@ impl Directory {
             last_used_at: None,
             attributes: new.attributes,
         };
-        let mut problems = Problems::default();
-        let prefix = new.prefix.as_str();
-        problems.expect(
-            prefix.len() <= 8 && prefix.bytes().all(|b| b.is_ascii_graphic()),
-            "prefix",
-            "must be at most 8 printable ASCII characters",
-        );
-        problems.expect((32..=128).contains(&new.length), "length", "must be 32 to 128");
-        problems.expect(key.expires_at.is_none_or(|at| at > now), "expires-at", "must lie in the future");
-        problems.result()?;
-        let length = usize::from(new.length) - prefix.len();
-        let secret = format!("{prefix}{}", random::text(length, new.alphabet)?);
+        let length = usize::from(new.length) - new.prefix.len();
+        let secret = format!("{}{}", new.prefix, secret(&key.id, length, new.alphabet)?);
         let stored = HashedKey { key: Arc::new(key.clone()), hash: Sha256::digest(&secret).into() };
         self.change(|tables, draft| {
             check(&key)?;
@@ -92,6 +115,20 @@ impl Directory {
             draft.edit(Edit::Revoked(token_id.to_owned(), expires_at))
         })
     }
+}
+
+/// Whether a secret can look like this.
+fn check_shape(new: &NewKey, now: u64) -> Result<(), DirectoryError> {
+    let mut problems = Problems::default();
+    let prefix = new.prefix.as_str();
+    problems.expect(
+        prefix.len() <= 8 && prefix.bytes().all(|b| b.is_ascii_graphic()),
+        "prefix",
+        "must be at most 8 printable ASCII characters",
+    );
+    problems.expect((32..=128).contains(&new.length), "length", "must be 32 to 128");
+    problems.expect(new.expires_at.is_none_or(|at| at > now), "expires-at", "must lie in the future");
+    problems.result()
 }
 
 pub(super) fn check(key: &Key) -> Result<(), DirectoryError> {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::Directory;
 use super::changes::ChangeKind;
-use super::check::Problems;
+use super::check::{Problems, invalid};
 use super::draft::Edit;
 use super::find::shown_device;
 use super::random;
 use super::tables::Tables;
 use crate::error::DirectoryError;
-use crate::model::{Alphabet, Device, DeviceCredential, NewDevice};
+use crate::model::{Alphabet, Attributes, Device, DeviceCredential, NewDevice};
 
 /// Random characters at the end of a client identifier: with a `username` credential they are all that a stranger does
 /// not know, and the scheme fixes their number.
@@ -73,10 +73,41 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Invalid`].
     pub fn set_device_attribute(&self, id: &str, name: &str, value: &str) -> Result<Arc<Device>, DirectoryError> {
-        self.edit_device(id, ChangeKind::Updated, |device| {
-            device.attributes.retain(|(other, _)| other != name);
-            if !value.is_empty() {
-                device.attributes.push((name.to_owned(), value.to_owned()));
+        self.edit_device(id, ChangeKind::Updated, |device| set_attribute(&mut device.attributes, name, value))
+    }
+
+    /// Sets the named fields: `enabled` (`true` or `false`), `owner-id`, or else an attribute; an empty value removes an
+    /// owner or an attribute.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Invalid`].
+    pub fn update_device(&self, id: &str, changes: &[(String, String)]) -> Result<Arc<Device>, DirectoryError> {
+        let mut enabled = None;
+        for (name, value) in changes {
+            match name.as_str() {
+                "enabled" => {
+                    enabled = Some(value.parse().map_err(|_| invalid("enabled", "must be true or false"))?);
+                }
+                // What only the directory may say must not look as if it had been said.
+                "id"
+                | "app-id"
+                | "client-id"
+                | "namespace"
+                | "credential"
+                | "fingerprint"
+                | "certificate-subject"
+                | "created-at" => return Err(invalid(name, "cannot be changed like this")),
+                _ => {}
+            }
+        }
+        let kind = if enabled == Some(false) { ChangeKind::Disabled } else { ChangeKind::Updated };
+        self.edit_device(id, kind, |device| {
+            for (name, value) in changes {
+                match name.as_str() {
+                    "enabled" => device.enabled = enabled.unwrap_or(device.enabled),
+                    "owner-id" => device.owner_id = Some(value.clone()).filter(|owner| !owner.is_empty()),
+                    attribute => set_attribute(&mut device.attributes, attribute, value),
+                }
             }
         })
     }
@@ -117,6 +148,13 @@ impl Directory {
             draft.edit(Edit::Device(Arc::clone(&device)))?;
             Ok(shown_device(tables, &device))
         })
+    }
+}
+
+fn set_attribute(attributes: &mut Attributes, name: &str, value: &str) {
+    attributes.retain(|(other, _)| other != name);
+    if !value.is_empty() {
+        attributes.push((name.to_owned(), value.to_owned()));
     }
 }
 

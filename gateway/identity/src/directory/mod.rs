@@ -8,6 +8,7 @@
 //! | `find` | looking up |
 //! | `users`, `tenancy`, `apps`, `devices`, `api_keys` | changing one kind of entry each |
 //! | `passwords`, `attempts` | argon2id, and the slowing of those who guess |
+//! | `pepper` | the secret that stable secrets are computed from |
 //! | `transfer` | export and import |
 //! | `check`, `random` | what fields may hold; identifiers and secrets |
 
@@ -20,6 +21,7 @@ mod devices;
 mod draft;
 mod find;
 mod passwords;
+mod pepper;
 mod random;
 mod tables;
 mod tenancy;
@@ -42,6 +44,7 @@ use attempts::Attempts;
 use changes::Listeners;
 use draft::{Draft, Edit};
 use passwords::Passwords;
+use pepper::Pepper;
 use tables::Tables;
 
 /// Settings of the directory.
@@ -87,6 +90,7 @@ struct Inner {
     listeners: Arc<Listeners>,
     passwords: Passwords,
     attempts: Attempts,
+    pepper: Mutex<Option<Pepper>>,
 }
 
 impl Directory {
@@ -97,6 +101,7 @@ impl Directory {
     pub fn open(store: Store, options: DirectoryOptions) -> Result<Self, DirectoryError> {
         let tables = Tables::load(&store)?;
         let new = tables.domains.is_empty();
+        let pepper = Pepper::load(&store)?;
         let directory = Self(Arc::new(Inner {
             store,
             clock: options.clock,
@@ -105,6 +110,7 @@ impl Directory {
             listeners: Arc::default(),
             passwords: Passwords::new(options.password_cost, options.password_length)?,
             attempts: Attempts::new(options.lock_out),
+            pepper: Mutex::new(pepper),
         }));
         if new {
             directory.change(|_, draft| {

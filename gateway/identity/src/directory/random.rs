@@ -16,12 +16,17 @@ pub(super) fn id() -> Result<String, DirectoryError> {
     text(32, Alphabet::Hex)
 }
 
-/// So many random characters, each as likely as any other.
-pub(super) fn text(length: usize, alphabet: Alphabet) -> Result<String, DirectoryError> {
-    let letters: &[u8] = match alphabet {
+/// The characters of an alphabet.
+pub(super) fn letters(alphabet: Alphabet) -> &'static [u8] {
+    match alphabet {
         Alphabet::Hex => HEX,
         Alphabet::Base62 => BASE62,
-    };
+    }
+}
+
+/// So many random characters, each as likely as any other.
+pub(super) fn text(length: usize, alphabet: Alphabet) -> Result<String, DirectoryError> {
+    let letters = letters(alphabet);
     // Octets beyond the last whole multiple would make some letters likelier.
     let bound = 256 - 256 % letters.len();
     let mut text = String::with_capacity(length);

@@ -92,6 +92,7 @@ impl Directory {
             created_at: now,
             updated_at: now,
             password_expires_at: None,
+            tokens_valid_from: None,
             attributes: new.attributes,
         };
         // Before the dear part: what is refused anyway needs no hash.
@@ -141,7 +142,7 @@ impl Directory {
         })
     }
 
-    /// Sets a password, and forgets wrong attempts. Hashes, see [`Directory::verify_password`].
+    /// Sets a password, forgets wrong attempts, and makes void what was issued before. Hashes, see [`Directory::verify_password`].
     ///
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Invalid`], [`DirectoryError::RateLimited`].
@@ -152,8 +153,13 @@ impl Directory {
         let password = Some(self.0.passwords.hash(password)?);
         self.change(|tables, draft| {
             let account = tables.users.get(user_id).ok_or(DirectoryError::NotFound)?;
-            let user =
-                Arc::new(User { updated_at: self.now(), password_expires_at: None, ..User::clone(&account.user) });
+            let now = self.now();
+            let user = Arc::new(User {
+                updated_at: now,
+                password_expires_at: None,
+                tokens_valid_from: Some(now),
+                ..User::clone(&account.user)
+            });
             put(tables, draft, Account { user, password }, ChangeKind::Updated)
         })?;
         self.0.attempts.forget(user_id);
@@ -167,6 +173,18 @@ impl Directory {
     pub fn set_password_expiry(&self, user_id: &str, at: Option<u64>) -> Result<Arc<User>, DirectoryError> {
         self.edit_user(user_id, |user| {
             user.password_expires_at = at;
+            Ok(())
+        })
+    }
+
+    /// Makes void all tokens of a user that were issued before now. Keys stay.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`].
+    pub fn revoke_tokens(&self, id: &str) -> Result<Arc<User>, DirectoryError> {
+        let now = self.now();
+        self.edit_user(id, |user| {
+            user.tokens_valid_from = Some(now);
             Ok(())
         })
     }
@@ -240,7 +258,14 @@ fn set(user: &mut User, name: &str, value: &str) -> Result<(), DirectoryError> {
         }
         "enabled" => user.enabled = value.parse().map_err(|_| invalid("enabled", "must be true or false"))?,
         // What only the directory may say must not look as if it had been said.
-        "id" | "domain-id" | "verified" | "password" | "created-at" | "updated-at" | "password-expires-at" => {
+        "id"
+        | "domain-id"
+        | "verified"
+        | "password"
+        | "created-at"
+        | "updated-at"
+        | "password-expires-at"
+        | "tokens-valid-from" => {
             return Err(invalid(name, "cannot be changed like this"));
         }
         attribute => {

@@ -186,4 +186,9 @@ impl Host for State {
     async fn is_revoked(&mut self, token_id: String) -> Result<bool, Error> {
         Ok(self.directory().map_err(Error::Other)?.is_revoked(&token_id))
     }
+
+    async fn tokens_valid_from(&mut self, user_id: String) -> Result<Option<u64>, Error> {
+        let found = self.directory().map_err(Error::Other)?.find_user(identity::UserSelector::Id(&user_id));
+        Ok(found.and_then(|user| user.tokens_valid_from))
+    }
 }

@@ -23,6 +23,20 @@ fn invalid(field: &str, why: &str) -> Error {
     Error::Invalid(vec![(field.to_owned(), why.to_owned())])
 }
 
+fn new_key(new: NewKey) -> Result<identity::NewKey, Error> {
+    let alphabet =
+        identity::Alphabet::from_word(&new.alphabet).ok_or_else(|| invalid("alphabet", "must be `hex` or `base62`"))?;
+    Ok(identity::NewKey {
+        kind: new.kind,
+        owner: new.owner,
+        prefix: new.prefix,
+        length: new.length,
+        alphabet,
+        expires_at: new.expires_at,
+        attributes: new.attributes,
+    })
+}
+
 impl State {
     /// Makes a change, and says in the audit which policy made it.
     async fn change<T: Send + 'static>(
@@ -64,21 +78,14 @@ impl Host for State {
     }
 
     async fn create_key(&mut self, new: NewKey) -> Result<IssuedKey, Error> {
-        let alphabet = match new.alphabet.as_str() {
-            "hex" => identity::Alphabet::Hex,
-            "base62" => identity::Alphabet::Base62,
-            _ => return Err(invalid("alphabet", "must be `hex` or `base62`")),
-        };
-        let new = identity::NewKey {
-            kind: new.kind,
-            owner: new.owner,
-            prefix: new.prefix,
-            length: new.length,
-            alphabet,
-            expires_at: new.expires_at,
-            attributes: new.attributes,
-        };
+        let new = new_key(new)?;
         let issued = self.change("create-key", move |directory| directory.create_key(new)).await?;
+        Ok(IssuedKey { key: key(&issued.key), secret: issued.secret })
+    }
+
+    async fn stable_key(&mut self, new: NewKey) -> Result<IssuedKey, Error> {
+        let new = new_key(new)?;
+        let issued = self.change("stable-key", move |directory| directory.stable_key(new)).await?;
         Ok(IssuedKey { key: key(&issued.key), secret: issued.secret })
     }
 
@@ -88,6 +95,10 @@ impl Host for State {
 
     async fn revoke_token(&mut self, token_id: String, expires_at: u64) -> Result<(), Error> {
         self.change("revoke-token", move |directory| directory.revoke_token(&token_id, expires_at)).await
+    }
+
+    async fn revoke_tokens(&mut self, user_id: String) -> Result<(), Error> {
+        self.change("revoke-tokens", move |directory| directory.revoke_tokens(&user_id).map(|_| ())).await
     }
 
     async fn create_device(&mut self, new: NewDevice) -> Result<Device, Error> {
@@ -105,6 +116,11 @@ impl Host for State {
         };
         let made = self.change("create-device", move |directory| directory.create_device(new)).await?;
         Ok(device(&made))
+    }
+
+    async fn update_device(&mut self, id: String, changes: Vec<(String, String)>) -> Result<Device, Error> {
+        let changed = self.change("update-device", move |directory| directory.update_device(&id, &changes)).await?;
+        Ok(device(&changed))
     }
 
     async fn delete_device(&mut self, id: String) -> Result<(), Error> {

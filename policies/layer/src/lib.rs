@@ -1,0 +1,3 @@
+//! Speaks km-api and Layer: registration, tokens, nonces, identity tokens, sessions.
+
+mod component;
