@@ -1,6 +1,6 @@
 //! The policies that the gateway carries: components, and what each may use when its entry does not say.
 
-use crate::config::{Allow, DirectoryAccess};
+use crate::config::{Allow, DirectoryAccess, Located};
 
 /// A bundled component.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ impl Builtin {
     pub(crate) fn allow(&self) -> Allow {
         Allow {
             directory: self.directory,
-            keys: self.keys.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            keys: self.keys.map(|names| names.iter().map(|name| Located::nowhere((*name).to_owned())).collect()),
             keyvalue: self.keyvalue,
             ..Allow::default()
         }
