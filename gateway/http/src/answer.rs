@@ -1,14 +1,15 @@
 //! Responses: JSON of our own, and whatever a policy answers within the rules of HTTP.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 use portcullis_grant::{Denial, DenyReason, HttpAnswer};
 use serde_json::{Value, json};
 
-/// A whole response.
-pub type Answer = Response<Full<Bytes>>;
+use crate::content::Content;
+
+/// A response.
+pub type Answer = Response<Content>;
 
 /// Header fields that describe the connection or the message's framing: they are the gateway's own.
 const OURS: &[&str] = &[
@@ -26,7 +27,7 @@ const OURS: &[&str] = &[
 /// A response with a body of some type. Never cached, never sniffed, unless the caller says otherwise.
 #[must_use]
 pub fn body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Content::whole(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -66,7 +67,7 @@ pub fn from_policy(answer: HttpAnswer) -> Result<Answer, String> {
         .flatten()
         .ok_or_else(|| format!("status {} is not within 200 to 599", answer.status))?;
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut response = Response::new(Full::new(if bodiless { Bytes::new() } else { Bytes::from(answer.body) }));
+    let mut response = Response::new(Content::whole(if bodiless { Vec::new() } else { answer.body }));
     *response.status_mut() = status;
     for (name, value) in answer.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;

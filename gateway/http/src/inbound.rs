@@ -1,5 +1,6 @@
 //! A request as it comes in: a head that makes sense, a body that is bounded in size and time.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
 use portcullis_grant::{ConnectionFacts, HttpHead};
+use portcullis_net::StopSignal;
 use portcullis_net::request::resolve_dot_segments;
 
 use crate::answer::{Answer, error};
+use crate::messages::Publishers;
 
 /// A request whose head was checked.
-#[derive(Debug)]
 pub struct Inbound {
     /// Where it comes from; the head is among its details.
     pub connection: ConnectionFacts,
@@ -26,6 +28,19 @@ pub struct Inbound {
     pub raw_path: String,
     /// The body, not read yet.
     pub body: InboundBody,
+    /// Says that the listener stops.
+    pub stop: StopSignal,
+    /// Through whom the connection publishes.
+    pub(crate) publishers: Arc<Publishers>,
+}
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("connection", &self.connection.id)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A body that was not read yet.

@@ -1,8 +1,8 @@
 //! HTTP: the schemes' endpoints, health, the admin interface, metrics.
 //!
 //! An [`HttpHandler`] serves what a listener of `portcullis-net` hands over. It bounds what strangers send, and asks a
-//! [`Site`] for the answers: [`PublicSite`] on `http` listeners (health, version, JWKS, mounted policies), [`AdminSite`]
-//! on the admin listener.
+//! [`Site`] for the answers: [`PublicSite`] on `http` listeners (health, version, JWKS, messages, mounted policies),
+//! [`AdminSite`] on the admin listener.
 //!
 //! This room knows neither WebAssembly nor the store: what it shows and changes, it is given as traits.
 
@@ -13,7 +13,9 @@
 
 pub mod admin;
 pub mod answer;
+pub mod content;
 pub mod inbound;
+pub mod messages;
 pub mod mounts;
 pub mod public;
 mod query;
@@ -24,7 +26,9 @@ pub use admin::{
     Page, WeakToken,
 };
 pub use answer::Answer;
+pub use content::Content;
 pub use inbound::Inbound;
+pub use messages::{Bounds, Exchange, MessageSettings, Messages, RetainedMessage, SessionMark, Witness};
 pub use mounts::{Mount, MountError, MountTable, Mounts};
 pub use public::{PublicFacts, PublicSite};
 pub use server::{HttpHandler, HttpSettings, Site};

@@ -6,6 +6,7 @@
 //! | `/healthz/ready` | 200, or 503 with the reason |
 //! | `/version` | what runs here |
 //! | `/.well-known/jwks.json` | the gateway's public keys (RFC 7517) |
+//! | `/publish`, `/subscribe`, `/retained`, `/verify` | [`crate::messages`], where the listener names a chain |
 //!
 //! These paths are the gateway's own and win over mounts. Everything else goes to the mounted policies, or is 404.
 
@@ -14,12 +15,13 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use portcullis_grant::{BoxFuture, Credentials, Denial, DenyReason, HttpCall, Login, Outcome};
+use portcullis_grant::{BoxFuture, HttpCall};
 use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::answer::{self, Answer, error};
 use crate::inbound::Inbound;
+use crate::messages::{Messages, Silent, Witness, ask};
 use crate::mounts::{Mount, MountTable};
 use crate::server::{Site, not_found};
 
@@ -37,6 +39,8 @@ pub trait PublicFacts: Send + Sync + 'static {
 pub struct PublicSite {
     facts: Arc<dyn PublicFacts>,
     mounts: MountTable,
+    messages: Option<Arc<Messages>>,
+    witness: Arc<dyn Witness>,
 }
 
 impl fmt::Debug for PublicSite {
@@ -49,7 +53,21 @@ impl PublicSite {
     /// A site with these facts and mounts.
     #[must_use]
     pub fn new(facts: Arc<dyn PublicFacts>, mounts: MountTable) -> Self {
-        Self { facts, mounts }
+        Self { facts, mounts, messages: None, witness: Arc::new(Silent) }
+    }
+
+    /// With messages, where their settings name a chain.
+    #[must_use]
+    pub fn with_messages(mut self, messages: Arc<Messages>) -> Self {
+        self.messages = Some(messages);
+        self
+    }
+
+    /// Tells `witness` what the guards of mounts decide.
+    #[must_use]
+    pub fn witnessed_by(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = witness;
+        self
     }
 
     /// The gateway's own paths. None: not one of them.
@@ -82,9 +100,12 @@ impl Site for PublicSite {
             if let Some(answer) = self.own(&request.head.path, &request.head.method) {
                 return answer;
             }
+            if let Some(messages) = self.messages.as_ref().filter(|messages| messages.serves(&request.head.path)) {
+                return messages.respond(request).await;
+            }
             let mount = self.mounts.current().find(&request.head.path).cloned();
             match mount {
-                Some(mount) => call(mount, request).await,
+                Some(mount) => call(mount, request, &*self.witness).await,
                 None => not_found(),
             }
         })
@@ -92,17 +113,12 @@ impl Site for PublicSite {
 }
 
 /// Asks the guard, then the endpoint.
-async fn call(mount: Mount, request: Inbound) -> Answer {
+async fn call(mount: Mount, request: Inbound, witness: &dyn Witness) -> Answer {
     let Inbound { mut connection, head, body, .. } = request;
     if let Some(guard) = &mount.guard {
-        let login = Login { connection: connection.clone(), credentials: Credentials::default() };
-        match guard.authenticate(login).await {
-            Outcome::Allow(grant) => connection.identity = Some(Arc::clone(&grant.identity)),
-            Outcome::Deny(refusal) => return answer::denied(refusal.denial),
-            // A question and its answer would need two requests of one client: HTTP has no such thing.
-            Outcome::Challenge(_) => {
-                return answer::denied(Denial::new(DenyReason::BadAuthenticationMethod, "a challenge on HTTP"));
-            }
+        match ask(&**guard, &connection, witness).await {
+            Ok(grant) => connection.identity = Some(Arc::clone(&grant.identity)),
+            Err(denial) => return answer::denied(denial),
         }
     }
     // Only now: who is refused has sent no body for nothing.

@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::service::service_fn;
@@ -19,7 +17,9 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::answer::{Answer, error};
+use crate::content::Content;
 use crate::inbound::{Inbound, InboundBody, read_head};
+use crate::messages::Publishers;
 
 /// What a client may hold, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,7 @@ impl HttpHandler {
             id: (self.connection_id)(),
             facts,
             activity: Mutex::new(Activity { running: 0, since: Instant::now(), first: true }),
+            publishers: Arc::default(),
         });
         tokio::spawn(connection.serve(stream));
     }
@@ -130,6 +131,7 @@ struct Connection {
     id: Arc<str>,
     facts: Facts,
     activity: Mutex<Activity>,
+    publishers: Arc<Publishers>,
 }
 
 impl Connection {
@@ -201,8 +203,8 @@ impl Connection {
         activity.since + if activity.first { self.settings.head_timeout } else { self.settings.idle_timeout }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let _running = Running::begin(&self.activity);
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let running = Running::begin(Arc::clone(&self));
         let (parts, incoming) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
         let head = match read_head(&parts) {
@@ -228,9 +230,13 @@ impl Connection {
         };
         let body = InboundBody::new(incoming, self.settings.max_body, self.settings.body_timeout);
         let raw_path = parts.uri.path().to_owned();
-        let inbound = Inbound { connection, local: self.facts.local, head, raw_path, body };
+        let (stop, publishers) = (self.facts.stop.clone(), Arc::clone(&self.publishers));
+        let inbound = Inbound { connection, local: self.facts.local, head, raw_path, body, stop, publishers };
         let answer = self.site.respond(inbound).await;
-        if is_head { without_body(answer) } else { answer }
+        let mut answer = if is_head { without_body(answer) } else { answer };
+        // A stream is a request that runs: the connection is not idle while it does.
+        answer.body_mut().hold(Box::new(running));
+        answer
     }
 }
 
@@ -240,26 +246,26 @@ fn without_body(mut answer: Answer) -> Answer {
     if let Some(length) = answer.body().size_hint().exact() {
         answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    *answer.body_mut() = Full::new(Bytes::new());
+    *answer.body_mut() = Content::whole(Vec::new());
     answer
 }
 
 /// Counts a request for as long as it runs, also when the client goes away in between.
-struct Running<'a>(&'a Mutex<Activity>);
+struct Running(Arc<Connection>);
 
-impl<'a> Running<'a> {
-    fn begin(activity: &'a Mutex<Activity>) -> Self {
-        let mut now = activity.lock();
+impl Running {
+    fn begin(connection: Arc<Connection>) -> Self {
+        let mut now = connection.activity.lock();
         now.running += 1;
         now.first = false;
         drop(now);
-        Self(activity)
+        Self(connection)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        let mut activity = self.0.lock();
+        let mut activity = self.0.activity.lock();
         activity.running -= 1;
         activity.since = Instant::now();
     }

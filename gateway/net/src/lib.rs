@@ -22,7 +22,7 @@ pub mod tls;
 pub mod transport;
 pub mod ws;
 
-pub use conn::{MqttHandler, MqttSettings, Wheel};
+pub use conn::{MqttHandler, MqttSettings, Wheel, Within};
 pub use handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
 pub use listener::{BindError, Bound, ListenerSpec, ListenerStats, Listening, Live, Rate};
 pub use proxy::{Network, NetworkError, ProxySpec};

@@ -1032,6 +1032,12 @@ impl Mailbox {
         resume_all(waiters);
     }
 
+    /// The last sequence number that was given to a message.
+    #[must_use]
+    pub fn last_sequence(&self) -> u64 {
+        self.inner.lock().sequence
+    }
+
     /// How much waits.
     #[must_use]
     pub fn backlog(&self) -> Backlog {

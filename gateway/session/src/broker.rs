@@ -89,6 +89,16 @@ pub struct ConnectionSummary {
     pub backlog: Backlog,
 }
 
+/// Which session of a client identifier this is, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionMark {
+    /// Its number in the store; 0: it is not stored.
+    pub number: u64,
+    /// The last sequence number that one of its QoS 1 and 2 messages was given: number `n` is sent under the packet
+    /// identifier `(n - 1) mod 65,535 + 1`.
+    pub sequence: u64,
+}
+
 /// What all connections of the gateway share.
 pub struct Broker {
     pub(crate) router: Router,
@@ -536,6 +546,39 @@ impl Broker {
         });
         found.sort_by(|a, b| a.client_id.cmp(&b.client_id));
         found.truncate(most);
+        found
+    }
+
+    /// A client's session as far as it can be told apart from later ones of the same name. None: there is none.
+    #[must_use]
+    pub fn session(&self, client_id: &str) -> Option<SessionMark> {
+        let entry = self.registry.get(client_id)?;
+        let slot = entry.lock();
+        Some(SessionMark { number: slot.number, sequence: slot.mailbox.last_sequence() })
+    }
+
+    /// What is retained for `filter`, in the order of the topics, after the one named `after`, at most `most` of those
+    /// that `keep` wants. A filter without wildcards finds one message or none.
+    #[must_use]
+    pub fn retained_for(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        most: usize,
+        keep: impl Fn(&str) -> bool,
+    ) -> Vec<Arc<Message>> {
+        let retained = &self.router.retained;
+        let mut found = if filter.contains(['+', '#']) {
+            retained.matching(filter)
+        } else {
+            retained.get(filter).into_iter().collect()
+        };
+        found.retain(|message| after.is_none_or(|after| message.topic() > after) && keep(message.topic()));
+        if found.len() > most {
+            found.select_nth_unstable_by(most, |a, b| a.topic().cmp(b.topic()));
+            found.truncate(most);
+        }
+        found.sort_unstable_by(|a, b| a.topic().cmp(b.topic()));
         found
     }
 

@@ -18,7 +18,7 @@ mod state;
 mod stats;
 mod sys;
 
-pub use broker::{Broker, BrokerOptions, ConnectionSummary, Observer, Silent};
+pub use broker::{Broker, BrokerOptions, ConnectionSummary, Observer, SessionMark, Silent};
 pub use durable::RecoveryError;
 pub use handle::{Control, Handle};
 pub use machine::{End, Machine, Origin, Step};

@@ -56,7 +56,8 @@ pub struct ListenerRules {
 
 impl ListenerRules {
     /// Whether a topic or filter is within the bounds of length and depth.
-    pub(crate) fn takes_topic(&self, topic: &str) -> bool {
+    #[must_use]
+    pub fn takes_topic(&self, topic: &str) -> bool {
         topic.len() <= self.max_topic_length && topic.split('/').count() <= self.max_topic_levels
     }
 }

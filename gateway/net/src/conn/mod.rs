@@ -12,15 +12,17 @@ mod socket;
 mod wheel;
 mod worker;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, Renewal};
+use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, PeerDetails, Renewal};
 use portcullis_router::Mailbox;
 use portcullis_session::{Broker, End, Handle, ListenerRules, Machine, Origin};
 
 use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
+use crate::stop::StopSignal;
 use io::Io;
 use socket::Socket;
 use wheel::Armed;
@@ -57,6 +59,46 @@ impl MqttHandler {
     fn gatekeeper(&self) -> Arc<dyn Gatekeeper> {
         Arc::clone(&self.settings.load().gatekeeper)
     }
+
+    /// A connection from within: its other end is the returned stream, on which somebody here speaks MQTT for a client of
+    /// another protocol. It is treated as any other: what a client may do has one judge.
+    #[must_use]
+    pub fn within(self: &Arc<Self>, from: Within) -> Box<dyn AsyncStream> {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        let beginning = Beginning {
+            origin: Origin {
+                listener: from.listener,
+                transport: from.transport,
+                peer: from.peer,
+                details: from.details,
+                http: Some(from.http),
+            },
+            stop: from.stop,
+            guard: None,
+        };
+        tokio::spawn(Connection::new(Arc::clone(self), Io::Stream(Box::new(ours)), None, beginning));
+        Box::new(theirs)
+    }
+}
+
+/// Octets that wait in each direction of a connection from within.
+const PIPE: usize = 32 * 1024;
+
+/// Where a connection from within comes from: an HTTP connection.
+#[derive(Debug)]
+pub struct Within {
+    /// The `name` of the `[[listener]]` that has the HTTP connection.
+    pub listener: Arc<str>,
+    /// Its transport: `tcp` or `tls`.
+    pub transport: &'static str,
+    /// The HTTP client's address.
+    pub peer: SocketAddr,
+    /// What TLS told, and the head of the request.
+    pub details: Option<Arc<PeerDetails>>,
+    /// The major version of HTTP.
+    pub http: u8,
+    /// Tells it to end.
+    pub stop: StopSignal,
 }
 
 /// Handlers are shared by the listener and all its connections.
@@ -69,14 +111,14 @@ impl ConnectionHandler for Arc<MqttHandler> {
         let socket = Arc::new(Socket(stream));
         match socket::register(Arc::clone(&socket)) {
             Ok(fd) => {
-                tokio::spawn(Connection::new(Arc::clone(self), Io::Direct(fd), Some(socket), facts));
+                tokio::spawn(Connection::new(Arc::clone(self), Io::Direct(fd), Some(socket), facts.into()));
             }
             Err(e) => tracing::warn!(peer = %facts.peer, "the socket cannot be registered with the runtime: {e}"),
         }
     }
 
     fn stream(&self, stream: Box<dyn AsyncStream>, facts: Facts) {
-        tokio::spawn(Connection::new(Arc::clone(self), Io::Stream(stream), None, facts));
+        tokio::spawn(Connection::new(Arc::clone(self), Io::Stream(stream), None, facts.into()));
     }
 }
 
@@ -132,18 +174,34 @@ struct Connection {
     /// Until there is a session: the listener's word to end. From then on the broker says it, which knows sessions; to
     /// wait for both would cost every idle connection the memory of a waiter.
     stopped: Option<Stopped>,
-    _guard: ConnectionGuard,
+    /// None: what it comes from is counted, and outlives it.
+    _guard: Option<ConnectionGuard>,
 }
 
-impl Connection {
-    fn new(handler: Arc<MqttHandler>, io: Io, socket: Option<Arc<Socket>>, facts: Facts) -> Self {
-        let handle = handler.broker.handle();
+/// What a connection begins with.
+struct Beginning {
+    origin: Origin,
+    stop: StopSignal,
+    guard: Option<ConnectionGuard>,
+}
+
+impl From<Facts> for Beginning {
+    fn from(facts: Facts) -> Self {
         let origin = Origin {
             listener: facts.listener,
             transport: facts.transport.as_str(),
             peer: facts.peer,
             details: facts.details,
+            http: None,
         };
+        Self { origin, stop: facts.stop, guard: Some(facts.guard) }
+    }
+}
+
+impl Connection {
+    fn new(handler: Arc<MqttHandler>, io: Io, socket: Option<Arc<Socket>>, beginning: Beginning) -> Self {
+        let handle = handler.broker.handle();
+        let Beginning { origin, stop, guard } = beginning;
         let rules = Arc::clone(&handler.settings.load().rules);
         let machine = Machine::new(
             Arc::clone(&handler.broker),
@@ -165,8 +223,8 @@ impl Connection {
             timer: None,
             waits_for: None,
             unflushed: false,
-            stopped: Some(Box::pin(facts.stop.stopped())),
-            _guard: facts.guard,
+            stopped: Some(Box::pin(stop.stopped())),
+            _guard: guard,
         }
     }
 }

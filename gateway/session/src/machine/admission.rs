@@ -29,7 +29,8 @@ impl Machine {
         };
         let Some(grant) = connecting.grant.clone() else { return Step::More };
         let assigned = connecting.client_id.is_empty().then(random_client_id);
-        let client_id = match (&grant.client_id, &assigned) {
+        let renamed = grant.client_id.as_ref().filter(|_| self.facts.protocol == "mqtt");
+        let client_id = match (renamed, &assigned) {
             (Some(id), _) => id.clone(),
             (None, Some(id)) => id.clone(),
             (None, None) => connecting.client_id.clone(),

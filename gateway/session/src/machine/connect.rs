@@ -141,9 +141,11 @@ impl Machine {
                 return (bytes.len(), self.reject_bytes(format!("CONNECT: {e}")));
             }
         };
-        let mut facts = (*self.facts).clone();
-        facts.protocol_version = connect.version.level();
-        self.facts = Arc::new(facts);
+        if self.facts.protocol == "mqtt" {
+            let mut facts = (*self.facts).clone();
+            facts.protocol_version = connect.version.level();
+            self.facts = Arc::new(facts);
+        }
         let connecting = Box::new(Connecting::new(&connect));
         let login = Box::new(Login {
             connection: (*self.facts).clone(),

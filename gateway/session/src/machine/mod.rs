@@ -140,6 +140,10 @@ pub struct Origin {
     pub peer: SocketAddr,
     /// What TLS and HTTP told.
     pub details: Option<Arc<PeerDetails>>,
+    /// Some: it is HTTP that speaks MQTT from within, for a client of its own; the major version of that client's HTTP.
+    /// Policies and audit see an HTTP connection then, and a grant's client identifier does not count: a request, or a
+    /// stream, of a device is not the device's MQTT connection, which it would take over.
+    pub http: Option<u8>,
 }
 
 /// See the module's description.
@@ -172,8 +176,8 @@ impl Machine {
         let facts = Arc::new(ConnectionFacts {
             id: broker.connection_name(&handle),
             listener: origin.listener,
-            protocol: "mqtt",
-            protocol_version: 0,
+            protocol: if origin.http.is_some() { "http" } else { "mqtt" },
+            protocol_version: origin.http.unwrap_or_default(),
             transport: origin.transport,
             peer: origin.peer,
             details: origin.details,

@@ -126,6 +126,7 @@ impl Desk {
         let handle = self.broker.handle();
         let socket = Arc::new(Socket { room: Mutex::new(room), got: Mutex::default() });
         let origin = Origin {
+            http: None,
             listener: "desk".into(),
             transport: "tcp",
             peer: std::net::SocketAddr::from(([127, 0, 0, 1], 1)),
