@@ -11,7 +11,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis_grant::Dependency;
 use portcullis_http::{
-    AdminSettings, AdminSite, AdminToken, HttpHandler, HttpSettings, MountError, MountTable, PublicSite, WeakToken,
+    AdminSettings, AdminSite, AdminToken, HttpHandler, HttpSettings, Messages, MountError, MountTable, PublicSite,
+    WeakToken, Witness,
 };
 use portcullis_identity::{
     Directory, DirectoryError, DirectoryOptions, KeyError, KeySource, Keyring, NamedKey, Subscription,
@@ -26,6 +27,7 @@ use prometheus_client::registry::Registry;
 use crate::administration::Office;
 use crate::audit::Audit;
 use crate::config::{Admin, Config, KeyKind, Listener, Protocol};
+use crate::inside::Inside;
 use crate::listeners::{self, Door};
 use crate::logging::Level;
 use crate::metrics::Figures;
@@ -237,8 +239,17 @@ impl Gateway {
                 Door::mqtt(bound, tls, MqttHandler::new(Arc::clone(&self.broker), Arc::clone(&self.wheel), settings))
             }
             Protocol::Http => {
-                let site = PublicSite::new(Office::of(self), self.mounts.clone());
-                Door::http(bound, tls, self.http(Arc::new(site), listeners::http_settings(listener)))
+                let chain = Arc::new(self.policies.load().chain(&listener.policies));
+                let inside =
+                    Inside::new(Arc::clone(&self.broker), Arc::clone(&self.wheel), listeners::inner_rules(listener));
+                let witness: Arc<dyn Witness> = Arc::new(self.audit.clone());
+                let settings = listeners::message_settings(listener, chain);
+                let messages = Messages::new(Arc::clone(&inside) as _, Arc::clone(&witness), settings);
+                let site = PublicSite::new(Office::of(self), self.mounts.clone())
+                    .with_messages(Arc::clone(&messages))
+                    .witnessed_by(witness);
+                let handler = self.http(Arc::new(site), listeners::http_settings(listener));
+                Ok(Door::http(bound, tls, handler)?.with_messages(messages, inside))
             }
         }
     }

@@ -5,9 +5,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use portcullis_grant::{ConnectionFacts, Grant, PolicyStamp, Refusal};
+use portcullis_http::Witness;
 use portcullis_session::{End, Observer, unix_now};
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +61,22 @@ pub(crate) struct Decision {
 
 /// What is remembered. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Audit(Arc<Mutex<Book>>);
+pub(crate) struct Audit {
+    book: Arc<Mutex<Book>>,
+    /// Of decisions about HTTP requests that MQTT has no part in; it counts its own.
+    pub(crate) counts: Arc<HttpDecisions>,
+}
+
+/// Decisions about HTTP requests: guarded mounts, what is retained, `/verify`.
+#[derive(Debug, Default)]
+pub(crate) struct HttpDecisions {
+    /// Let in.
+    pub(crate) admitted: AtomicU64,
+    /// Refused.
+    pub(crate) refused: AtomicU64,
+    /// Let in, and not permitted what they were about.
+    pub(crate) actions_refused: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Book {
@@ -79,7 +96,7 @@ impl Audit {
                 || decision.username.as_deref() == Some(client)
                 || subject.is_some_and(|(_, subject)| subject == client)
         };
-        let book = self.0.lock();
+        let book = self.book.lock();
         let all = book.clients.values().flatten();
         let mut found: Vec<_> =
             all.filter(|decision| client.as_deref().is_none_or(|client| concerns(decision, client))).cloned().collect();
@@ -92,13 +109,14 @@ impl Audit {
 
     /// Adds a decision.
     pub(crate) fn record(&self, decision: Decision) {
-        // Who gives no client identifier is known by user name, or shares a place.
+        // Who gives no client identifier is known by user name or identity, or shares a place.
         let key = if !decision.client_id.is_empty() {
             decision.client_id.clone()
         } else {
-            decision.username.clone().unwrap_or_else(|| decision.listener.clone())
+            let other = decision.username.as_ref().or(decision.identity.as_ref());
+            other.unwrap_or(&decision.listener).clone()
         };
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         if !book.clients.contains_key(&key) {
             if book.order.len() == CLIENTS
                 && let Some(oldest) = book.order.pop_front()
@@ -122,6 +140,7 @@ fn bounded(text: &str) -> String {
 
 impl Decision {
     fn new(what: &str, verdict: &str, connection: &ConnectionFacts, client_id: &str) -> Self {
+        let client_id = if is_nameless(connection, client_id) { "" } else { client_id };
         Self {
             at: unix_now(),
             what: what.to_owned(),
@@ -151,6 +170,29 @@ impl Decision {
     }
 }
 
+/// Whether a client identifier is one that was made up for HTTP requests: there may be one a request, and to remember
+/// each would be to forget everybody else.
+fn is_nameless(connection: &ConnectionFacts, client_id: &str) -> bool {
+    connection.protocol == "http" && client_id.starts_with("auto-")
+}
+
+impl Witness for Audit {
+    fn admitted(&self, connection: &ConnectionFacts, grant: &Grant) {
+        self.counts.admitted.fetch_add(1, Ordering::Relaxed);
+        Observer::admitted(self, connection, "", grant);
+    }
+
+    fn refused(&self, connection: &ConnectionFacts, refusal: &Refusal) {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        Observer::refused(self, connection, "", None, refusal);
+    }
+
+    fn action_refused(&self, connection: &ConnectionFacts, grant: &Grant, what: &str, topic: &str) {
+        self.counts.actions_refused.fetch_add(1, Ordering::Relaxed);
+        Observer::action_refused(self, connection, "", grant, what, topic);
+    }
+}
+
 impl Observer for Audit {
     fn admitted(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant) {
         self.record(Decision::new("login", "allowed", connection, client_id).under(grant));
@@ -172,6 +214,10 @@ impl Observer for Audit {
     }
 
     fn ended(&self, connection: &ConnectionFacts, client_id: &str, end: &End) {
+        if is_nameless(connection, client_id) && end.by_client {
+            // An HTTP connection was closed: that tells nobody anything.
+            return;
+        }
         let mut decision = Decision::new("end", "ended", connection, client_id);
         decision.detail = Some(bounded(&end.detail));
         self.record(decision);
@@ -215,7 +261,7 @@ mod tests {
         for number in 0..CLIENTS as u64 + 10 {
             audit.record(decision(&format!("{number}{}", "x".repeat(60_000)), number));
         }
-        let book = audit.0.lock();
+        let book = audit.book.lock();
         assert_eq!(book.clients.len(), CLIENTS);
         assert_eq!(book.order.len(), CLIENTS);
         assert!(book.clients.values().flatten().all(|decision| decision.client_id.len() <= TEXT));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_grant::Gatekeeper;
-use portcullis_http::{HttpHandler, HttpSettings};
+use portcullis_http::{HttpHandler, HttpSettings, MessageSettings, Messages};
 use portcullis_net::{
     BindError, Bound, ClientAuth, ConnectionHandler, ListenerSpec, Listening, Live, MqttHandler, MqttSettings,
     ProxySpec, Rate, Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec, Transport, WebSocketSpec,
@@ -13,6 +13,7 @@ use portcullis_session::{ListenerRules, RefusedPublish};
 use portcullis_store::Durability;
 
 use crate::config::{self, Listener, PerSecond, Protocol};
+use crate::inside::Inside;
 
 /// `durability = "interval"`: the most that a crash can cost.
 const STORED_WITHIN: Duration = Duration::from_millis(200);
@@ -139,6 +140,23 @@ pub(crate) fn mqtt_settings(listener: &Listener, gatekeeper: Arc<dyn Gatekeeper>
     MqttSettings { rules: Arc::new(rules(listener)), gatekeeper }
 }
 
+/// What the connections from within of an HTTP listener are judged by.
+pub(crate) fn inner_rules(listener: &Listener) -> ListenerRules {
+    let mut rules = rules(listener);
+    // The body is bounded already; topic and properties come with the head of the request.
+    let body = http_settings(listener).max_body.saturating_add(128 * 1024);
+    rules.max_packet = u32::try_from(body).unwrap_or(u32::MAX);
+    rules
+}
+
+/// What an HTTP listener says about messages.
+pub(crate) fn message_settings(listener: &Listener, gatekeeper: Arc<dyn Gatekeeper>) -> MessageSettings {
+    MessageSettings {
+        gatekeeper: (!listener.policies.is_empty()).then_some(gatekeeper),
+        origins: listener.origins.clone().unwrap_or_default(),
+    }
+}
+
 /// What an HTTP listener's clients may hold.
 pub(crate) fn http_settings(listener: &Listener) -> HttpSettings {
     let default = HttpSettings::default();
@@ -158,6 +176,8 @@ pub(crate) fn same_place(old: &Listener, new: &Listener) -> bool {
 pub(crate) struct Door {
     /// Of an MQTT listener.
     mqtt: Option<Arc<MqttHandler>>,
+    /// Of an HTTP listener for everybody.
+    messages: Option<(Arc<Messages>, Arc<Inside>)>,
     tls: Option<TlsHandle>,
     listening: Listening,
 }
@@ -169,7 +189,7 @@ impl Door {
     /// The runtime cannot watch a socket.
     pub(crate) fn mqtt(bound: Bound, tls: Option<TlsHandle>, handler: Arc<MqttHandler>) -> Result<Self, BindError> {
         let speaks: Arc<dyn ConnectionHandler> = Arc::new(Arc::clone(&handler));
-        Ok(Self { listening: bound.serve(speaks)?, tls, mqtt: Some(handler) })
+        Ok(Self { listening: bound.serve(speaks)?, tls, mqtt: Some(handler), messages: None })
     }
 
     /// Begins to accept HTTP clients on addresses that were taken.
@@ -177,7 +197,13 @@ impl Door {
     /// # Errors
     /// The runtime cannot watch a socket.
     pub(crate) fn http(bound: Bound, tls: Option<TlsHandle>, handler: HttpHandler) -> Result<Self, BindError> {
-        Ok(Self { listening: bound.serve(Arc::new(handler))?, tls, mqtt: None })
+        Ok(Self { listening: bound.serve(Arc::new(handler))?, tls, mqtt: None, messages: None })
+    }
+
+    /// With the messages of its HTTP listener.
+    pub(crate) fn with_messages(mut self, messages: Arc<Messages>, inside: Arc<Inside>) -> Self {
+        self.messages = Some((messages, inside));
+        self
     }
 
     /// The listener itself, for its addresses and counters.
@@ -202,6 +228,9 @@ impl Door {
         }
         if let Some(handler) = &self.mqtt {
             handler.replace(mqtt_settings(listener, gatekeeper));
+        } else if let Some((messages, inside)) = &self.messages {
+            inside.replace(inner_rules(listener));
+            messages.replace(message_settings(listener, gatekeeper));
         }
         Ok(())
     }

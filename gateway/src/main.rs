@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod demo;
 mod files;
+mod inside;
 mod listeners;
 mod logging;
 mod memory;

@@ -1,6 +1,7 @@
 //! The gateway's figures as metrics, read when somebody asks: nothing is counted twice.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use portcullis_policy::{CallOutcome, LATENCY_BOUNDS_US};
@@ -60,6 +61,17 @@ fn totals(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
     for (name, help, value) in counters {
         let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(metric)?;
+    }
+    let http = &gateway.audit.counts;
+    let mut metric = encoder.encode_descriptor(
+        "http_decisions",
+        "Decisions about HTTP requests: guarded mounts, what is retained, verify. Publishing and subscribing count as MQTT",
+        None,
+        MetricType::Counter,
+    )?;
+    let outcomes = [("allowed", &http.admitted), ("refused", &http.refused), ("action-refused", &http.actions_refused)];
+    for (outcome, value) in outcomes {
+        ConstCounter::new(value.load(Ordering::Relaxed)).encode(metric.encode_family(&[("outcome", outcome)])?)?;
     }
     let gauges = [
         ("connections", "MQTT sessions with a connection", totals.connections),

@@ -79,6 +79,14 @@ impl Config {
         self.toml("[[listener]]\nname = \"http\"\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\ntransport = \"tcp\"")
     }
 
+    /// HTTP on plain TCP, named `http`, behind one chain: messages over HTTP, with further lines.
+    #[must_use]
+    pub fn http_with(self, chain: &[&str], more: &str) -> Self {
+        self.toml(&format!(
+            "[[listener]]\nname = \"http\"\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npolicies = {chain:?}\n{more}"
+        ))
+    }
+
     /// `server.pem` and `server.key`, signed by [`authority`].
     #[must_use]
     pub fn server_certificate(self) -> Self {

@@ -249,6 +249,18 @@ impl Gateway {
         Self::spawn(directory, &serve).await.unwrap_or_else(|failure| panic!("no restart: {failure:?}"))
     }
 
+    /// Kills it in the middle of what it does, and starts it again on the same configuration and data.
+    ///
+    /// # Panics
+    /// When it does not come up again.
+    pub async fn kill_and_restart(mut self) -> Self {
+        self.signal(libc::SIGKILL);
+        self.exit().await;
+        let directory = self.into_directory();
+        let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
+        Self::spawn(directory, &serve).await.unwrap_or_else(|failure| panic!("no restart: {failure:?}"))
+    }
+
     /// Its directory, for another start. The process is killed if it still runs.
     ///
     /// # Panics

@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 pub mod directory;
 pub mod gateway;
+pub mod http;
 pub mod link;
 pub mod packets;
 pub mod policies;
@@ -24,6 +25,7 @@ pub use admin::{Admin, Answer};
 pub use client::{Client, Dial, Hello, Refused};
 pub use config::Config;
 pub use gateway::Gateway;
+pub use http::{Event, Events, Http};
 pub use link::{Link, Transport};
 pub use packets::{Incoming, Message, Version};
 

@@ -115,20 +115,20 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<TlsFiles>,
     /// The path of the WebSocket.
     pub(crate) path: String,
-    /// WebSocket: the origins (RFC 6454) of the pages that may connect. None: any.
+    /// The origins (RFC 6454) of the pages that may connect. None: on a WebSocket any, on HTTP the listener's own.
     pub(crate) origins: Option<Vec<String>>,
     /// The peers whose connections begin with a PROXY header. None: it is not spoken.
     pub(crate) proxy_protocol: Option<Vec<Network>>,
-    /// MQTT: the chain, asked in this order.
+    /// The chain, asked in this order. Never empty on MQTT; on HTTP, empty, there are no messages.
     pub(crate) policies: Vec<Located<String>>,
-    /// MQTT: whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
+    /// Whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
     /// topics out.
     pub(crate) strict: bool,
     /// MQTT before version 5: what a publication that is not permitted gets.
     pub(crate) refused_publish: RefusedPublish,
     /// MQTT 5: what a subscription that is not permitted gets.
     pub(crate) refused_subscribe: RefusedSubscribe,
-    /// MQTT: what an acknowledgement means.
+    /// What an acknowledgement means.
     pub(crate) durability: Durability,
     /// Bounds of each connection and of all.
     pub(crate) limits: ListenerLimits,
@@ -201,35 +201,26 @@ impl Listener {
         let path = section.optional("path");
         let origins = section.optional("origins");
         let proxy_protocol = section.section("proxy-protocol", "proxy-protocol").and_then(proxies);
+        let chained = section.key_span("policies").is_some();
         let policies: Vec<_> = section.optional("policies").unwrap_or_default();
-        // What only MQTT has is unknown on the other protocol, so that no choice is believed that does nothing.
-        let (strict, refused_publish, refused_subscribe, durability) = match protocol {
-            Protocol::Mqtt => (
-                section.optional("strict"),
-                section.optional("refused-publish"),
-                section.optional("refused-subscribe"),
-                section.optional("durability"),
-            ),
-            Protocol::Http => (None, None, None, None),
+        // What only MQTT has is unknown on the other protocol, so that no choice is believed that does nothing. HTTP has
+        // messages where it has a chain.
+        let messages = protocol == Protocol::Mqtt || chained;
+        let (strict, durability) =
+            if messages { (section.optional("strict"), section.optional("durability")) } else { (None, None) };
+        let (refused_publish, refused_subscribe) = match protocol {
+            Protocol::Mqtt => (section.optional("refused-publish"), section.optional("refused-subscribe")),
+            Protocol::Http => (None, None),
         };
-        let limits =
-            section.section("limits", "limits of a listener").map(|limits| ListenerLimits::read(limits, protocol));
-        if policies.is_empty()
-            && protocol == Protocol::Mqtt
-            && !section.is_wrong("policies")
-            && !section.is_misspelt("policies")
-        {
+        let limits = section
+            .section("limits", "limits of a listener")
+            .map(|limits| ListenerLimits::read(limits, protocol, messages));
+        if policies.is_empty() && messages && !section.is_wrong("policies") && !section.is_misspelt("policies") {
             let place = section.key_span("policies").unwrap_or(section.span());
             section.problems().add(Problem::new(place, "a listener without policies lets nobody in").help(
                 "name the policies that decide, such as `policies = [\"device\", \"jwt\", \"api-key\"]`, \
                  or open it to everyone with `policies = [\"anonymous\"]`",
             ));
-        }
-        if let (Some(place), Protocol::Http) = (section.key_span("policies"), protocol) {
-            section.problems().add(
-                Problem::new(place, "`policies` does nothing on a listener that speaks HTTP")
-                    .help("a mounted policy names those that stand before it in its `guard`"),
-            );
         }
         // What was meant by an unknown transport is not known: nothing is made of the keys that depend on it.
         if !section.is_wrong("transport") {
@@ -279,7 +270,11 @@ impl Listener {
             }
             _ => {}
         }
-        if let Some(span) = section.key_span("origins").filter(|_| !transport.is_websocket()) {
+        let paged = transport.is_websocket() || (protocol == Protocol::Http && section.key_span("policies").is_some());
+        if let Some(span) = section.key_span("origins").filter(|_| !paged && protocol == Protocol::Http) {
+            add(Problem::new(span, "`origins` does nothing on an HTTP listener without `policies`")
+                .help("it is about messages over HTTP, which such a listener has not"));
+        } else if let Some(span) = section.key_span("origins").filter(|_| !paged) {
             add(Problem::new(span, format!("`origins` does nothing on the transport {word:?}"))
                 .help("only a WebSocket (\"ws\", \"wss\") is opened by web pages"));
         }
@@ -339,7 +334,8 @@ impl TlsFiles {
 }
 
 impl ListenerLimits {
-    fn read(mut section: Section<'_>, protocol: Protocol) -> Self {
+    /// `messages`: the listener has messages, by MQTT or HTTP.
+    fn read(mut section: Section<'_>, protocol: Protocol, messages: bool) -> Self {
         let mut limits = Self {
             max_connections: section.optional("max-connections"),
             connect_rate: section.optional("connect-rate"),
@@ -352,21 +348,23 @@ impl ListenerLimits {
             Protocol::Mqtt => {
                 limits.packet_size = section.optional("packet-size");
                 limits.keep_alive = section.optional("keep-alive");
-                limits.receive_maximum = section.optional("receive-maximum");
-                limits.publish_per_second = section.optional("publish-per-second");
-                limits.publish_bytes_per_second = section.optional("publish-bytes-per-second");
-                limits.topic_length = section.optional("topic-length");
-                limits.topic_levels = section.optional("topic-levels");
-                if let Some(levels) = limits.topic_levels.take_if(|levels| levels.value > DEEPEST_TOPIC) {
-                    let message = format!("{} is not a whole number from 1 to {DEEPEST_TOPIC}", levels.value);
-                    section.problems().add(Problem::new(levels.span, message));
-                }
-                limits.subscriptions = section.optional("subscriptions");
-                limits.queued_messages = section.optional("queued-messages");
-                limits.queued_bytes = section.optional("queued-bytes");
-                limits.session_expiry = section.optional("session-expiry");
             }
             Protocol::Http => limits.body = section.optional("body"),
+        }
+        if messages {
+            limits.receive_maximum = section.optional("receive-maximum");
+            limits.publish_per_second = section.optional("publish-per-second");
+            limits.publish_bytes_per_second = section.optional("publish-bytes-per-second");
+            limits.topic_length = section.optional("topic-length");
+            limits.topic_levels = section.optional("topic-levels");
+            if let Some(levels) = limits.topic_levels.take_if(|levels| levels.value > DEEPEST_TOPIC) {
+                let message = format!("{} is not a whole number from 1 to {DEEPEST_TOPIC}", levels.value);
+                section.problems().add(Problem::new(levels.span, message));
+            }
+            limits.subscriptions = section.optional("subscriptions");
+            limits.queued_messages = section.optional("queued-messages");
+            limits.queued_bytes = section.optional("queued-bytes");
+            limits.session_expiry = section.optional("session-expiry");
         }
         section.finish();
         limits

@@ -58,9 +58,12 @@ pub(super) struct Place {
 /// A place, for one request at a time: what one connection sends is in order.
 pub(super) type SharedPlace = Arc<tokio::sync::Mutex<Place>>;
 
-/// Those of one HTTP connection.
+/// The headers that a login may have been decided by.
+type Credentials = Vec<(String, String)>;
+
+/// Those of one HTTP connection, the one that was used last at the end.
 #[derive(Default)]
-pub(crate) struct Publishers(Mutex<Vec<(Vec<(String, String)>, SharedPlace)>>);
+pub(crate) struct Publishers(Mutex<Vec<(Credentials, SharedPlace)>>);
 
 impl Publishers {
     /// The place of these credentials. The one that was used longest ago makes room for a new one.
@@ -81,7 +84,7 @@ impl Publishers {
     }
 }
 
-fn credentials(head: &HttpHead) -> Vec<(String, String)> {
+fn credentials(head: &HttpHead) -> Credentials {
     head.headers.iter().filter(|(name, _)| !NOT_CREDENTIALS.contains(&name.as_str())).cloned().collect()
 }
 
