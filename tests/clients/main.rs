@@ -1,5 +1,5 @@
 //! Clients that others wrote, against the real binary: Debian's mosquitto_pub and mosquitto_sub, paho-mqtt and MQTT.js,
-//! on every transport that they speak and every version.
+//! on every transport that they speak and every version; and Debian's nginx, which asks about its clients.
 //!
 //! Compiled with the feature `real-clients`, which `tests/run` switches on after it has installed them: then a client that
 //! is missing is a failure. Without the feature there is nothing here, so that plain `cargo test` needs only Rust.
@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
 
 mod mosquitto;
+mod nginx;
 mod scripts;
 mod swap;
 

@@ -31,7 +31,7 @@ pub(crate) fn configuration(any_port: bool) -> String {
     let _ = write!(
         text,
         "\n[[listener]]\nname = \"http\"\nbind = \"127.0.0.1:{}\"\nprotocol = \"http\"\ntransport = \"tcp\"\n\
-         \n[admin]\nbind = \"127.0.0.1:{}\"\n",
+         policies = [\"device\", \"jwt\", \"api-key\"]\n\n[admin]\nbind = \"127.0.0.1:{}\"\n",
         port(8080),
         port(9090)
     );
