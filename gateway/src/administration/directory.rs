@@ -3,16 +3,17 @@
 //!
 //! Everything here blocks until a change is on disk.
 
+use super::tenancy;
 use portcullis_http::{AdminError, AdminResult, Kind, Page};
 use portcullis_identity::{
-    DEFAULT_DOMAIN, DeviceCredential, DeviceSelector, Directory, DirectoryError, NewApp, NewDevice, NewKey, NewUser,
-    UserSelector,
+    DEFAULT_DOMAIN, DeviceCredential, DeviceSelector, Directory, DirectoryError, DomainSelector, NewApp, NewDevice,
+    NewKey, NewUser, ProjectSelector, UserSelector,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-type Attributes = std::collections::BTreeMap<String, String>;
+pub(super) type Attributes = std::collections::BTreeMap<String, String>;
 
 /// An app to be made.
 #[derive(Deserialize)]
@@ -70,6 +71,9 @@ struct KeyEntry {
 enum KeyKind {
     Secret,
     Reset,
+    /// Of a user, for Keystone: see `policies/keystone/README.md` for its attributes.
+    #[serde(rename = "application-credential")]
+    ApplicationCredential,
 }
 
 /// A page of entries: `{"items": […], "next": identifier or null}`.
@@ -80,7 +84,10 @@ pub(crate) fn list(directory: &Directory, kind: Kind, page: &Page) -> AdminResul
         Kind::Devices => paged(&directory.list_all_devices(after, limit), limit),
         Kind::Users => paged(&directory.list_users(after, limit), limit),
         Kind::Keys => paged(&directory.list_keys(None, after, limit), limit),
-        Kind::Consumers | Kind::Roles => Err(AdminError::NoSuchPath),
+        Kind::Domains => paged(&directory.list_domains(after, limit), limit),
+        Kind::Projects => paged(&directory.list_projects(after, limit), limit),
+        Kind::Roles => tenancy::list_roles(directory, after, limit),
+        Kind::Consumers => Err(AdminError::NoSuchPath),
     }
 }
 
@@ -97,7 +104,10 @@ pub(crate) fn get(directory: &Directory, kind: Kind, id: &str) -> AdminResult {
             let keys = directory.list_keys(None, None, usize::MAX);
             keys.into_iter().find(|key| key.id == id).map(|key| shown(&key))
         }
-        Kind::Consumers | Kind::Roles => return Err(AdminError::NoSuchPath),
+        Kind::Domains => directory.find_domain(DomainSelector::Id(id)).map(|domain| shown(&*domain)),
+        Kind::Projects => directory.find_project(ProjectSelector::Id(id)).map(|project| shown(&*project)),
+        Kind::Roles => tenancy::get_role(directory, id).map(Ok),
+        Kind::Consumers => return Err(AdminError::NoSuchPath),
     };
     found.unwrap_or_else(|| Err(absent(kind, id)))
 }
@@ -136,6 +146,7 @@ pub(crate) fn add(directory: &Directory, kind: Kind, entry: Map<String, Value>) 
             let KeyEntry { owner, kind: word, expires_at, attributes } = read(entry)?;
             let mut new = match word {
                 Some(KeyKind::Reset) => NewKey::reset(owner),
+                Some(KeyKind::ApplicationCredential) => tenancy::application_credential(owner),
                 Some(KeyKind::Secret) | None => NewKey::secret(owner),
             };
             new.expires_at = expires_at;
@@ -145,7 +156,10 @@ pub(crate) fn add(directory: &Directory, kind: Kind, entry: Map<String, Value>) 
             value["secret"] = issued.secret.into();
             Ok(value)
         }
-        Kind::Consumers | Kind::Roles => Err(AdminError::NoSuchPath),
+        Kind::Domains => tenancy::add_domain(directory, entry),
+        Kind::Projects => tenancy::add_project(directory, entry),
+        Kind::Roles => tenancy::add_role(directory, entry),
+        Kind::Consumers => Err(AdminError::NoSuchPath),
     }
 }
 
@@ -160,7 +174,10 @@ pub(crate) fn remove(directory: &Directory, kind: Kind, id: &str) -> AdminResult
         }
         Kind::Users => directory.delete_user(id),
         Kind::Keys => directory.revoke_key(id).and_then(|was| if was { Ok(()) } else { Err(DirectoryError::NotFound) }),
-        Kind::Consumers | Kind::Roles => return Err(AdminError::NoSuchPath),
+        Kind::Domains => directory.delete_domain(id),
+        Kind::Projects => directory.delete_project(id),
+        Kind::Roles => tenancy::remove_role(directory, id),
+        Kind::Consumers => return Err(AdminError::NoSuchPath),
     };
     match removed {
         Ok(()) => Ok(json!({ "removed": id })),
@@ -169,11 +186,11 @@ pub(crate) fn remove(directory: &Directory, kind: Kind, id: &str) -> AdminResult
     }
 }
 
-fn read<T: DeserializeOwned>(entry: Map<String, Value>) -> Result<T, AdminError> {
+pub(super) fn read<T: DeserializeOwned>(entry: Map<String, Value>) -> Result<T, AdminError> {
     serde_json::from_value(Value::Object(entry)).map_err(|error| AdminError::Invalid(error.to_string()))
 }
 
-fn shown(entry: &impl Serialize) -> AdminResult {
+pub(super) fn shown(entry: &impl Serialize) -> AdminResult {
     serde_json::to_value(entry).map_err(|error| AdminError::Failed(error.to_string()))
 }
 
@@ -201,7 +218,7 @@ impl AsRefEntry for portcullis_identity::Key {
     }
 }
 
-fn pairs(attributes: Attributes) -> Vec<(String, String)> {
+pub(super) fn pairs(attributes: Attributes) -> Vec<(String, String)> {
     attributes.into_iter().collect()
 }
 
@@ -213,7 +230,7 @@ fn one(kind: Kind) -> &'static str {
     kind.as_str().trim_end_matches('s')
 }
 
-fn failed(kind: Kind, error: DirectoryError) -> AdminError {
+pub(super) fn failed(kind: Kind, error: DirectoryError) -> AdminError {
     let words = format!("the {} was not changed: {error}", one(kind));
     match error {
         // What the new entry refers to is not there: the entry is wrong, not the path.

@@ -1,6 +1,7 @@
 //! What the HTTP room asks of the gateway: health and keys for everybody, everything for administrators.
 
 pub(crate) mod directory;
+mod tenancy;
 
 use std::sync::{Arc, Weak};
 

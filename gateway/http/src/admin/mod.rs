@@ -15,7 +15,7 @@
 //! | GET `/api/v1/connections?limit=&after=` | a page of connections |
 //! | DELETE `/api/v1/connections/{client}` | the client is disconnected |
 //! | GET `/api/v1/decisions?client=&limit=` | the latest decisions, for `portcullis why` |
-//! | GET `/api/v1/{kind}?limit=&after=` | a page of `apps`, `consumers`, `users`, `devices`, `keys` or `roles` |
+//! | GET `/api/v1/{kind}?limit=&after=` | a page of `apps`, `consumers`, `users`, `domains`, `projects`, `devices`, `keys` or `roles` |
 //! | POST `/api/v1/{kind}` | an entry is added |
 //! | GET, DELETE `/api/v1/{kind}/{id}` | one entry is shown or removed |
 //!

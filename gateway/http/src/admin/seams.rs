@@ -74,17 +74,30 @@ pub enum Kind {
     Consumers,
     /// People with a password.
     Users,
+    /// Domains (Keystone), which are FIWARE's services.
+    Domains,
+    /// Projects (Keystone), accounts (Open IoT), service paths (FIWARE).
+    Projects,
     /// Devices.
     Devices,
     /// API keys.
     Keys,
-    /// Roles.
+    /// Which user has which role where.
     Roles,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Apps, Self::Consumers, Self::Users, Self::Devices, Self::Keys, Self::Roles];
+    pub const ALL: [Self; 8] = [
+        Self::Apps,
+        Self::Consumers,
+        Self::Users,
+        Self::Domains,
+        Self::Projects,
+        Self::Devices,
+        Self::Keys,
+        Self::Roles,
+    ];
 
     /// The segment of the path.
     #[must_use]
@@ -93,6 +106,8 @@ impl Kind {
             Self::Apps => "apps",
             Self::Consumers => "consumers",
             Self::Users => "users",
+            Self::Domains => "domains",
+            Self::Projects => "projects",
             Self::Devices => "devices",
             Self::Keys => "keys",
             Self::Roles => "roles",

@@ -49,7 +49,9 @@ pub(super) enum Edit {
     User(Account),
     DropUser(String),
     Domain(Arc<Domain>),
+    DropDomain(String),
     Project(Arc<Project>),
+    DropProject(String),
     /// All roles of a user.
     Roles(String, Vec<RoleAssignment>),
     App(Arc<App>),
@@ -84,6 +86,8 @@ impl Draft {
             Edit::DropUser(id) => batch.delete_entry(kind::USER, id),
             Edit::Domain(domain) => batch.put_entry(kind::DOMAIN, &domain.id, json(domain.as_ref())?),
             Edit::Project(project) => batch.put_entry(kind::PROJECT, &project.id, json(project.as_ref())?),
+            Edit::DropDomain(id) => batch.delete_entry(kind::DOMAIN, id),
+            Edit::DropProject(id) => batch.delete_entry(kind::PROJECT, id),
             Edit::Roles(user, roles) if roles.is_empty() => batch.delete_entry(kind::ROLES, user),
             Edit::Roles(user, roles) => batch.put_entry(kind::ROLES, user, json(roles)?),
             Edit::App(app) => batch.put_entry(kind::APP, &app.id, json(app.as_ref())?),

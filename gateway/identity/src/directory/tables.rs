@@ -155,6 +155,16 @@ impl Tables {
                 self.project_names.insert((project.domain_id.clone(), project.name.clone()), project.id.clone());
                 self.projects.insert(project.id.clone(), project);
             }
+            Edit::DropDomain(id) => {
+                if let Some(old) = self.domains.remove(&id) {
+                    self.domain_names.remove(&old.name);
+                }
+            }
+            Edit::DropProject(id) => {
+                if let Some(old) = self.projects.remove(&id) {
+                    self.project_names.remove(&(old.domain_id.clone(), old.name.clone()));
+                }
+            }
             Edit::Roles(user, roles) if roles.is_empty() => {
                 self.roles.remove(&user);
             }

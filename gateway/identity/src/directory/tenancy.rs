@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::Directory;
 use super::changes::ChangeKind;
 use super::check::Problems;
-use super::draft::Edit;
+use super::draft::{Draft, Edit};
 use super::random;
 use super::tables::Tables;
 use crate::error::DirectoryError;
-use crate::model::{Attributes, Domain, Project, RoleAssignment, Scope};
+use crate::model::{Attributes, DEFAULT_DOMAIN, Domain, Project, RoleAssignment, Scope};
 
 /// Roles of one user.
 const MAX_ROLES: usize = 1_024;
@@ -54,6 +54,28 @@ impl Directory {
         })
     }
 
+    /// Deletes a domain in which nothing is left, with the roles that were given in it. The one that exists from the start
+    /// stays.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`]; [`DirectoryError::Invalid`] while it has users or projects.
+    pub fn delete_domain(&self, id: &str) -> Result<(), DirectoryError> {
+        self.change(|tables, draft| {
+            if !tables.domains.contains_key(id) {
+                return Err(DirectoryError::NotFound);
+            }
+            let mut problems = Problems::default();
+            problems.expect(id != DEFAULT_DOMAIN, "domain", "is the one that always exists");
+            let users = tables.users.values().any(|account| account.user.domain_id == id);
+            problems.expect(!users, "domain", "has users");
+            let projects = tables.projects.values().any(|project| project.domain_id == id);
+            problems.expect(!projects, "domain", "has projects");
+            problems.result()?;
+            drop_scope(tables, draft, format!("domain:{id}"), &Scope::Domain(id.to_owned()))?;
+            draft.edit(Edit::DropDomain(id.to_owned()))
+        })
+    }
+
     /// Makes a project in a domain, below another of the same domain or not.
     ///
     /// # Errors
@@ -89,6 +111,24 @@ impl Directory {
             draft.tell(switched(enabled), std::iter::once(format!("project:{id}")).chain(holders).collect());
             draft.edit(Edit::Project(Arc::clone(&project)))?;
             Ok(project)
+        })
+    }
+
+    /// Deletes a project below which there is none, with the roles that were given in it.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`]; [`DirectoryError::Invalid`] while there are projects below it.
+    pub fn delete_project(&self, id: &str) -> Result<(), DirectoryError> {
+        self.change(|tables, draft| {
+            if !tables.projects.contains_key(id) {
+                return Err(DirectoryError::NotFound);
+            }
+            let mut problems = Problems::default();
+            let below = tables.projects.values().any(|project| project.parent_id.as_deref() == Some(id));
+            problems.expect(!below, "project", "has projects below it");
+            problems.result()?;
+            drop_scope(tables, draft, format!("project:{id}"), &Scope::Project(id.to_owned()))?;
+            draft.edit(Edit::DropProject(id.to_owned()))
         })
     }
 
@@ -144,6 +184,20 @@ impl Directory {
             Ok(changed)
         })
     }
+}
+
+/// Takes the roles that were given in a scope that goes, and tells those who had them.
+fn drop_scope(tables: &Tables, draft: &mut Draft, entry: String, scope: &Scope) -> Result<(), DirectoryError> {
+    let mut told = vec![entry];
+    for (user, roles) in &tables.roles {
+        let left: Vec<_> = roles.iter().filter(|role| role.scope != *scope).cloned().collect();
+        if left.len() < roles.len() {
+            told.extend(super::users::dependents(tables, user));
+            draft.edit(Edit::Roles(user.clone(), left))?;
+        }
+    }
+    draft.tell(ChangeKind::Deleted, told);
+    Ok(())
 }
 
 fn switched(enabled: bool) -> ChangeKind {
