@@ -84,6 +84,7 @@ pub trait SchemeGateway: Gateway {
     fn find_project(&self, project: &ProjectSelector) -> Result<Option<Project>, directory::Error>;
     fn list_roles(&self, user_id: &str) -> Result<Vec<RoleAssignment>, directory::Error>;
     fn tokens_valid_from(&self, user_id: &str) -> Result<Option<u64>, directory::Error>;
+    fn find_key_by_id(&self, id: &str) -> Result<Option<Key>, directory::Error>;
 
     fn create_user(&self, user: &NewUser) -> Result<User, directory_admin::Error>;
     fn update_user(&self, id: &str, changes: &[(String, String)]) -> Result<User, directory_admin::Error>;
@@ -198,6 +199,10 @@ impl SchemeGateway for Live {
 
     fn tokens_valid_from(&self, user_id: &str) -> Result<Option<u64>, directory::Error> {
         directory::tokens_valid_from(user_id)
+    }
+
+    fn find_key_by_id(&self, id: &str) -> Result<Option<Key>, directory::Error> {
+        directory::find_key_by_id(id)
     }
 
     fn create_user(&self, user: &NewUser) -> Result<User, directory_admin::Error> {

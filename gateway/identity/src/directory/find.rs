@@ -132,6 +132,14 @@ impl Directory {
         Some(key)
     }
 
+    /// The key with this identifier, if it is neither expired nor revoked nor of a disabled owner. Does not count as use.
+    #[must_use]
+    pub fn find_key_by_id(&self, id: &str) -> Option<Key> {
+        let tables = self.0.tables.read();
+        let entry = tables.keys.get(id)?;
+        usable(&tables, &entry.stored.key, self.now()).then(|| shown_key(entry))
+    }
+
     /// Whether a token was revoked by its identifier (`jti`, or a Keystone audit id).
     #[must_use]
     pub fn is_revoked(&self, token_id: &str) -> bool {

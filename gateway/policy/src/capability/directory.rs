@@ -183,6 +183,10 @@ impl Host for State {
         Ok(self.directory().map_err(Error::Other)?.find_key(&secret).map(|found| key(&found)))
     }
 
+    async fn find_key_by_id(&mut self, id: String) -> Result<Option<Key>, Error> {
+        Ok(self.directory().map_err(Error::Other)?.find_key_by_id(&id).map(|found| key(&found)))
+    }
+
     async fn is_revoked(&mut self, token_id: String) -> Result<bool, Error> {
         Ok(self.directory().map_err(Error::Other)?.is_revoked(&token_id))
     }

@@ -156,6 +156,12 @@ impl SchemeGateway for Fake {
         Ok(self.scheme.valid_from.borrow().get(user_id).copied())
     }
 
+    fn find_key_by_id(&self, id: &str) -> Result<Option<Key>, directory::Error> {
+        let keys = self.scheme.keys.borrow();
+        let found = keys.iter().find(|(_, key)| key.id == id && key.expires_at.is_none_or(|at| at > self.now));
+        Ok(found.map(|(_, key)| key.clone()))
+    }
+
     fn create_user(&self, new: &NewUser) -> Result<User, directory_admin::Error> {
         let email = new.email.clone().unwrap_or_default();
         if self.scheme.find(&UserSelector::Email(email)).is_some() {
