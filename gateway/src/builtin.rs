@@ -15,27 +15,30 @@ pub(crate) struct Builtin {
     keys: Option<&'static [&'static str]>,
     /// Whether it keeps something.
     keyvalue: bool,
+    /// Whether it asks others by HTTP if it is configured to: whom, its entry must say.
+    http: bool,
 }
 
 macro_rules! bundled {
-    ($name:literal, directory: $directory:expr, keys: $keys:expr, keyvalue: $keyvalue:literal) => {
+    ($name:literal, directory: $directory:expr, keys: $keys:expr, keyvalue: $keyvalue:literal, http: $http:literal) => {
         Builtin {
             name: $name,
             component: include_bytes!(concat!("../../policies/prebuilt/", $name, ".wasm")),
             directory: $directory,
             keys: $keys,
             keyvalue: $keyvalue,
+            http: $http,
         }
     };
 }
 
 const ALL: &[Builtin] = &[
-    bundled!("anonymous", directory: None, keys: None, keyvalue: false),
-    bundled!("api-key", directory: Some(DirectoryAccess::Read), keys: None, keyvalue: false),
-    bundled!("device", directory: Some(DirectoryAccess::Read), keys: None, keyvalue: false),
-    bundled!("jwt", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-rs256"]), keyvalue: false),
-    bundled!("keystone", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-es256"]), keyvalue: true),
-    bundled!("layer", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-rs256"]), keyvalue: true),
+    bundled!("anonymous", directory: None, keys: None, keyvalue: false, http: false),
+    bundled!("api-key", directory: Some(DirectoryAccess::Read), keys: None, keyvalue: false, http: false),
+    bundled!("device", directory: Some(DirectoryAccess::Read), keys: None, keyvalue: false, http: false),
+    bundled!("jwt", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-rs256"]), keyvalue: false, http: false),
+    bundled!("keystone", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-es256"]), keyvalue: true, http: true),
+    bundled!("layer", directory: Some(DirectoryAccess::Write), keys: Some(&["gateway-rs256"]), keyvalue: true, http: false),
 ];
 
 impl Builtin {
@@ -45,7 +48,7 @@ impl Builtin {
             directory: self.directory,
             keys: self.keys.map(|names| names.iter().map(|name| Located::nowhere((*name).to_owned())).collect()),
             keyvalue: self.keyvalue,
-            ..Allow::default()
+            http: self.http.then(Vec::new),
         }
     }
 }

@@ -118,7 +118,7 @@ async fn read(name: &str, path: &Path) -> Result<Bytes, PolicyError> {
 fn allow(allow: &Allow) -> host::Allow {
     let names = |list: &[Located<String>]| list.iter().map(|name| name.value.clone()).collect();
     host::Allow {
-        http: names(&allow.http),
+        http: allow.http.as_deref().map(names),
         keyvalue: allow.keyvalue,
         keys: allow.keys.as_deref().map(names),
         directory: match allow.directory {

@@ -138,7 +138,7 @@ const BUNDLED: [(&str, &str); 6] = [
     ("device", "directory = \"read\""),
     ("jwt", "directory = \"write\", keys = [\"gateway-rs256\"]"),
     ("api-key", "directory = \"read\""),
-    ("keystone", "directory = \"write\", keys = [\"gateway-es256\"], keyvalue = true"),
+    ("keystone", "directory = \"write\", keys = [\"gateway-es256\"], keyvalue = true, http = []"),
     ("layer", "directory = \"write\", keys = [\"gateway-rs256\"], keyvalue = true"),
 ];
 

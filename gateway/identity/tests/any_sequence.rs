@@ -166,6 +166,7 @@ proptest! {
                 let usable = entry.is_some_and(|key| key.expires_at.is_none_or(|at| at > now))
                     && directory.find_user(UserSelector::Id(user)).is_some_and(|user| user.enabled);
                 prop_assert_eq!(directory.find_key(&issued.secret).is_some(), usable);
+                prop_assert_eq!(directory.find_key_by_id(&issued.key.id).is_some(), usable);
             }
         }
     }

@@ -52,7 +52,7 @@ pub(crate) fn granted(allow: &Allow, interface: &str) -> bool {
     match interface {
         "jose" => allow.keys.is_some(),
         "store" => allow.keyvalue,
-        "http-client" => !allow.http.is_empty(),
+        "http-client" => allow.http.is_some(),
         "directory" => allow.directory >= DirectoryAccess::Read,
         "directory-admin" => allow.directory >= DirectoryAccess::Write,
         _ => BASE.contains(&interface),

@@ -41,13 +41,21 @@ impl PolicySpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// `http`: hosts that it may send requests to, `host` (its scheme's own port) or `host:port`.
-    pub http: Vec<String>,
+    /// Some, even if empty, grants `http-client`.
+    pub http: Option<Vec<String>>,
     /// `keyvalue`: storage of its own.
     pub keyvalue: bool,
     /// `keys`: names of keys that `jose` may verify and sign with. Some, even if empty, grants `jose`.
     pub keys: Option<Vec<String>>,
     /// `directory`.
     pub directory: DirectoryAccess,
+}
+
+impl Allow {
+    /// The hosts that it may send requests to.
+    pub(crate) fn hosts(&self) -> &[String] {
+        self.http.as_deref().unwrap_or_default()
+    }
 }
 
 /// How much of the directory a policy sees.

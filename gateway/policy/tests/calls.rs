@@ -111,7 +111,7 @@ async fn the_deadline_covers_waiting_for_the_host() {
     let url = format!("http://{address}/");
     let world = format!("import portcullis:policy/http-client@0.1.0; {AUTHENTICATION}");
     let mut waits = spec("p", component(&world, &module(&TestGrant::default(), Some(&url), "")));
-    waits.allow.http = vec![address.to_string()];
+    waits.allow.http = Some(vec![address.to_string()]);
     waits.limits.deadline = Some(Duration::from_millis(300));
     let (_, chain) = alone(&host(), waits).await;
     let begun = Instant::now();

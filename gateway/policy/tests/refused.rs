@@ -72,7 +72,7 @@ async fn what_was_not_granted() {
     assert!(why.contains("imports `http-client`, which its entry does not grant"), "{why}");
     assert!(why.contains(r#"add `allow = { http = ["host:port"] }`"#), "{why}");
     let mut granted = spec("p", guest);
-    granted.allow.http = vec!["127.0.0.1:1".to_owned()];
+    granted.allow.http = Some(vec!["127.0.0.1:1".to_owned()]);
     load(&host, granted).await;
 }
 

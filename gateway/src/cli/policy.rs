@@ -128,7 +128,7 @@ async fn try_out(file: &Path, component: Vec<u8>) -> Result<std::sync::Arc<Gener
     let host = desk::host(None)?;
     let mut spec = PolicySpec::new("inspected", component, file.display().to_string());
     spec.allow = Allow {
-        http: vec!["localhost".to_owned()],
+        http: Some(vec!["localhost".to_owned()]),
         keyvalue: true,
         keys: Some(Vec::new()),
         directory: DirectoryAccess::Write,

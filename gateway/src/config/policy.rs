@@ -42,8 +42,8 @@ pub(crate) struct PolicyEntry {
 /// `allow = { … }`: each key opens one interface of the contract.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allow {
-    /// `http-client`: these hosts (`host` or `host:port`).
-    pub(crate) http: Vec<Located<String>>,
+    /// `http-client`: these hosts (`host` or `host:port`). Empty: it has the interface and reaches nobody.
+    pub(crate) http: Option<Vec<Located<String>>>,
     /// `store`.
     pub(crate) keyvalue: bool,
     /// `directory`, and `directory-admin` for [`DirectoryAccess::Write`].
@@ -176,12 +176,12 @@ impl PolicyEntry {
 impl Allow {
     fn read(mut section: Section<'_>) -> Self {
         let allow = Self {
-            http: section.optional("http").unwrap_or_default(),
+            http: section.optional("http"),
             keyvalue: section.optional("keyvalue").unwrap_or_default(),
             directory: section.optional("directory"),
             keys: section.optional("keys"),
         };
-        for host in &allow.http {
+        for host in allow.http.iter().flatten() {
             if host.contains('/') || host.contains('@') || host.contains(char::is_whitespace) {
                 let message = format!("{:?} is not a host", host.value);
                 let help = "write the host, or the host and its port, without scheme and path: \"127.0.0.1:5000\"";

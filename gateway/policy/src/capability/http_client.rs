@@ -164,7 +164,7 @@ impl Host for State {
     async fn send(&mut self, request: WitRequest) -> Result<HttpResponse, Error> {
         self.barred().map_err(Error::Other)?;
         let wanted = request.timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(u64::from(ms)));
-        let sent = self.with.shared.http.send(request, &self.with.allow.http, self.with.http_response);
+        let sent = self.with.shared.http.send(request, self.with.allow.hosts(), self.with.http_response);
         tokio::time::timeout(wanted.min(self.remaining()), sent).await.unwrap_or(Err(Error::Timeout))
     }
 }

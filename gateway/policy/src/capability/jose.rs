@@ -232,7 +232,7 @@ impl State {
                 let directory = self.directory().map_err(Error::Other)?;
                 directory.app_keys(id).ok_or_else(|| Error::UnknownKey(format!("no app {id:?}")))
             }
-            KeySource::JwksUrl(url) => JwksCache::keys(shared, url, &self.with.allow.http, kid).await,
+            KeySource::JwksUrl(url) => JwksCache::keys(shared, url, self.with.allow.hosts(), kid).await,
             KeySource::Pem(text) => keys_from_pem(text).map(Into::into).map_err(key_error),
             KeySource::Jwks(text) => keys_from_jwks(text).map(Into::into).map_err(key_error),
         }
