@@ -19,7 +19,7 @@ use portcullis_identity::{
 };
 use portcullis_net::{BindError, Bound, ListenerSpec, MqttHandler, TlsError, TlsHandle, Transport, Wheel};
 use portcullis_policy::{ChildProcess, EngineOptions, Host, HostError, HostOptions, Services};
-use portcullis_router::RetainedLimits;
+use portcullis_router::{RetainedLimits, RouterLimits};
 use portcullis_session::{Broker, BrokerOptions, RecoveryError};
 use portcullis_store::{Clock, OpenError, Options, Store};
 use prometheus_client::registry::Registry;
@@ -183,7 +183,7 @@ impl Gateway {
         let broker = Broker::open_store(BrokerOptions {
             observer: Arc::new(audit.clone()),
             store: Some(ground.store.clone()),
-            retained: retained(&config),
+            router: router(&config),
             ..BrokerOptions::default()
         })?;
         let wheel = Wheel::new();
@@ -348,13 +348,14 @@ fn engine(config: &Config) -> EngineOptions {
     EngineOptions { instances: config.limits.policy_instances.map_or(default.instances, u32::from), ..default }
 }
 
-fn retained(config: &Config) -> RetainedLimits {
-    let default = RetainedLimits::default();
+fn router(config: &Config) -> RouterLimits {
+    let (default, limits) = (RouterLimits::default(), &config.limits);
     let bytes = |size: crate::config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
-    RetainedLimits {
-        messages: config.limits.retained_messages.map_or(default.messages, |number| number as usize),
-        bytes: config.limits.retained_bytes.map_or(default.bytes, bytes),
-    }
+    let retained = RetainedLimits {
+        messages: limits.retained_messages.map_or(default.retained.messages, |number| number as usize),
+        bytes: limits.retained_bytes.map_or(default.retained.bytes, bytes),
+    };
+    RouterLimits { retained, waiting_bytes: limits.waiting_bytes.map_or(default.waiting_bytes, bytes) }
 }
 
 /// The admin interface, as a listener. Its name is no listener's, or logs would not tell them apart.

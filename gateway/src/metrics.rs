@@ -79,6 +79,11 @@ fn totals(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
         ("subscriptions", "Subscriptions of all sessions", gateway.broker.subscriptions() as u64),
         ("retained_messages", "Retained messages", retained as u64),
         ("retained_bytes", "Octets of retained messages", retained_bytes as u64),
+        (
+            "waiting_bytes",
+            "Octets that wait for clients, or to be acknowledged by them, where it is more than a little",
+            gateway.broker.waiting_bytes() as u64,
+        ),
         ("uptime_seconds", "Seconds since the gateway was started", gateway.uptime().as_secs()),
     ];
     for (name, help, value) in gauges {

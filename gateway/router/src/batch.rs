@@ -1,14 +1,19 @@
 //! What one worker gathers while it works through one read: mailboxes to flush, encodings to share, counters.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_mqtt::QoS;
 
 use crate::alias::Alias;
 use crate::encode::{Parts, Wire};
-use crate::mailbox::{Flush, Mailbox, Queued};
+use crate::mailbox::{Flush, Full, Mailbox, Queued};
 use crate::message::Message;
 use crate::run::{FrameMark, Run};
+use crate::waiting::Waiting;
+
+/// Octets that a batch may put into mailboxes before it has them written.
+const MOST_UNFLUSHED: usize = 32 * 1024 * 1024;
 
 /// Messages and octets, added to the gateway's totals once a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,8 +66,12 @@ pub enum Change {
 pub struct Batch {
     /// Mailboxes with something new to write.
     pub(crate) dirty: Vec<Arc<Mailbox>>,
-    /// Mailboxes that hold more than they should: whoever filled them ought to wait.
-    pub over: Vec<Arc<Mailbox>>,
+    /// Receivers that hold more than they should: whoever filled them ought to wait.
+    pub(crate) over: Vec<Full>,
+    /// Which list of them this is; 0 until one is begun.
+    serial: u64,
+    /// Octets that were put into mailboxes and are not flushed yet.
+    appended: usize,
     pub(crate) encodings: Encodings,
     pub(crate) owned: Vec<Arc<Message>>,
     /// What is to be stored.
@@ -76,10 +85,37 @@ pub struct Batch {
 impl Batch {
     /// Writes, or has their owners write, what was put into mailboxes. Call it when the batch ends.
     pub fn flush(&mut self) {
+        self.appended = 0;
         for mailbox in self.dirty.drain(..) {
             // What is blocked or not ours to write wakes its owner.
             let _: Flush = mailbox.flush();
         }
+    }
+
+    /// After a run of so many octets for so many receivers: writes what waits, if that is much. A large fan-out would else
+    /// be held in memory whole; and while memory is short, what goes at once should not wait for the end of the batch.
+    pub(crate) fn appended(&mut self, bytes: usize, waiting: &Waiting) {
+        self.appended = self.appended.saturating_add(bytes);
+        if self.appended > MOST_UNFLUSHED || waiting.is_full() {
+            self.flush();
+        }
+    }
+
+    /// The receivers that this batch has found full, each once. The next list begins.
+    pub fn take_full(&mut self) -> Vec<Full> {
+        if !self.over.is_empty() {
+            self.serial = 0;
+        }
+        std::mem::take(&mut self.over)
+    }
+
+    /// Unique to the list of full receivers that is being made.
+    pub(crate) fn serial(&mut self) -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        if self.serial == 0 {
+            self.serial = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        }
+        self.serial
     }
 
     /// Has the owners write what was put into mailboxes: for threads that have better things to do.

@@ -64,6 +64,16 @@ pub(crate) struct InFlight {
     bytes: usize,
 }
 
+/// What became of a message that is to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resent {
+    Sent,
+    /// As much waits for the client as may: this one and those after it have to.
+    Later,
+    /// It is larger than the client takes (MQTT 5 §3.1.2.11.4).
+    Never,
+}
+
 /// What is to be sent again on a new connection, in the order of first sending (§4.4, §4.6).
 pub(crate) enum Resend<'a> {
     Publish(u16, &'a Queued),
@@ -90,6 +100,16 @@ impl InFlight {
     /// Octets of the messages that are kept to be sent again.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether something waits to be sent again. Nothing newer may overtake it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Whether some of it may be sent when the window is `window`.
+    pub(crate) fn may_send_held(&self, window: u16) -> bool {
+        self.held > 0 && u32::from(window) > self.live - self.held
     }
 
     pub(crate) fn live(&self) -> u32 {
@@ -193,9 +213,9 @@ impl InFlight {
     }
 
     /// A new connection with this window: gives to `write`, in the order of first sending, what is to be sent again, as
-    /// much as the window takes (MQTT 5 §4.9); the rest is held back for [`Self::send_held`]. A message that `write`
-    /// finds too large for the client is done with (§3.1.2.11.4). Returns the sequence numbers of those.
-    pub(crate) fn send_again(&mut self, window: u16, mut write: impl FnMut(Resend<'_>) -> bool) -> Vec<u64> {
+    /// much as the window (MQTT 5 §4.9) and `write` take; the rest is held back for [`Self::send_held`]. A message that
+    /// `write` finds too large for the client is done with. Returns the sequence numbers of those.
+    pub(crate) fn send_again(&mut self, window: u16, mut write: impl FnMut(Resend<'_>) -> Resent) -> Vec<u64> {
         let released = self.slots.iter().filter(|s| s.stage == Stage::AwaitPubComp).count() as u32;
         let mut room = u32::from(window).saturating_sub(released);
         let mut dropped = Vec::new();
@@ -212,10 +232,14 @@ impl InFlight {
                     self.held += 1;
                 }
                 (Stage::AwaitPubAck | Stage::AwaitPubRec, Some(kept)) => {
-                    if write(Resend::Publish(identifier(sequence), kept)) {
-                        room -= 1;
-                    } else {
-                        dropped.push(sequence);
+                    match write(Resend::Publish(identifier(sequence), kept)) {
+                        Resent::Sent => room -= 1,
+                        Resent::Never => dropped.push(sequence),
+                        Resent::Later => {
+                            room = 0;
+                            slot.held = true;
+                            self.held += 1;
+                        }
                     }
                 }
                 _ => {}
@@ -226,7 +250,7 @@ impl InFlight {
     }
 
     /// Gives to `write` what was held back, as far as the window has room now. As [`Self::send_again`].
-    pub(crate) fn send_held(&mut self, window: u16, mut write: impl FnMut(Resend<'_>) -> bool) -> Vec<u64> {
+    pub(crate) fn send_held(&mut self, window: u16, mut write: impl FnMut(Resend<'_>) -> Resent) -> Vec<u64> {
         let mut room = u32::from(window).saturating_sub(self.live - self.held);
         let mut dropped = Vec::new();
         if self.held == 0 || room == 0 {
@@ -238,10 +262,10 @@ impl InFlight {
             }
             let (true, Some(kept)) = (slot.held, &slot.kept) else { continue };
             let sequence = self.first + place as u64;
-            if write(Resend::Publish(identifier(sequence), kept)) {
-                room -= 1;
-            } else {
-                dropped.push(sequence);
+            match write(Resend::Publish(identifier(sequence), kept)) {
+                Resent::Sent => room -= 1,
+                Resent::Never => dropped.push(sequence),
+                Resent::Later => break,
             }
             slot.held = false;
             self.held -= 1;

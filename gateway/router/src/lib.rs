@@ -21,16 +21,17 @@ mod route;
 mod router;
 mod run;
 mod trie;
+mod waiting;
 
 pub use batch::{Batch, Change, Counts};
 pub use encode::Wire;
 pub use inflight::AckError;
 pub use limits::MailboxLimits;
-pub use mailbox::{Backlog, DirectWriter, Flush, Link, Mailbox, Output, Queued, Wake};
+pub use mailbox::{Backlog, DirectWriter, Flush, Full, Link, Mailbox, Output, Queued, Wake};
 pub use message::Message;
 pub use retained::{Retained, RetainedError, RetainedLimits};
 pub use route::{Route, RouteVersion, Target};
-pub use router::{Published, Router};
+pub use router::{Published, Router, RouterLimits};
 pub use run::{FrameMark, Run};
 pub use trie::{DeliveryCheck, Subscription};
 

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use portcullis_mqtt::QoS;
 use smallvec::SmallVec;
 
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Full, Mailbox};
+
+/// Receivers that are looked at before a publisher reads more.
+const LOOKED_AT: usize = 64;
 
 /// One receiver.
 #[derive(Clone, Debug)]
@@ -70,6 +73,12 @@ impl Route {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty()
+    }
+
+    /// A receiver that holds more than it should. Not every one of many is looked at.
+    #[must_use]
+    pub fn full_receiver(&self) -> Option<Full> {
+        self.targets.iter().take(LOOKED_AT).find_map(|target| target.mailbox.full())
     }
 
     /// Whether a message at QoS 1 or 2 has to be stored for somebody who may get it. Looks at every receiver.

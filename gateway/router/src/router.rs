@@ -15,6 +15,7 @@ use crate::retained::{Retained, RetainedLimits};
 use crate::route::{Route, RouteVersion};
 use crate::run::{FrameMark, Run};
 use crate::trie::{Subscription, Trie};
+use crate::waiting::Waiting;
 
 /// Parts of the router with a version each. A subscription whose first level is literal changes one part only, so that
 /// a device that subscribes to its own topics does not make every publisher look its route up again.
@@ -41,32 +42,57 @@ pub struct Router {
     /// Retained messages.
     pub retained: Retained,
     mailboxes: AtomicU64,
+    waiting: Arc<Waiting>,
+}
+
+/// Bounds of a [`Router`].
+#[derive(Clone, Copy, Debug)]
+pub struct RouterLimits {
+    /// On what is retained.
+    pub retained: RetainedLimits,
+    /// Octets that all mailboxes together may hold: unsent, queued, or kept until they are acknowledged. Beyond it a
+    /// mailbox takes only what leaves it within 32 KiB, or goes to its socket at once; the rest is answered as for a full
+    /// queue.
+    pub waiting_bytes: usize,
+}
+
+impl Default for RouterLimits {
+    fn default() -> Self {
+        Self { retained: RetainedLimits::default(), waiting_bytes: 256 * 1024 * 1024 }
+    }
 }
 
 impl Default for Router {
     fn default() -> Self {
-        Self::new(RetainedLimits::default())
+        Self::new(RouterLimits::default())
     }
 }
 
 impl Router {
     /// An empty router.
     #[must_use]
-    pub fn new(retained: RetainedLimits) -> Self {
+    pub fn new(limits: RouterLimits) -> Self {
         Self {
             trie: RwLock::default(),
             parts: Box::new(std::array::from_fn(|_| AtomicU64::new(0))),
             wild: AtomicU64::new(0),
             hasher: foldhash::fast::RandomState::default(),
-            retained: Retained::new(retained),
+            retained: Retained::new(limits.retained),
             mailboxes: AtomicU64::new(1),
+            waiting: Arc::new(Waiting::new(limits.waiting_bytes)),
         }
     }
 
     /// A new mailbox with a number of its own.
     #[must_use]
     pub fn mailbox(&self, limits: MailboxLimits, persistent: bool) -> Arc<Mailbox> {
-        Mailbox::new(self.mailboxes.fetch_add(1, Ordering::Relaxed), limits, persistent)
+        Mailbox::new(self.mailboxes.fetch_add(1, Ordering::Relaxed), limits, persistent, &self.waiting)
+    }
+
+    /// Octets that wait for all receivers together. One with less than 16 KiB does not count.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.bytes()
     }
 
     fn part(&self, first_level: &str) -> usize {
@@ -150,7 +176,9 @@ impl Router {
                 }
             }
         }
-        Published { receivers: route.targets.len() + route.groups.len(), refused, retained: false }
+        let receivers = route.targets.len() + route.groups.len();
+        batch.appended(run.size().saturating_mul(receivers), &self.waiting);
+        Published { receivers, refused, retained: false }
     }
 
     /// Publishes one owned message: a will, `$SYS`, or one that came over HTTP. Retains it if its flag says so. One that

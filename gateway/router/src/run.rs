@@ -51,6 +51,12 @@ impl<'a> Run<'a> {
         self.bytes.get(mark.payload as usize..mark.end as usize).unwrap_or_default()
     }
 
+    /// Octets of its packets, as received.
+    pub(crate) fn size(&self) -> usize {
+        let (first, last) = (self.frames.first(), self.frames.last());
+        last.map_or(0, |f| f.end as usize) - first.map_or(0, |f| f.start as usize)
+    }
+
     /// The run with packet `index` alone; its marks still point into the same `bytes`.
     pub(crate) fn single(&self, index: usize) -> Self {
         let frames = self.frames.get(index..=index).unwrap_or_default();

@@ -244,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn mailbox(n: u64) -> Arc<Mailbox> {
-        Mailbox::new(n, MailboxLimits::default(), false)
+        Mailbox::new(n, MailboxLimits::default(), false, &Arc::new(crate::waiting::Waiting::new(usize::MAX)))
     }
 
     fn subscription(mailbox: &Arc<Mailbox>, qos: QoS, id: Option<u32>) -> Subscription {

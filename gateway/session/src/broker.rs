@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portcullis_grant::{Action, ConnectionFacts, Dependency, Grant, Identity, Refusal};
 use portcullis_mqtt::{QoS, ReasonCode, SharedFilter};
 use portcullis_router::{
-    Backlog, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, Subscription, now_ms,
+    Backlog, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, Router, RouterLimits, Subscription, now_ms,
 };
 
 use parking_lot::Mutex;
@@ -53,8 +53,8 @@ impl Observer for Silent {
 
 /// How a [`Broker`] is made.
 pub struct BrokerOptions {
-    /// Bounds on retained messages.
-    pub retained: RetainedLimits,
+    /// Bounds on what is retained, and on what waits for all clients together.
+    pub router: RouterLimits,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
     /// Where sessions are kept. None: in memory only.
@@ -66,7 +66,7 @@ pub struct BrokerOptions {
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
-            retained: RetainedLimits::default(),
+            router: RouterLimits::default(),
             observer: Arc::new(Silent),
             store: None,
             mailbox: MailboxLimits::default(),
@@ -144,7 +144,7 @@ impl Broker {
     /// # Errors
     /// The store cannot be read or holds what this gateway does not understand. Nothing was changed then.
     pub fn open_store(options: BrokerOptions) -> Result<Arc<Self>, RecoveryError> {
-        let router = Router::new(options.retained);
+        let router = Router::new(options.router);
         let found = match &options.store {
             Some(store) => recover(store, &router.retained)?,
             None => Vec::new(),
@@ -161,7 +161,7 @@ impl Broker {
     /// A broker that keeps nothing beyond its own life, whatever store the options name.
     #[must_use]
     pub fn new(options: BrokerOptions) -> Arc<Self> {
-        Self::with(Router::new(options.retained), options.observer, None)
+        Self::with(Router::new(options.router), options.observer, None)
     }
 
     fn with(router: Router, observer: Arc<dyn Observer>, durable: Option<Durable>) -> Arc<Self> {
@@ -229,7 +229,7 @@ impl Broker {
         }
         s.batch.flush();
         self.stats.add(&mut s.batch.counts);
-        s.batch.over.clear();
+        s.batch.take_full();
     }
 
     /// A handle for a new connection.
@@ -266,6 +266,12 @@ impl Broker {
     #[must_use]
     pub fn retained(&self) -> (usize, usize) {
         (self.router.retained.len(), self.router.retained.bytes())
+    }
+
+    /// Octets that wait for clients, or until they are acknowledged. A client with less than 16 KiB does not count.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.router.waiting_bytes()
     }
 
     /// What is to happen later (delayed wills, ends of sessions), and identities whose connections are counted. Both

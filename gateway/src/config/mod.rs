@@ -57,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) retained_messages: Option<u32>,
     /// Octets of retained messages.
     pub(crate) retained_bytes: Option<Size>,
+    /// Octets that wait for all clients together.
+    pub(crate) waiting_bytes: Option<Size>,
 }
 
 /// `[admin]`: the interface for administrators and for the command line.
@@ -148,6 +150,7 @@ impl Config {
                     policy_instances: limits.optional("policy-instances"),
                     retained_messages: limits.optional("retained-messages"),
                     retained_bytes: limits.optional("retained-bytes"),
+                    waiting_bytes: limits.optional("waiting-bytes"),
                 };
                 limits.finish();
                 read

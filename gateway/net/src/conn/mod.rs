@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, PeerDetails, Renewal};
-use portcullis_router::Mailbox;
+use portcullis_router::Full;
 use portcullis_session::{Broker, End, Handle, ListenerRules, Machine, Origin};
 
 use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
@@ -144,6 +144,14 @@ enum Doing {
     Closing(Box<Closing>),
 }
 
+/// A publisher that waits for receivers of its messages.
+struct Patience {
+    /// Those that held too much; it waits for the last of them.
+    full: Vec<Full>,
+    /// When it gives up on all that have not had room meanwhile, in milliseconds of `now_ms`.
+    until: u64,
+}
+
 struct Closing {
     end: End,
     /// When it ends without having written everything, in milliseconds of `now_ms`.
@@ -167,8 +175,7 @@ struct Connection {
     early: Vec<u8>,
     early_at: usize,
     timer: Option<Armed>,
-    /// The receiver that it waits for, and until when.
-    waits_for: Option<Box<(Arc<Mailbox>, u64)>>,
+    waits_for: Option<Box<Patience>>,
     /// The stream took bytes that it has not passed on yet.
     unflushed: bool,
     /// Until there is a session: the listener's word to end. From then on the broker says it, which knows sessions; to

@@ -10,7 +10,7 @@ use portcullis_router::{Wake, now_ms};
 use portcullis_session::{Control, End, Step};
 
 use super::worker::{self, READ_SIZE, Worker};
-use super::{Answer, Closing, Connection, Doing};
+use super::{Answer, Closing, Connection, Doing, Patience};
 
 /// Milliseconds that a connection of which we have taken leave may take to receive it.
 const LAST_WORDS_MS: u64 = 1000;
@@ -78,8 +78,10 @@ impl Connection {
         }
         if self.handle.take_timer() {
             self.timer = None;
-            if let Some(waits) = self.waits_for.take_if(|waits| waits.1 <= now_ms()) {
-                waits.0.give_up_waiting();
+            if let Some(patience) = self.waits_for.take_if(|patience| patience.until <= now_ms()) {
+                for full in &patience.full {
+                    full.give_up();
+                }
                 self.handle.unpause();
             }
             if !matches!(self.doing, Doing::Closing(_)) {
@@ -219,7 +221,16 @@ impl Connection {
         if !matches!(self.doing, Doing::Reading) || self.handle.is_paused() {
             return;
         }
-        self.waits_for = None;
+        if let Some(patience) = &mut self.waits_for {
+            // The one that it waited for has had room.
+            patience.full.pop();
+        } else if let Some(full) = self.machine.full_receiver() {
+            // Another publisher filled it. To read now would be to have QoS 0 dropped that may as well wait.
+            self.waits_for = Some(Box::new(Patience { full: vec![full], until: now_ms() + PATIENCE_MS }));
+        }
+        if self.wait_for_receivers() {
+            return;
+        }
         if let Some(mailbox) = self.machine.mailbox()
             && mailbox.unsent() > UNREAD_REPLIES
         {
@@ -305,31 +316,45 @@ impl Connection {
         self.take(step);
         // Replies and deliveries leave before the next thing is done: a login that follows may take its time.
         w.scratch.batch.flush();
-        self.wait_for_receivers(w);
+        self.note_full_receivers(w);
         used
     }
 
-    /// Back-pressure: a receiver that holds too much stops its publishers.
-    fn wait_for_receivers(&mut self, w: &mut Worker) {
+    /// Back-pressure: receivers that hold too much stop their publishers.
+    fn note_full_receivers(&mut self, w: &mut Worker) {
+        let mut full = w.scratch.batch.take_full();
+        // Not for itself: it has to read the acknowledgements that empty its own queue.
         let own = self.machine.mailbox().map_or(0, |m| m.number);
-        for mailbox in std::mem::take(&mut w.scratch.batch.over) {
-            // Not for itself: it has to read the acknowledgements that empty its own queue.
-            if mailbox.number == own || self.waits_for.is_some() {
-                continue;
-            }
-            self.handle.pause();
-            let waiter: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
-            if mailbox.wait_for_room(&waiter) {
-                self.waits_for = Some(Box::new((mailbox, now_ms() + PATIENCE_MS)));
-            } else {
-                self.handle.unpause();
-            }
+        full.retain(|full| full.number() != own);
+        if full.is_empty() {
+            return;
         }
+        match &mut self.waits_for {
+            Some(patience) => patience.full.append(&mut full),
+            None => self.waits_for = Some(Box::new(Patience { full, until: now_ms() + PATIENCE_MS })),
+        }
+        self.wait_for_receivers();
+    }
+
+    /// Waits for one after the other. False: they all have room.
+    fn wait_for_receivers(&mut self) -> bool {
+        let Some(patience) = &mut self.waits_for else { return false };
+        let waiter: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
+        while let Some(full) = patience.full.last() {
+            self.handle.pause();
+            if full.wait(&waiter) {
+                return true;
+            }
+            self.handle.unpause();
+            patience.full.pop();
+        }
+        self.waits_for = None;
+        false
     }
 
     fn arm_timer(&mut self) {
         let machine = self.machine.next_time().unwrap_or(u64::MAX);
-        let patience = self.waits_for.as_ref().map_or(u64::MAX, |w| w.1);
+        let patience = self.waits_for.as_ref().map_or(u64::MAX, |patience| patience.until);
         let closing = match &self.doing {
             Doing::Closing(closing) => closing.by,
             _ => u64::MAX,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use portcullis_grant::{Action, ConnectionFacts, Grant, Login, PeerDetails, Reply};
 use portcullis_mqtt::{Error, ReasonCode};
-use portcullis_router::{DirectWriter, now_ms};
+use portcullis_router::{DirectWriter, Full, now_ms};
 
 use crate::broker::Broker;
 use crate::handle::Handle;
@@ -218,6 +218,18 @@ impl Machine {
     pub fn mailbox(&self) -> Option<&Arc<portcullis_router::Mailbox>> {
         match &self.phase {
             Phase::Open(open) => Some(&open.mailbox),
+            _ => None,
+        }
+    }
+
+    /// A receiver of what was published last that holds more than it should: what comes next is better left unread until
+    /// it has room. Not the client itself, which has to read on to empty its own queue.
+    #[must_use]
+    pub fn full_receiver(&self) -> Option<Full> {
+        match &self.phase {
+            Phase::Open(open) => {
+                open.routes.last()?.full_receiver().filter(|full| full.number() != open.mailbox.number)
+            }
             _ => None,
         }
     }

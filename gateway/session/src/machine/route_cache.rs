@@ -20,6 +20,8 @@ pub(super) struct Cached {
 #[derive(Default)]
 pub(super) struct RouteCache {
     places: Vec<Option<Cached>>,
+    /// The place that was used last.
+    last: usize,
 }
 
 fn place(topic: &str, flags: u8, places: usize) -> usize {
@@ -34,9 +36,10 @@ fn place(topic: &str, flags: u8, places: usize) -> usize {
 }
 
 impl RouteCache {
-    pub(super) fn get(&self, topic: &str, flags: u8, router: &Router) -> Option<&Cached> {
+    pub(super) fn get(&mut self, topic: &str, flags: u8, router: &Router) -> Option<&Cached> {
         let places = self.places.len();
         let at = if places <= 1 { 0 } else { place(topic, flags, places) };
+        self.last = at;
         let cached = self.places.get(at)?.as_ref()?;
         (cached.flags == flags && *cached.topic == *topic && router.is_current(&cached.route)).then_some(cached)
     }
@@ -48,6 +51,7 @@ impl RouteCache {
             0 => {
                 self.places.reserve_exact(1);
                 self.places.push(Some(new));
+                self.last = 0;
                 return;
             }
             1 if !self.places[0].as_ref().is_none_or(same) => self.places.resize_with(MOST, || None),
@@ -55,7 +59,13 @@ impl RouteCache {
         }
         let places = self.places.len();
         let at = if places == 1 { 0 } else { place(topic, flags, places) };
+        self.last = at;
         self.places[at] = Some(new);
+    }
+
+    /// The route of the topic that was published to last.
+    pub(super) fn last(&self) -> Option<&Route> {
+        self.places.get(self.last)?.as_ref().map(|cached| &*cached.route)
     }
 
     pub(super) fn clear(&mut self) {

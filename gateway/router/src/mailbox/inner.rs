@@ -1,0 +1,226 @@
+//! What the lock of a mailbox guards, and the steps that need nothing else.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use portcullis_mqtt::QoS;
+
+use super::link::{Link, Wake};
+use super::packet::{Queued, fit, parts};
+use crate::alias::Aliases;
+use crate::batch::Change;
+use crate::buffers;
+use crate::inflight::{InFlight, Resend, Resent};
+use crate::limits::MailboxLimits;
+use crate::message::Message;
+use crate::now_ms;
+
+#[derive(Default)]
+pub(super) struct Inner {
+    pub link: Option<Link>,
+    /// Of this connection, where the client takes any.
+    pub aliases: Option<Box<Aliases>>,
+    /// Appended, not yet taken by a writer.
+    pub buf: Vec<u8>,
+    /// Being written, from `cur_at` on.
+    pub cur: Vec<u8>,
+    pub cur_at: u32,
+    pub dirty: bool,
+    pub writing: bool,
+    /// The socket was full; the owner waits for it to become writable.
+    pub blocked: bool,
+    /// The socket failed; the owner ends the connection.
+    pub broken: bool,
+    /// The session is over.
+    pub closed: bool,
+    /// Too slow for too long: publishers no longer wait for it, QoS 0 is dropped.
+    pub stalled: bool,
+    /// Whether the session outlives its connection.
+    pub persistent: bool,
+    /// The session's number in the store; 0: it is not stored.
+    pub session: u64,
+    /// The last sequence number that was given to a message.
+    pub sequence: u64,
+    /// QoS 2 messages of a stored session that are not on disk yet, and so not sent: they could come again, under the same
+    /// identifier, as other messages. Each counts by itself, since the batches of several publishers reach the disk in
+    /// another order than their messages came here.
+    pub awaited: Option<Box<BTreeSet<u64>>>,
+    /// Counts connections, so that what was meant for an earlier one is not sent to this.
+    pub attachments: u32,
+    pub inflight: Option<Box<InFlight>>,
+    pub queue: Option<Box<VecDeque<Queued>>>,
+    pub queued_bytes: u32,
+    pub waiters: Option<Box<Vec<Arc<dyn Wake>>>>,
+    /// What the sum of all mailboxes has of this one.
+    pub counted: usize,
+    /// The batch that was told last that it is full: once is enough.
+    pub marked: u64,
+}
+
+/// Octets of memory that a queued message takes beside its own.
+const BESIDE: usize = size_of::<Queued>() + size_of::<Message>();
+
+impl Inner {
+    /// Octets that wait for this client.
+    pub(super) fn backlog(&self) -> usize {
+        self.unsent() + self.queued_bytes as usize
+    }
+
+    /// Octets that it holds: what waits, and what is kept until it is acknowledged.
+    pub(super) fn held(&self) -> usize {
+        let queued = self.queue.as_ref().map_or(0, |q| q.len() * BESIDE);
+        let in_flight = self.inflight.as_ref().map_or(0, |f| f.bytes());
+        self.backlog() + queued + in_flight
+    }
+
+    /// The session is over: nothing of it stays.
+    pub(super) fn end(&mut self) {
+        self.closed = true;
+        self.inflight = None;
+        self.queue = None;
+        self.awaited = None;
+        self.queued_bytes = 0;
+    }
+
+    /// Octets that the socket has not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.buf.len() + self.cur.len().saturating_sub(self.cur_at as usize)
+    }
+
+    /// How many more messages may be in flight: not more than the client's window, and none while it does not read, or
+    /// does not acknowledge, what is many octets already. A window of many large messages is no licence to have them all
+    /// held in memory; the queue, which has bounds, takes them.
+    pub(super) fn room(&self, limits: &MailboxLimits) -> usize {
+        let Some(link) = &self.link else { return 0 };
+        if self.unsent() > limits.high_water {
+            return 0;
+        }
+        match &self.inflight {
+            // What is to be sent again goes first.
+            Some(f) if f.bytes() > limits.queued_bytes || f.is_behind() => 0,
+            Some(f) => f.room(link.window),
+            None => usize::from(link.window),
+        }
+    }
+
+    /// Whether something that waits for the socket or the window may go now.
+    pub(super) fn may_drain(&self, limits: &MailboxLimits) -> bool {
+        let (Some(link), reads) = (&self.link, self.unsent() <= limits.high_water) else { return false };
+        if reads && self.inflight.as_ref().is_some_and(|f| f.may_send_held(link.window)) {
+            return true;
+        }
+        self.may_send_head(limits)
+    }
+
+    /// Whether the head of the queue may go now.
+    fn may_send_head(&self, limits: &MailboxLimits) -> bool {
+        self.queue.as_ref().and_then(|q| q.front()).is_some_and(|head| self.may_send(head)) && self.room(limits) > 0
+    }
+
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.buf.capacity() == 0 {
+            self.buf = buffers::take();
+        }
+        &mut self.buf
+    }
+
+    /// Puts one message on the wire. False: it has expired, or is too large for this client.
+    pub(super) fn send_queued(&mut self, queued: Queued, now: u64) -> bool {
+        let Some(link) = &self.link else { return false };
+        let Ok(expiry) = queued.message.remaining(now) else { return false };
+        let mut parts = parts(&queued, link.wire, expiry, queued.dup);
+        if !fit(&mut parts, link, &mut self.aliases) {
+            return false;
+        }
+        if self.buf.capacity() == 0 {
+            self.buf = buffers::take();
+        }
+        let at = parts.write(&mut self.buf);
+        if queued.qos != QoS::AtMostOnce {
+            let (qos, sequence) = (queued.qos, queued.sequence);
+            let kept = self.persistent.then(|| Box::new(queued));
+            let id = self.in_flight(sequence).send(sequence, qos, kept);
+            self.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
+        }
+        true
+    }
+
+    pub(super) fn in_flight(&mut self, sequence: u64) -> &mut InFlight {
+        self.inflight.get_or_insert_with(|| Box::new(InFlight::starting_at(sequence)))
+    }
+
+    /// Whether the message at the head of the queue may go now.
+    pub(super) fn may_send(&self, head: &Queued) -> bool {
+        let on_disk = self.awaited.as_ref().is_none_or(|awaited| !awaited.contains(&head.sequence));
+        on_disk && self.inflight.as_ref().is_none_or(|f| f.takes(head.sequence))
+    }
+
+    /// Tells the store that a message is done with.
+    pub(super) fn forget(&self, sequence: u64, changes: &mut Vec<Change>) {
+        if self.session != 0 && sequence != 0 {
+            changes.push(Change::Done { session: self.session, sequence });
+        }
+    }
+
+    /// Writes what is to be sent again, as `pick` gives it out, until as much is unsent as may be. True if anything was.
+    pub(super) fn send_again(
+        &mut self,
+        limits: &MailboxLimits,
+        pick: impl FnOnce(&mut InFlight, u16, &mut dyn FnMut(Resend<'_>) -> Resent) -> Vec<u64>,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        let (Some(link), Some(inflight)) = (&self.link, &mut self.inflight) else { return false };
+        let (now, before) = (now_ms(), self.buf.len());
+        let written = self.cur.len().saturating_sub(self.cur_at as usize);
+        let dropped = pick(inflight, link.window, &mut |again| {
+            match again {
+                Resend::Publish(id, queued) => {
+                    if written + self.buf.len() > limits.high_water {
+                        return Resent::Later;
+                    }
+                    // One that expired meanwhile is resent all the same: its delivery had begun (§3.3.2.3.3).
+                    let expiry = queued.message.remaining(now).unwrap_or(Some(1));
+                    let mut parts = parts(queued, link.wire, expiry, true);
+                    if !fit(&mut parts, link, &mut self.aliases) {
+                        return Resent::Never;
+                    }
+                    let at = parts.write(&mut self.buf);
+                    self.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
+                }
+                Resend::PubRel(id) => {
+                    let [high, low] = id.to_be_bytes();
+                    self.buf.extend_from_slice(&[0x62, 2, high, low]);
+                }
+            }
+            Resent::Sent
+        });
+        for sequence in dropped {
+            self.forget(sequence, changes);
+        }
+        self.buf.len() > before
+    }
+
+    /// Moves what the window allows to the buffer: what is still to be sent again, then from the queue. True if anything
+    /// was.
+    pub(super) fn drain_queue(&mut self, limits: &MailboxLimits, changes: &mut Vec<Change>) -> bool {
+        let mut any = self.send_again(limits, |f, window, write| f.send_held(window, write), changes);
+        if self.link.is_none() || self.queue.is_none() {
+            return any;
+        }
+        let now = now_ms();
+        while self.may_send_head(limits) {
+            let Some(queued) = self.queue.as_mut().and_then(|q| q.pop_front()) else { break };
+            self.queued_bytes -= queued.message.size() as u32;
+            let sequence = queued.sequence;
+            if self.send_queued(queued, now) {
+                any = true;
+            } else {
+                self.forget(sequence, changes);
+            }
+        }
+        if self.queue.as_ref().is_some_and(|q| q.is_empty()) {
+            self.queue = None;
+        }
+        any
+    }
+}

@@ -1,0 +1,173 @@
+//! How what was appended reaches the client: written from the publisher's task, or by the owner of the connection.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::Mailbox;
+use super::inner::Inner;
+use super::link::{Flush, Output};
+use super::patience::resume_all;
+use crate::buffers;
+
+/// How often one call of [`Mailbox::flush`] goes back to the socket for what was appended meanwhile.
+const WRITES_PER_FLUSH: u32 = 8;
+
+impl Mailbox {
+    /// Writes what waits, or has its owner do it.
+    pub fn flush(&self) -> Flush {
+        let mut g = self.inner.lock();
+        g.dirty = false;
+        if g.writing {
+            return Flush::Done;
+        }
+        if g.blocked {
+            return Flush::Blocked;
+        }
+        let Some(link) = &g.link else { return Flush::Done };
+        let Some(writer) = link.writer.clone() else {
+            let owner = Arc::clone(&link.owner);
+            drop(g);
+            owner.wake();
+            return Flush::Owner;
+        };
+        let mut writes = 0;
+        loop {
+            if g.cur.is_empty() {
+                if g.buf.is_empty() {
+                    self.count(&mut g);
+                    let waiters = self.release(&mut g);
+                    // What waited in the queue for the socket is the owner's to fetch.
+                    let outcome = if g.may_drain(&self.limits.get()) {
+                        self.leave_to_owner(g, Flush::Owner)
+                    } else {
+                        unlocked(g, Flush::Done)
+                    };
+                    resume_all(waiters);
+                    return outcome;
+                }
+                if writes == WRITES_PER_FLUSH {
+                    // Others keep appending: their bytes are the owner's to write, not this publisher's.
+                    return self.leave_to_owner(g, Flush::Owner);
+                }
+                g.cur = std::mem::take(&mut g.buf);
+                g.cur_at = 0;
+            }
+            writes += 1;
+            let bytes = std::mem::take(&mut g.cur);
+            let at = g.cur_at as usize;
+            g.writing = true;
+            drop(g);
+            let result = writer.try_write(&bytes[at..]);
+            g = self.inner.lock();
+            g.writing = false;
+            match result {
+                Ok(n) if at + n == bytes.len() => {
+                    g.cur_at = 0;
+                    buffers::give(bytes);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => g.cur = bytes,
+                Ok(n) => {
+                    g.cur = bytes;
+                    g.cur_at = (at + n) as u32;
+                    g.blocked = true;
+                    self.count(&mut g);
+                    let waiters = self.release(&mut g);
+                    let left = self.leave_to_owner(g, Flush::Blocked);
+                    resume_all(waiters);
+                    return left;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    g.cur = bytes;
+                    g.blocked = true;
+                    self.count(&mut g);
+                    return self.leave_to_owner(g, Flush::Blocked);
+                }
+                Err(_) => {
+                    g.broken = true;
+                    g.cur_at = 0;
+                    let waiters = g.waiters.take();
+                    let left = self.leave_to_owner(g, Flush::Dead);
+                    resume_all(waiters);
+                    return left;
+                }
+            }
+        }
+    }
+
+    fn leave_to_owner(&self, g: MutexGuard<'_, Inner>, outcome: Flush) -> Flush {
+        let owner = g.link.as_ref().map(|l| Arc::clone(&l.owner));
+        drop(g);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+        outcome
+    }
+
+    /// Has the owner write what waits.
+    pub fn wake_owner(&self) {
+        let mut g = self.inner.lock();
+        g.dirty = false;
+        self.leave_to_owner(g, Flush::Owner);
+    }
+
+    /// For the owner: whether the socket was full and a retry is due once it is writable.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.inner.lock().blocked
+    }
+
+    /// For the owner, when the socket became writable: the next [`Self::flush`] tries again.
+    pub fn unblock(&self) {
+        self.inner.lock().blocked = false;
+    }
+
+    /// For the owner: whether the socket failed under another's hands.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.inner.lock().broken
+    }
+
+    /// For the owner: octets that the client has not taken yet, without what its window holds back.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.inner.lock().unsent()
+    }
+
+    /// For the owner of a connection that nobody else may write: takes what waits. None: nothing does.
+    pub fn take_output(&self) -> Option<Output> {
+        let mut g = self.inner.lock();
+        g.dirty = false;
+        if g.cur.is_empty() {
+            if g.buf.is_empty() {
+                return None;
+            }
+            g.cur = std::mem::take(&mut g.buf);
+            g.cur_at = 0;
+        }
+        g.blocked = true;
+        Some(Output { bytes: std::mem::take(&mut g.cur), at: std::mem::take(&mut g.cur_at) as usize })
+    }
+
+    /// Gives back what [`Self::take_output`] took: written whole, or in part when the transport takes no more now.
+    pub fn return_output(&self, output: Output) {
+        let mut g = self.inner.lock();
+        if output.at == output.bytes.len() {
+            g.blocked = false;
+            buffers::give(output.bytes);
+        } else {
+            g.cur = output.bytes;
+            g.cur_at = output.at as u32;
+        }
+        self.count(&mut g);
+        let waiters = self.release(&mut g);
+        drop(g);
+        resume_all(waiters);
+    }
+}
+
+fn unlocked<T>(guard: MutexGuard<'_, Inner>, value: T) -> T {
+    drop(guard);
+    value
+}
