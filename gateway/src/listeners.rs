@@ -121,6 +121,12 @@ fn rules(listener: &Listener) -> ListenerRules {
     if let Some(size) = limits.queued_bytes {
         rules.mailbox.queued_bytes = octets(size);
     }
+    if let Some(number) = limits.retained_messages {
+        rules.retained.messages = number as usize;
+    }
+    if let Some(size) = limits.retained_bytes {
+        rules.retained.bytes = octets(size);
+    }
     rules.durability = match listener.durability {
         config::Durability::Ack => Durability::Ack,
         config::Durability::Interval => Durability::Interval(STORED_WITHIN),

@@ -150,3 +150,62 @@ async fn limits_of_a_grant_bound_the_session() {
     client.post(Message::new("a", vec![0; 2_000])).await;
     assert_eq!(client.ended().await.map(|(reason, _)| reason), Some(0x95));
 }
+
+#[tokio::test]
+async fn topics_longer_or_deeper_than_a_grant_allows_are_refused() {
+    let config = Config::tcp(&["anonymous"]).toml(
+        "[[policy]]\nname = \"anonymous\"\nsource = \"builtin:anonymous\"\n\
+         config = { limits = { topic-length = 16, topic-levels = 3 } }",
+    );
+    let gateway = Gateway::start(&config).await;
+    for topic in ["a/b/c/d", "seventeen/octets/"] {
+        let mut client = gateway.tcp(Version::V5, "bounded").connect().await;
+        assert_eq!(client.subscribe(topic, 0).await, 0x8F);
+        assert_eq!(client.subscribe("a/b/c", 0).await, 0);
+        assert_eq!(client.publish(Message::new("sixteen/octets//", "fits").qos(1)).await, 0x10);
+        client.post(Message::new(topic, "does not")).await;
+        assert_eq!(client.ended().await.map(|(reason, _)| reason), Some(0x90));
+        let dial = gateway.tcp(Version::V5, "bounded").will(Message::new(topic, "gone"));
+        assert_eq!(dial.refusal().await, 0x90);
+    }
+}
+
+#[tokio::test]
+async fn what_an_identity_may_retain_is_bounded_across_its_clients_and_restarts() {
+    let config = Config::tcp(&["anonymous"])
+        .mqtt_with("tight", Transport::Tcp, &["anonymous"], "limits = { retained-bytes = \"32B\" }")
+        .toml(
+            "[[policy]]\nname = \"anonymous\"\nsource = \"builtin:anonymous\"\n\
+             config = { limits = { retained-messages = 2, retained-bytes = 200 } }",
+        );
+    let mut gateway = Gateway::start(&config).await;
+    let retained = |topic: &str, payload: Vec<u8>| Message::new(topic, payload).qos(1).retained();
+    let mut client = gateway.tcp(Version::V5, "one").connect().await;
+    assert_eq!(client.publish(retained("a", vec![b'.'; 8])).await, 0x10);
+    assert_eq!(client.publish(retained("b", vec![b'.'; 8])).await, 0x10);
+    assert_eq!(client.publish(retained("c", vec![b'.'; 8])).await, 0x97, "a third");
+    client.disconnect().await;
+    gateway = gateway.restart().await;
+    let mut client = gateway.tcp(Version::V5, "another").connect().await;
+    assert_eq!(client.publish(retained("c", vec![b'.'; 8])).await, 0x97, "the identity is the same");
+    // Nor does a will find a way around.
+    let dead = gateway.tcp(Version::V5, "dies").will(retained("c", vec![b'.'; 8])).connect().await;
+    client.subscribe("c", 0).await;
+    drop(dead);
+    assert_eq!(client.message().await.topic, "c", "it is heard by those who are there");
+    let mut late = gateway.tcp(Version::V5, "late").connect().await;
+    late.subscribe("#", 0).await;
+    let mut topics = [late.message().await.topic, late.message().await.topic];
+    topics.sort();
+    assert_eq!(topics, ["a", "b"]);
+    late.ping().await;
+    assert!(late.set_aside().is_empty());
+    // What is there may be replaced and removed, within the octets.
+    assert_eq!(client.publish(retained("a", vec![b'.'; 300])).await, 0x97);
+    let tight = portcullis_tests::Dial::new(gateway.route_to("tight", Transport::Tcp), Version::V5, "tight");
+    let mut tight = tight.connect().await;
+    assert_eq!(tight.publish(retained("a", vec![b'.'; 60])).await, 0x97, "the listener's bound is lower");
+    assert!(matches!(client.publish(retained("a", vec![b'.'; 60])).await, 0 | 0x10));
+    assert!(matches!(client.publish(retained("b", Vec::new())).await, 0 | 0x10));
+    assert!(matches!(client.publish(retained("c", vec![b'.'; 8])).await, 0 | 0x10));
+}

@@ -35,6 +35,14 @@ pub struct Limits {
     pub session_expiry: Option<u64>,
     /// Connections of this identity at one time.
     pub connections: Option<u64>,
+    /// Octets of a topic or filter.
+    pub topic_length: Option<u64>,
+    /// Levels of a topic or filter.
+    pub topic_levels: Option<u64>,
+    /// Retained messages that this identity holds: those of topics where it was the last to retain one.
+    pub retained_messages: Option<u64>,
+    /// Octets of them: topics, properties and payloads.
+    pub retained_bytes: Option<u64>,
 }
 
 /// A grant as a policy words it, before it is compiled.
@@ -233,6 +241,10 @@ impl Limits {
             "keep-alive" => &mut self.keep_alive,
             "session-expiry" => &mut self.session_expiry,
             "connections" => &mut self.connections,
+            "topic-length" => &mut self.topic_length,
+            "topic-levels" => &mut self.topic_levels,
+            "retained-messages" => &mut self.retained_messages,
+            "retained-bytes" => &mut self.retained_bytes,
             _ => return Err(GrantError::UnknownLimit(name.to_owned())),
         };
         // Named twice, the tighter one counts.

@@ -92,10 +92,10 @@ impl Batch {
         }
     }
 
-    /// After a run of so many octets for so many receivers: writes what waits, if that is much. A large fan-out would else
-    /// be held in memory whole; and while memory is short, what goes at once should not wait for the end of the batch.
+    /// After `bytes` were given to one more receiver: writes what waits, if that is much. A large fan-out would else be
+    /// held in memory whole; and while memory is short, what can go at once should not wait for the end of the batch.
     pub(crate) fn appended(&mut self, bytes: usize, waiting: &Waiting) {
-        self.appended = self.appended.saturating_add(bytes);
+        self.appended += bytes;
         if self.appended > MOST_UNFLUSHED || waiting.is_full() {
             self.flush();
         }

@@ -29,7 +29,7 @@ pub use inflight::AckError;
 pub use limits::MailboxLimits;
 pub use mailbox::{Backlog, DirectWriter, Flush, Full, Link, Mailbox, Output, Queued, Wake};
 pub use message::Message;
-pub use retained::{Retained, RetainedError, RetainedLimits};
+pub use retained::{Holder, Retained, RetainedError, RetainedLimits};
 pub use route::{Route, RouteVersion, Target};
 pub use router::{Published, Router, RouterLimits};
 pub use run::{FrameMark, Run};

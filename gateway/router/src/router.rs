@@ -11,7 +11,7 @@ use crate::encode::Wire;
 use crate::limits::MailboxLimits;
 use crate::mailbox::Mailbox;
 use crate::message::Message;
-use crate::retained::{Retained, RetainedLimits};
+use crate::retained::{Holder, Retained, RetainedLimits};
 use crate::route::{Route, RouteVersion};
 use crate::run::{FrameMark, Run};
 use crate::trie::{Subscription, Trie};
@@ -51,8 +51,7 @@ pub struct RouterLimits {
     /// On what is retained.
     pub retained: RetainedLimits,
     /// Octets that all mailboxes together may hold: unsent, queued, or kept until they are acknowledged. Beyond it a
-    /// mailbox takes only what leaves it within 32 KiB, or goes to its socket at once; the rest is answered as for a full
-    /// queue.
+    /// mailbox takes only what leaves it within 64 KiB, or one packet; the rest is answered as for a full queue.
     pub waiting_bytes: usize,
 }
 
@@ -164,6 +163,7 @@ impl Router {
                 continue;
             }
             refused += target.mailbox.deliver(run, target, batch);
+            batch.appended(run.size(), &self.waiting);
         }
         if !route.groups.is_empty() {
             for i in 0..run.frames.len() {
@@ -172,22 +172,21 @@ impl Router {
                     batch.begin_run();
                     if let Some(target) = group.choose() {
                         refused += target.mailbox.deliver(&single, target, batch);
+                        batch.appended(single.size(), &self.waiting);
                     }
                 }
             }
         }
-        let receivers = route.targets.len() + route.groups.len();
-        batch.appended(run.size().saturating_mul(receivers), &self.waiting);
-        Published { receivers, refused, retained: false }
+        Published { receivers: route.targets.len() + route.groups.len(), refused, retained: false }
     }
 
     /// Publishes one owned message: a will, `$SYS`, or one that came over HTTP. Retains it if its flag says so. One that
-    /// has expired already goes nowhere.
-    pub fn publish_message(&self, message: &Arc<Message>, batch: &mut Batch) -> Published {
+    /// has expired already goes nowhere. `holder`: who retains it.
+    pub fn publish_message(&self, message: &Arc<Message>, holder: Option<&Holder>, batch: &mut Batch) -> Published {
         if message.expired(crate::now_ms()) {
             return Published::default();
         }
-        let retained = message.retain && self.retained.set(Arc::clone(message)).is_ok();
+        let retained = message.retain && self.retained.set(Arc::clone(message), holder).is_ok();
         batch.counts.refused += u64::from(message.retain && !retained);
         let route = self.route(message.topic());
         let payload = message.payload();

@@ -4,8 +4,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Octets that a session may hold whatever the others do.
-pub(crate) const SHARE: usize = 32 * 1024;
+/// Octets that a session may hold whatever the others do: about what one read of a publisher brings.
+pub(crate) const SHARE: usize = 64 * 1024;
 
 /// A session that holds less is not counted, and one that is counted says so again only when it has changed by as much:
 /// what is written as fast as it comes costs nobody a shared cache line.

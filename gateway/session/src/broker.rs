@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portcullis_grant::{Action, ConnectionFacts, Dependency, Grant, Identity, Refusal};
 use portcullis_mqtt::{QoS, ReasonCode, SharedFilter};
 use portcullis_router::{
-    Backlog, DeliveryCheck, Mailbox, MailboxLimits, Message, Published, Router, RouterLimits, Subscription, now_ms,
+    Backlog, DeliveryCheck, Holder, Mailbox, MailboxLimits, Message, Published, RetainedLimits, Router, RouterLimits,
+    Subscription, now_ms,
 };
 
 use parking_lot::Mutex;
@@ -15,10 +16,10 @@ use portcullis_store::Store;
 
 use crate::deferred::{Deferred, Due};
 use crate::durable::Found;
-use crate::durable::{Durable, RecoveryError, SOON, SessionRecord, WillRecord, encode_message, recover};
+use crate::durable::{Durable, RecoveryError, SOON, SessionRecord, WillRecord, encode_retained, recover};
 use crate::handle::{Control, Handle};
 use crate::machine::{End, unanswered};
-use crate::registry::{Entry, Live, Registry, Slot, Will};
+use crate::registry::{Entry, Live, Owner, Registry, Slot, Will};
 use crate::scratch::Scratch;
 use crate::state::{Held, NEVER, SessionState};
 use crate::stats::{Stats, Totals};
@@ -213,7 +214,7 @@ impl Broker {
             let delay = u64::from(will.delay.min(expiry)).saturating_sub(gone_for);
             slot.appointments[1] = Some(self.deferred.schedule(now + delay * 1000, &entry, slot.generation, Due::Will));
             let message = Arc::new(will.message.with_lifetime(will.lifetime));
-            slot.will = Some(Will { message, delay: will.delay });
+            slot.will = Some(Will { message, delay: will.delay, limits: RetainedLimits::NONE });
         }
     }
 
@@ -283,32 +284,42 @@ impl Broker {
 
     /// Publishes a message that no MQTT client sent. The caller settles the batch.
     pub fn publish(&self, message: &Arc<Message>, s: &mut Scratch) -> Published {
-        let published = self.router.publish_message(message, &mut s.batch);
+        self.publish_for(None, message, s)
+    }
+
+    fn publish_for(&self, holder: Option<&Holder>, message: &Arc<Message>, s: &mut Scratch) -> Published {
+        let published = self.router.publish_message(message, holder, &mut s.batch);
         if published.retained {
-            self.store_retained(message, &mut s.journal);
+            self.store_retained(message, holder, &mut s.journal);
         }
         published
     }
 
     /// As [`Self::publish`], without a trace on disk: what begins anew with the gateway.
     pub(crate) fn publish_volatile(&self, message: &Arc<Message>, s: &mut Scratch) {
-        self.router.publish_message(message, &mut s.batch);
+        self.router.publish_message(message, None, &mut s.batch);
     }
 
     /// Has the store keep, or forget, what was just retained.
-    pub(crate) fn store_retained(&self, message: &Message, journal: &mut portcullis_store::Batch) {
+    pub(crate) fn store_retained(
+        &self,
+        message: &Message,
+        holder: Option<&Holder>,
+        journal: &mut portcullis_store::Batch,
+    ) {
         if self.durable.is_none() {
             return;
         }
         if message.payload().is_empty() {
             journal.delete_retained(message.topic());
         } else {
-            journal.put_retained(message.topic(), encode_message(message));
+            journal.put_retained(message.topic(), encode_retained(message, holder.map(|holder| &*holder.name)));
         }
     }
 
-    fn publish_will(&self, will: &Will, s: &mut Scratch) {
-        self.publish(&Arc::new(will.message.begin()), s);
+    fn publish_will(&self, owner: &Owner, will: &Will, s: &mut Scratch) {
+        let holder = Holder { name: owner.name(), limits: will.limits };
+        self.publish_for(Some(&holder), &Arc::new(will.message.begin()), s);
     }
 
     /// Whether a session is stored: one that outlives its connection, or that has a will to be sent after it. Gives it
@@ -379,7 +390,7 @@ impl Broker {
                     slot.number = 0;
                 }
                 if let Some(will) = slot.will.take() {
-                    self.publish_will(&will, s);
+                    self.publish_will(&entry.owner, &will, s);
                 }
             }
             // The client is back before the delay has passed: the will is not sent (MQTT 5 §3.1.3.2.2).
@@ -432,7 +443,7 @@ impl Broker {
         if state.expiry == 0 {
             self.end(entry, &mut slot, &state, s);
             if let Some(will) = will {
-                self.publish_will(&will, s);
+                self.publish_will(&entry.owner, &will, s);
             }
         } else {
             let generation = slot.generation;
@@ -454,7 +465,7 @@ impl Broker {
                     slot.appointments[1] = Some(self.deferred.schedule(at, entry, generation, Due::Will));
                     slot.will = Some(will);
                 }
-                Some(will) => self.publish_will(&will, s),
+                Some(will) => self.publish_will(&entry.owner, &will, s),
                 None => {}
             }
             slot.state = Some(state);
@@ -477,7 +488,7 @@ impl Broker {
             s.journal.delete_session(&entry.client_id, slot.number);
         }
         if let Some(will) = slot.will.take() {
-            self.publish_will(&will, s);
+            self.publish_will(&entry.owner, &will, s);
         }
     }
 
@@ -509,7 +520,7 @@ impl Broker {
                 Due::Will => {
                     slot.appointments[1] = None;
                     if let Some(will) = slot.will.take() {
-                        self.publish_will(&will, s);
+                        self.publish_will(&entry.owner, &will, s);
                     }
                     if slot.number != 0 {
                         s.journal.delete_will(slot.number);

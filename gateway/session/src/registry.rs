@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_grant::{ConnectionFacts, Grant, Identity};
-use portcullis_router::{Mailbox, Message};
+use portcullis_router::{Mailbox, Message, RetainedLimits};
 
 use crate::deferred::Appointment;
 use crate::durable::Held;
@@ -35,6 +35,18 @@ impl From<&Identity> for Owner {
 }
 
 impl Owner {
+    /// A text that no other owner has: each part with its length in front, `-` for one that there is not.
+    pub(crate) fn name(&self) -> Arc<str> {
+        let mut name = String::new();
+        for part in [self.tenant.as_deref(), Some(&self.subject), self.acting_for.as_deref()] {
+            match part {
+                Some(part) => name.extend([&part.len().to_string(), ":", part]),
+                None => name.push('-'),
+            }
+        }
+        name.into()
+    }
+
     fn is(&self, identity: &Identity) -> bool {
         self.subject == identity.subject && self.tenant == identity.tenant && self.acting_for == identity.acting_for
     }
@@ -54,6 +66,8 @@ pub(crate) struct Will {
     pub message: Arc<Message>,
     /// Seconds.
     pub delay: u32,
+    /// What its publisher may hold of what is retained.
+    pub limits: RetainedLimits,
 }
 
 /// What changes about an [`Entry`].

@@ -1,6 +1,7 @@
 //! How a listener treats its clients: bounds, and choices where MQTT leaves one.
 
-use portcullis_router::MailboxLimits;
+use portcullis_grant::Limits;
+use portcullis_router::{MailboxLimits, RetainedLimits};
 use portcullis_store::Durability;
 
 /// What a PUBLISH that the grant does not permit gets before MQTT 5, where no acknowledgement can say no.
@@ -40,6 +41,8 @@ pub struct ListenerRules {
     pub max_topic_levels: usize,
     /// Octets of a topic or filter.
     pub max_topic_length: usize,
+    /// Retained messages that one identity may hold through this listener: of topics where it was the last to retain one.
+    pub retained: RetainedLimits,
     /// Octets of a client identifier.
     pub max_client_id_length: usize,
     /// Refuse a subscription whole when it reaches into a deny rule, instead of leaving the denied topics out.
@@ -55,11 +58,25 @@ pub struct ListenerRules {
 }
 
 impl ListenerRules {
-    /// Whether a topic or filter is within the bounds of length and depth.
+    /// Whether a topic or filter is within the bounds of length and depth, the grant's included.
     #[must_use]
-    pub fn takes_topic(&self, topic: &str) -> bool {
-        topic.len() <= self.max_topic_length && topic.split('/').count() <= self.max_topic_levels
+    pub fn takes_topic(&self, topic: &str, granted: &Limits) -> bool {
+        topic.len() <= lower(self.max_topic_length, granted.topic_length)
+            && topic.split('/').count() <= lower(self.max_topic_levels, granted.topic_levels)
     }
+
+    /// What an identity with this grant may hold of what is retained.
+    pub(crate) fn retained_by(&self, granted: &Limits) -> RetainedLimits {
+        RetainedLimits {
+            messages: lower(self.retained.messages, granted.retained_messages),
+            bytes: lower(self.retained.bytes, granted.retained_bytes),
+        }
+    }
+}
+
+/// A bound, or what a grant says if that is less.
+pub(crate) fn lower<T: TryFrom<u64> + Ord + Copy>(bound: T, granted: Option<u64>) -> T {
+    granted.and_then(|granted| T::try_from(granted).ok()).map_or(bound, |granted| granted.min(bound))
 }
 
 impl Default for ListenerRules {
@@ -77,6 +94,7 @@ impl Default for ListenerRules {
             max_subscriptions: 10_000,
             max_topic_levels: 128,
             max_topic_length: 4096,
+            retained: RetainedLimits::NONE,
             max_client_id_length: 1024,
             strict_subscriptions: false,
             refused_publish: RefusedPublish::AcknowledgeAndDrop,

@@ -181,6 +181,10 @@ pub(crate) struct ListenerLimits {
     pub(crate) queued_messages: Option<u32>,
     /// Octets of them.
     pub(crate) queued_bytes: Option<Size>,
+    /// Retained messages that one identity may hold.
+    pub(crate) retained_messages: Option<u32>,
+    /// Octets of them.
+    pub(crate) retained_bytes: Option<Size>,
     /// How long a session outlives its connection at most.
     pub(crate) session_expiry: Option<Time>,
     /// Octets of one HTTP request's body.
@@ -364,6 +368,8 @@ impl ListenerLimits {
             limits.subscriptions = section.optional("subscriptions");
             limits.queued_messages = section.optional("queued-messages");
             limits.queued_bytes = section.optional("queued-bytes");
+            limits.retained_messages = section.optional("retained-messages");
+            limits.retained_bytes = section.optional("retained-bytes");
             limits.session_expiry = section.optional("session-expiry");
         }
         section.finish();

@@ -4,7 +4,7 @@ use crate::config::{ConfigError, Table};
 use crate::wit::types::Limit;
 
 /// The names of the contract's `limit`.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 14] = [
     "publish-per-second",
     "publish-bytes-per-second",
     "packet-size",
@@ -15,6 +15,10 @@ pub const NAMES: [&str; 10] = [
     "keep-alive",
     "session-expiry",
     "connections",
+    "topic-length",
+    "topic-levels",
+    "retained-messages",
+    "retained-bytes",
 ];
 
 /// Reads the `limits` table.

@@ -97,11 +97,12 @@ impl Mailbox {
         self.waiting.count(&mut g.counted, held);
     }
 
-    /// Whether it may not have `more` octets, since all mailboxes hold too much together and this one has its share. What
-    /// goes on to a socket at once holds nothing.
+    /// Whether it may not have `more` octets, since all mailboxes hold too much together and this one has its share. A
+    /// packet that is larger than a share goes to a client that has nothing else to read.
     fn is_beyond_share(&self, g: &Inner, more: usize) -> bool {
-        let stays = if g.blocked || g.link.is_none() { more } else { 0 };
-        g.held() + stays > SHARE && self.waiting.is_full()
+        let held = g.held();
+        let reads = held == 0 && !g.blocked && g.link.is_some();
+        held + more > SHARE && !reads && self.waiting.is_full()
     }
 
     /// Gives it a connection: `greeting` (the CONNACK) goes first, then what was in flight is sent again in its order

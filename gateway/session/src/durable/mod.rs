@@ -20,7 +20,7 @@ use portcullis_store::{Durability, Fate, Store, StoreError, Submitter};
 use crate::handle::{Control, Handle};
 use crate::scratch::Scratch;
 
-pub(crate) use record::{SessionRecord, WillRecord, encode_message, encode_subscription};
+pub(crate) use record::{SessionRecord, WillRecord, encode_retained, encode_subscription};
 pub use recovery::RecoveryError;
 pub(crate) use recovery::{Found, recover};
 

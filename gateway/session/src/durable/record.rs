@@ -190,15 +190,20 @@ fn read_message(r: &mut Reader<'_>) -> Result<Message, Broken> {
     Ok(message)
 }
 
-/// A retained message.
-pub(crate) fn encode_message(message: &Message) -> Vec<u8> {
+/// A retained message, and the name of whoever holds it.
+pub(crate) fn encode_retained(message: &Message, holder: Option<&str>) -> Vec<u8> {
     let mut w = Writer::default();
     write_message(&mut w, message);
+    w.option(holder);
     w.0
 }
 
-pub(crate) fn decode_message(bytes: &[u8]) -> Result<Message, Broken> {
-    read_message(&mut Reader(bytes))
+pub(crate) fn decode_retained(bytes: &[u8]) -> Result<(Message, Option<String>), Broken> {
+    let mut r = Reader(bytes);
+    let message = read_message(&mut r)?;
+    // Rows of gateways that did not know holders end here.
+    let holder = if r.0.is_empty() { None } else { r.option()? };
+    Ok((message, holder))
 }
 
 pub(super) fn encode_queued(queued: &Queued) -> Vec<u8> {
@@ -289,7 +294,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(m in message(), sequence in 1..1000u64, q in 0..3u8, ids in prop::collection::vec(any::<u32>(), 0..4), delay in any::<u32>()) {
-            prop_assert!(same(&decode_message(&encode_message(&m)).unwrap(), &m));
+            let of = decode_retained(&encode_retained(&m, Some("4:home1:x-"))).unwrap();
+            prop_assert!(same(&of.0, &m) && of.1.as_deref() == Some("4:home1:x-"));
+            // As it was written before there were holders.
+            let mut old = encode_retained(&m, None);
+            old.pop();
+            let of = decode_retained(&old).unwrap();
+            prop_assert!(same(&of.0, &m) && of.1.is_none());
             let will = WillRecord::decode(&WillRecord::encode(&m, delay)).unwrap();
             prop_assert!(will.delay == delay && same(&will.message, &m));
             let queued = Queued { message: Arc::new(m), sequence, qos: QoS::from_u8(q).unwrap(), retain: true, dup: false, ids: ids.into() };
@@ -300,7 +311,7 @@ mod tests {
 
         #[test]
         fn garbage_is_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = decode_message(&bytes);
+            let _ = decode_retained(&bytes);
             let _ = decode_queued(&bytes, 1);
             let _ = decode_subscription(&bytes);
             let _ = SessionRecord::decode(&bytes);

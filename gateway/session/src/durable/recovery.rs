@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use portcullis_mqtt::QoS;
-use portcullis_router::{Message, Queued, Retained};
+use portcullis_router::{Holder, Queued, Retained, RetainedLimits};
 use portcullis_store::{Durability, SessionRow, Store, StoreError};
 
-use super::record::{Broken, QueueRow, SessionRecord, WillRecord, decode_message, decode_queued, decode_subscription};
+use super::record::{Broken, QueueRow, SessionRecord, WillRecord, decode_queued, decode_retained, decode_subscription};
 use crate::state::Held;
 
 /// A session as it was found.
@@ -127,8 +127,10 @@ fn take(
             }
         }
         SessionRow::Retained { topic, bytes } => {
-            let message: Message = decode_message(bytes).map_err(broken("retained message", topic.to_owned()))?;
-            if retained.set(Arc::new(message)).is_err() {
+            let (message, holder) = decode_retained(bytes).map_err(broken("retained message", topic.to_owned()))?;
+            // It was within its holder's bounds when it was taken; those of today are their grant's to say.
+            let holder = holder.map(|name| Holder { name: name.into(), limits: RetainedLimits::NONE });
+            if retained.set(Arc::new(message), holder.as_ref()).is_err() {
                 tracing::warn!(topic, "a retained message of the store is beyond the configured bound and is left out");
             }
         }

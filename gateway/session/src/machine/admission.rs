@@ -14,7 +14,7 @@ use super::reply::append;
 use super::route_cache::RouteCache;
 use super::{End, Machine, Phase, Step};
 use crate::broker::{Opened, Opening};
-use crate::rules::ListenerRules;
+use crate::rules::{ListenerRules, lower};
 use crate::scratch::Scratch;
 use crate::{sys, unix_now};
 
@@ -97,10 +97,10 @@ impl Machine {
         }
         if let Some(will) = &connecting.will {
             let m = &will.message;
-            if !self.rules.takes_topic(m.topic()) {
+            if !self.rules.takes_topic(m.topic(), &grant.limits) {
                 return Some(Refused::Reason(
                     ReasonCode::TOPIC_NAME_INVALID,
-                    "the topic of the will is longer or deeper than this gateway takes",
+                    "the topic of the will is longer or deeper than the listener or the grant allows",
                 ));
             }
             let permission = match connecting.will_allowed {
@@ -151,7 +151,7 @@ impl Machine {
     /// Octets of the largest packet that is taken from the client.
     fn packet_size(&self, grant: &Grant) -> u32 {
         let mut most = self.rules.max_packet;
-        lower(&mut most, grant.limits.packet_size);
+        most = lower(most, grant.limits.packet_size);
         most
     }
 
@@ -206,7 +206,7 @@ impl Machine {
         let max_packet = self.packet_size(&grant);
         let client_max_packet = connecting.most();
         let mut window = connecting.window.min(rules.max_in_flight);
-        lower(&mut window, grant.limits.receive_maximum);
+        window = lower(window, grant.limits.receive_maximum);
         // A window of nothing would hold every message for ever.
         window = window.max(1);
         let mut greeting = std::mem::take(&mut self.early);
@@ -214,6 +214,9 @@ impl Machine {
         // A session that was there comes with the bounds of its last connection, or with none of its own from the store.
         mailbox.set_limits(mailbox_limits(rules, &grant));
         mailbox.set_persistent(state.expiry > 0);
+        if let Some(will) = &mut connecting.will {
+            will.limits = self.rules.retained_by(&grant.limits);
+        }
         let number = self.broker.store_session(&entry, &state, connecting.will.as_ref(), s);
         // A session that is stored for its will alone has no messages to keep.
         mailbox.set_session(if state.expiry > 0 { number } else { 0 });
@@ -350,16 +353,14 @@ enum Refused {
 /// Bounds on what waits for the client.
 pub(super) fn mailbox_limits(rules: &ListenerRules, grant: &Grant) -> MailboxLimits {
     let mut limits = rules.mailbox;
-    lower(&mut limits.queued_messages, grant.limits.queued_messages);
-    lower(&mut limits.queued_bytes, grant.limits.queued_bytes);
+    limits.queued_messages = lower(limits.queued_messages, grant.limits.queued_messages);
+    limits.queued_bytes = lower(limits.queued_bytes, grant.limits.queued_bytes);
     limits
 }
 
 /// Subscriptions that the session may have.
 pub(super) fn max_subscriptions(rules: &ListenerRules, grant: &Grant) -> usize {
-    let mut most = rules.max_subscriptions;
-    lower(&mut most, grant.limits.subscriptions);
-    most
+    lower(rules.max_subscriptions, grant.limits.subscriptions)
 }
 
 /// The keep-alive in force. Before MQTT 5 a client cannot be told another than its own.
@@ -367,19 +368,11 @@ fn keep_alive(connecting: &Connecting, listener: u16, granted: Option<u64>) -> u
     if connecting.version != ProtocolVersion::V5 {
         return connecting.keep_alive;
     }
-    let mut most = if listener == 0 { u16::MAX } else { listener };
-    lower(&mut most, granted);
+    let most = lower(if listener == 0 { u16::MAX } else { listener }, granted);
     match connecting.keep_alive {
         0 if most == u16::MAX => 0,
         0 => most,
         asked => asked.min(most),
-    }
-}
-
-/// Lowers a bound to what a grant says, if that is less.
-fn lower<T: TryFrom<u64> + Ord + Copy>(bound: &mut T, granted: Option<u64>) {
-    if let Some(granted) = granted.and_then(|g| T::try_from(g).ok()) {
-        *bound = granted.min(*bound);
     }
 }
 

@@ -9,7 +9,7 @@ use portcullis_mqtt::{
     Auth, ConnAck, ConnAckProperties, Connect, Frame, Packet, PacketType, ProtocolVersion, PublishProperties,
     ReasonCode, SubscriptionIds, decode_connect, decode_from_client, frame,
 };
-use portcullis_router::{Message, now_ms};
+use portcullis_router::{Message, RetainedLimits, now_ms};
 
 use super::publish::encode_forward;
 use super::reply::append;
@@ -110,7 +110,9 @@ fn will(will: &portcullis_mqtt::Will<'_>) -> Will {
     }
     let message = Message::new(will.topic, &forward, will.payload, will.qos, will.retain, None, 0);
     // Its life begins when it is published, not now (MQTT 5 §3.1.3.2.4).
-    Will { message: Arc::new(message.with_lifetime(p.message_expiry)), delay: p.delay }
+    // Its bounds follow from the grant.
+    let limits = RetainedLimits::NONE;
+    Will { message: Arc::new(message.with_lifetime(p.message_expiry)), delay: p.delay, limits }
 }
 
 impl Machine {

@@ -11,7 +11,7 @@ use portcullis_mqtt::{
     Error, Frame, ProtocolVersion, PublishFlags, PublishHead, PublishProperties, QoS, ReasonCode, SubscriptionIds,
     frame, publish_head,
 };
-use portcullis_router::{FrameMark, Message, Published, Route, Run, Wire, now_ms};
+use portcullis_router::{FrameMark, Holder, Message, Published, Route, Run, Wire, now_ms};
 
 use super::open::Open;
 use super::reply::{PUBACK, PUBREC, acknowledge};
@@ -107,9 +107,10 @@ impl Open {
         if flags.retain {
             // Before it is delivered, and to a route that is looked up after: whoever subscribes meanwhile gets it from
             // one or the other, and never an older one after it.
-            let retained = if unstored { None } else { retain_last(broker, &run) };
+            let holder = Holder { name: self.entry.owner.name(), limits: rules.retained_by(&self.grant.limits) };
+            let retained = if unstored { None } else { retain_last(broker, &run, &holder) };
             match retained {
-                Some(message) => broker.store_retained(&message, &mut s.journal),
+                Some(message) => broker.store_retained(&message, Some(&holder), &mut s.journal),
                 None => {
                     not_retained = 1;
                     s.batch.counts.refused += 1;
@@ -193,10 +194,10 @@ impl Open {
                 None => known = Some(Arc::clone(&cached.route)),
             }
         }
-        if !rules.takes_topic(topic) {
+        if !rules.takes_topic(topic, &self.grant.limits) {
             return Err(Fault::new(
                 ReasonCode::TOPIC_NAME_INVALID,
-                "the topic is longer or deeper than this gateway takes",
+                "the topic is longer or deeper than the listener or the grant allows",
             )
             .into());
         }
@@ -427,12 +428,12 @@ pub(super) fn encode_forward(properties: &PublishProperties<'_>, forward: &mut V
     forward.drain(..length);
 }
 
-/// Retains the last message of the run: those before it would be replaced at once. None: the store of retained messages
-/// is full. Else the message, for the disk.
-fn retain_last(broker: &Broker, run: &Run<'_>) -> Option<Arc<Message>> {
+/// Retains the last message of the run: those before it would be replaced at once. None: it is more than may be retained,
+/// by anybody or by this client. Else the message, for the disk.
+fn retain_last(broker: &Broker, run: &Run<'_>, holder: &Holder) -> Option<Arc<Message>> {
     let payload = run.payload(run.frames.len() - 1);
     let forward = if run.wire == Wire::V5 { run.forward } else { &[] };
     let message = Arc::new(Message::new(run.topic, forward, payload, run.qos, true, run.expiry, run.origin));
-    broker.router.retained.set(Arc::clone(&message)).ok()?;
+    broker.router.retained.set(Arc::clone(&message), Some(holder)).ok()?;
     Some(message)
 }

@@ -157,6 +157,9 @@ impl Machine {
         open.max_subscriptions = max_subscriptions(&rules, &grant);
         open.rate = Rate::of(&rules, &grant.limits, now).map(|new| new.renewed(open.rate.as_deref()));
         open.mailbox.set_limits(mailbox_limits(&rules, &grant));
+        if let Some(will) = &mut open.will {
+            will.limits = rules.retained_by(&grant.limits);
+        }
         open.grant = grant;
         open.apply_grant(&broker, &facts, &HashMap::new(), s);
         Ok(())
