@@ -36,13 +36,22 @@ pub use run::{FrameMark, Run};
 pub use trie::{DeliveryCheck, Subscription};
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds of a monotonic clock that begins with the process. Message expiry in memory is counted in it.
 #[must_use]
 pub fn now_ms() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64;
+    #[cfg(feature = "test-clock")]
+    let now = now + test_clock::ahead();
+    now
+}
+
+/// Milliseconds since 1970, by the clock of the system.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     #[cfg(feature = "test-clock")]
     let now = now + test_clock::ahead();
     now
@@ -57,7 +66,7 @@ pub mod test_clock {
         static AHEAD: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Moves the calling thread's [`crate::now_ms`] forward by so many milliseconds.
+    /// Moves the calling thread's [`crate::now_ms`] and [`crate::unix_ms`] forward by so many milliseconds.
     pub fn advance(ms: u64) {
         AHEAD.set(AHEAD.get() + ms);
     }

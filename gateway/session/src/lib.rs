@@ -29,5 +29,5 @@ pub use stats::{Stats, Totals};
 /// Seconds since 1970-01-01T00:00:00Z.
 #[must_use]
 pub fn unix_now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    portcullis_router::unix_ms() / 1000
 }

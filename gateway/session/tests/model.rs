@@ -9,7 +9,7 @@ mod desk;
 #[path = "model/mod.rs"]
 mod played;
 
-use played::play;
+use played::{play, play_stored};
 use proptest::prelude::*;
 
 /// What the fuzzer, or a case of the property below, once found; the files are the fuzzer's seeds as well.
@@ -31,5 +31,10 @@ proptest! {
     #[test]
     fn sessions_do_what_the_model_says(octets in prop::collection::vec(any::<u8>(), 0..700)) {
         play(&octets);
+    }
+
+    #[test]
+    fn sessions_that_outlive_the_gateway_do_what_the_model_says(octets in prop::collection::vec(any::<u8>(), 0..700)) {
+        play_stored(&octets);
     }
 }

@@ -3,10 +3,9 @@
 //! A row that cannot be read is an error with a word for what is wrong; it never becomes something else.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_mqtt::QoS;
-use portcullis_router::{Message, Queued, now_ms};
+use portcullis_router::{Message, Queued, now_ms, unix_ms};
 use smallvec::SmallVec;
 
 use crate::registry::Owner;
@@ -51,8 +50,7 @@ pub(crate) enum QueueRow {
 
 /// Milliseconds since 1970 minus [`now_ms`]: clocks of memory and of the file.
 fn epoch() -> u64 {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-    unix.saturating_sub(now_ms())
+    unix_ms().saturating_sub(now_ms())
 }
 
 #[derive(Default)]

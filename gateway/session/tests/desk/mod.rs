@@ -17,6 +17,7 @@ use portcullis_grant::{
 use portcullis_mqtt::QoS;
 use portcullis_router::DirectWriter;
 use portcullis_session::{Broker, BrokerOptions, Control, End, Handle, ListenerRules, Machine, Origin, Scratch, Step};
+use portcullis_store::{Batch, Durability, Store};
 
 /// A socket that takes so many octets until it is given room again.
 #[derive(Default)]
@@ -78,6 +79,8 @@ type OnAction = Box<dyn FnMut(&Action) -> Option<Authorization>>;
 /// See the module's description.
 pub(crate) struct Desk {
     pub broker: Arc<Broker>,
+    /// Where its sessions are kept, if they are.
+    store: Option<Store>,
     pub rules: Arc<ListenerRules>,
     pub scratch: Scratch,
     pub lines: Vec<Line>,
@@ -108,10 +111,21 @@ pub(crate) fn compile(draft: GrantDraft) -> Arc<Grant> {
     Arc::new(Grant::compile(draft, stamp()).unwrap())
 }
 
+fn open(store: Option<Store>) -> Arc<Broker> {
+    let options = BrokerOptions { store, ..BrokerOptions::default() };
+    Broker::open_store(options).expect("what was stored is understood")
+}
+
 impl Desk {
     pub(crate) fn new(rules: ListenerRules) -> Self {
+        Self::on(None, rules)
+    }
+
+    /// With sessions in this store, if there is one.
+    pub(crate) fn on(store: Option<Store>, rules: ListenerRules) -> Self {
         Self {
-            broker: Broker::new(BrokerOptions::default()),
+            broker: open(store.clone()),
+            store,
             rules: Arc::new(rules),
             scratch: Scratch::default(),
             lines: Vec::new(),
@@ -119,6 +133,14 @@ impl Desk {
             on_reply: Box::new(|_| None),
             on_action: Box::new(|_| Some(Authorization { denied: None, valid_for: 0 })),
         }
+    }
+
+    /// The gateway ends without a word to anybody, at a moment when nothing is under way, and is back after `seconds`.
+    pub(crate) fn restart(&mut self, seconds: u64) {
+        self.settle();
+        self.lines.clear();
+        portcullis_router::test_clock::advance(seconds * 1000);
+        self.broker = open(self.store.clone());
     }
 
     /// A new connection with room for `room` octets.
@@ -266,8 +288,23 @@ impl Desk {
         false
     }
 
-    /// Works until nothing is left that can be done.
+    /// Works until nothing is left that can be done, by the store either.
     pub(crate) fn settle(&mut self) {
+        self.work();
+        while let Some(store) = &self.store {
+            let before = store.statistics().batches;
+            // Whatever was handed in before it is written then, and those who waited are told.
+            store.submit_with(Batch::new(), Durability::Ack).wait().expect("memory does not fail");
+            let idle = store.statistics().batches == before + 1;
+            if !self.work() && idle {
+                return;
+            }
+        }
+    }
+
+    /// True: something was done.
+    fn work(&mut self) -> bool {
+        let mut worked = false;
         let mut busy = true;
         while busy {
             busy = false;
@@ -292,7 +329,9 @@ impl Desk {
                 }
                 self.broker.settle(&mut self.scratch);
             }
+            worked |= busy;
         }
         self.broker.settle(&mut self.scratch);
+        worked
     }
 }

@@ -54,7 +54,9 @@ pub(crate) struct Held {
     pub qos: QoS,
     /// PUBREC was sent.
     pub received: bool,
-    /// It may be done with, because it was too large for a connection since.
+    /// The gateway was restarted since: it waits with what was not sent yet, and is held to a new grant as that is.
+    pub waits: bool,
+    /// It may be done with, because it was too large for a connection since, or denied by a grant while it waited.
     pub excused: bool,
 }
 

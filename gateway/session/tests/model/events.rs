@@ -15,6 +15,8 @@ use super::world::{LONGEST_EXPIRY, World, connection};
 use crate::desk::{compile, everything};
 
 pub(crate) const ROOM: usize = 1 << 30;
+/// Seconds that a restart takes: more than the delays of wills, and unlike any expiry that passes by the second.
+const DOWN: u64 = 10;
 pub(crate) const NAMES: [&str; 4] = ["c0", "c1", "c2", "c3"];
 /// A connection that sends anything at all has this identity and may only use topics of its own.
 pub(crate) const STRANGER: &str = "stranger";
@@ -48,7 +50,16 @@ impl Dice<'_> {
 
 /// Plays the events that `octets` say, ends everything, and looks at what is left.
 pub(crate) fn play(octets: &[u8]) {
-    let mut world = World::new();
+    play_on(false, octets);
+}
+
+/// As [`play`], with sessions in a store, and a gateway that is restarted now and then.
+pub(crate) fn play_stored(octets: &[u8]) {
+    play_on(true, octets);
+}
+
+fn play_on(stored: bool, octets: &[u8]) {
+    let mut world = World::new(stored);
     let strange = Rc::clone(&world.strange);
     world.desk.on_login = Box::new(move |login| {
         let username = login.credentials.username.as_deref().filter(|_| !strange.get()).unwrap_or_default();
@@ -103,6 +114,7 @@ impl World {
             15 if connected && dice.coin() => self.on_disconnect(client, dice),
             15 if connected => self.on_loss(client),
             16 if connected => self.on_room(client, dice),
+            17 if self.stored && dice.coin() => self.on_restart(),
             17 => self.on_time(dice),
             18 if connected => self.on_renewal(client, dice),
             19 if connected && dice.coin() => {
@@ -329,6 +341,16 @@ impl World {
         self.tell(|| format!("{seconds} seconds pass"));
         self.pass(seconds);
         self.desk.pass(seconds);
+    }
+
+    fn on_restart(&mut self) {
+        if self.restart(DOWN).is_none() {
+            return;
+        }
+        self.tell(|| "the gateway is restarted".to_owned());
+        self.desk.restart(DOWN);
+        // What is due now happens.
+        self.desk.pass(0);
     }
 
     fn on_renewal(&mut self, client: usize, dice: &mut Dice<'_>) {

@@ -98,7 +98,7 @@ impl World {
                 assert_eq!((held.number, held.qos), (number, p.qos), "identifier {id} was another message's");
                 return;
             }
-            session.held.insert(id, Held { number, qos: p.qos, received: false, excused: false });
+            session.held.insert(id, Held { number, qos: p.qos, received: false, waits: false, excused: false });
         }
         let v5 = c.version == ProtocolVersion::V5;
         let mut ids: Vec<u32> = p.properties.subscription_ids.iter().collect();

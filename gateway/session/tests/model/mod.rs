@@ -4,7 +4,8 @@
 //! holds the gateway to: each message at QoS 1 and 2 reaches every session that has to get it, as often as its quality
 //! of service says and with the right flags and identifiers; nothing else arrives; order, receive maximum, packet size
 //! and packet identifiers are kept; what a client is owed in answers comes, in order; a connection ends if and only if
-//! there is a reason; and at the end nothing is left over.
+//! there is a reason; and at the end nothing is left over. With a store ([`play_stored`]) all of that holds across
+//! restarts of the gateway as well.
 
 mod acts;
 mod client;
@@ -14,4 +15,4 @@ mod hear;
 mod topics;
 mod world;
 
-pub(crate) use events::play;
+pub(crate) use events::{play, play_stored};

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use portcullis_mqtt::{ProtocolVersion, QoS};
 use portcullis_session::ListenerRules;
+use portcullis_store::{Options, Store};
 
 use super::client::{Client, Connection, Expected, Number, Owed, Published, Session, Subscribed, Todo, WillModel};
 use super::topics::{Role, matches};
@@ -69,6 +70,8 @@ impl ToGroups {
 
 pub(crate) struct World {
     pub desk: Desk,
+    /// Sessions are kept, and outlive the gateway.
+    pub stored: bool,
     pub clients: [Client; 4],
     pub messages: BTreeMap<Number, Published>,
     pub next: Number,
@@ -102,18 +105,21 @@ pub(crate) fn split(filter: &str) -> (Option<&str>, &str) {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    /// `stored`: sessions are kept, and outlive the gateway.
+    pub(crate) fn new(stored: bool) -> Self {
         let rules = ListenerRules {
             receive_maximum: UNRELEASED as u16,
             session_expiry_max: LONGEST_EXPIRY as u32,
             topic_alias_maximum: 8,
             ..ListenerRules::default()
         };
-        let mut desk = Desk::new(rules);
+        let store = stored.then(|| Store::in_memory(Options::default()).expect("a store in memory"));
+        let mut desk = Desk::on(store, rules);
         desk.pass(1);
         Self {
             own: desk.broker.retained().0,
             desk,
+            stored,
             clients: Default::default(),
             messages: BTreeMap::new(),
             next: 1,
@@ -274,6 +280,9 @@ impl World {
         for expected in session.expected.values_mut().flatten() {
             expected.must &= role.may_receive(expected.topic);
         }
+        for held in session.held.values_mut().filter(|held| held.waits) {
+            held.excused |= self.messages.get(&held.number).is_some_and(|m| !role.may_receive(m.topic));
+        }
     }
 
     /// What is large does not reach this client any more.
@@ -334,6 +343,63 @@ impl World {
             Some(will) => self.publish_will(&will),
             None => {}
         }
+    }
+
+    /// The gateway is gone for `seconds`, and every connection with it. None: it cannot be said what ought to come of that.
+    ///
+    /// What was due meanwhile happens when it is back, in any order: of several wills for one topic any may be the one that
+    /// is retained.
+    pub(crate) fn restart(&mut self, seconds: u64) -> Option<()> {
+        let wills = self.clients.iter().flat_map(|client| {
+            let absent = client.session.iter().filter_map(|s| s.will.as_ref().map(|(will, _)| will));
+            client.connection.iter().filter_map(|c| c.will.as_ref()).chain(absent)
+        });
+        if wills.filter(|will| will.retain).count() > 1 {
+            return None;
+        }
+        let back = self.now + seconds;
+        for client in 0..self.clients.len() {
+            let Some(connection) = self.clients[client].connection.take() else { continue };
+            if connection.expiry == 0 && connection.will.is_none() {
+                self.forget(client);
+                continue;
+            }
+            let Some(session) = &mut self.clients[client].session else { continue };
+            for list in session.expected.values_mut() {
+                list.retain(|e| e.qos > QoS::AtMostOnce);
+            }
+            for groups in self.groups.values_mut() {
+                groups.excuse(|g| g.get(&client).is_some_and(|e| e.qos == QoS::AtMostOnce));
+            }
+            // As far as anybody can tell it was lost when the gateway came back.
+            session.ends = Some(back + connection.expiry);
+            session.will = connection.will.map(|will| {
+                let at = back + will.delay.min(connection.expiry);
+                (will, at)
+            });
+        }
+        self.now = back;
+        // Until the client is back, nobody knows what its grant denies.
+        for client in &mut self.clients {
+            for session in &mut client.session {
+                session.role = None;
+                session.held.values_mut().for_each(|held| held.waits = !held.received);
+            }
+        }
+        for client in 0..self.clients.len() {
+            if let Some(session) = &mut self.clients[client].session
+                && let Some((will, _)) = session.will.take_if(|(_, at)| *at <= back)
+            {
+                self.publish_will(&will);
+            }
+        }
+        for client in 0..self.clients.len() {
+            if self.clients[client].session.as_ref().is_some_and(|s| s.ends.is_some_and(|ends| ends <= back)) {
+                self.forget(client);
+            }
+        }
+        self.pass(0);
+        Some(())
     }
 
     /// The session that a CONNECT gets. True: it was there.
