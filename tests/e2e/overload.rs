@@ -106,7 +106,6 @@ async fn subscribers_that_stop_reading_cost_what_is_stated_and_nobody_else() {
         assert_eq!(listener.message().await.payload, "again");
         listener.unsubscribe("flood/#").await;
         round_trip(&mut speaker, &mut listener, &mut longest).await;
-        println!("round {round}: at most {most} octets, the longest answer {longest:?}");
         rounds.push(most);
     }
     assert!(rounds[1] <= rounds[0] + rounds[0] / 4 + 16 * MIB, "it grew from one round to the next: {rounds:?}");

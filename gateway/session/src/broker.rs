@@ -153,9 +153,11 @@ impl Broker {
         let next = found.iter().map(|f| f.record.number).max().unwrap_or(0) + 1;
         let durable = options.store.map(|store| Durable::new(store, next));
         let broker = Self::with(router, options.observer, durable);
+        let mut s = Scratch::default();
         for session in found {
-            broker.restore(session, options.mailbox);
+            broker.restore(session, options.mailbox, &mut s);
         }
+        broker.settle(&mut s);
         Ok(broker)
     }
 
@@ -179,7 +181,7 @@ impl Broker {
         })
     }
 
-    fn restore(&self, found: Found, limits: MailboxLimits) {
+    fn restore(&self, found: Found, limits: MailboxLimits, s: &mut Scratch) {
         let Found { client_id, record, subscriptions, unreleased, queued, released, last_sequence, will } = found;
         let mailbox = self.router.mailbox(limits, true);
         mailbox.restore(record.number, queued, &released, last_sequence);
@@ -202,8 +204,13 @@ impl Broker {
         let expiry = record.expiry;
         let entry = self.registry.restore(&client_id, record.owner, record.number, mailbox, state);
         let mut slot = entry.lock();
-        // One that had a connection when the gateway ended lost it at that moment, as far as anybody can tell: now.
-        let left_at = if record.left_at == 0 { unix_now() } else { record.left_at };
+        let mut left_at = record.left_at;
+        if left_at == 0 {
+            // One that had a connection when the gateway ended lost it at that moment, as far as anybody can tell: now. It
+            // is written, or each further restart would give it its whole expiry anew.
+            left_at = unix_now();
+            s.journal.put_session(&client_id, self::record(&entry, record.number, expiry, left_at).encode());
+        }
         let gone_for = unix_now().saturating_sub(left_at);
         let now = now_ms();
         if expiry != NEVER {
