@@ -239,6 +239,10 @@ impl Open {
             if !permits_will(&grant, message.topic(), message.qos, message.retain) {
                 broker.observer.action_refused(facts, &self.entry.client_id, &grant, "will", message.topic());
                 self.will = None;
+                // Else it would be published after a restart.
+                if self.number != 0 {
+                    s.journal.delete_will(self.number);
+                }
             }
         }
         self.routes.clear();
