@@ -10,7 +10,7 @@ use mqtt_client::{Client, Kind, Running, gate};
 use portcullis_mqtt::ProtocolVersion::{V5, V311};
 use portcullis_mqtt::{Connect, QoS, ReasonCode};
 use portcullis_store::disk::Disk;
-use portcullis_store::{Options, Store};
+use portcullis_store::{Durability, Options, Store};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,6 +62,42 @@ fn acknowledgements_wait_for_the_disk() {
     assert_eq!(passing.packet_kind(), Kind::PubAck(9, ReasonCode::SUCCESS));
     assert!(matches!(passing.packet_kind(), Kind::Other(other) if other.starts_with("SubAck")));
     gateway.stop();
+}
+
+#[test]
+fn publishers_wait_for_a_store_that_is_behind_whatever_an_acknowledgement_means() {
+    const COUNT: u64 = 1000;
+    for durability in [Durability::Ack, Durability::None] {
+        let disk = Disk::new();
+        let store = Store::on_disk(&disk, Options { queue: 256 * 1024, ..Options::default() }).unwrap();
+        let gateway = Running::start_on_store_with(gate::everybody(), store, |rules| rules.durability = durability);
+        let mut s = gateway.connect_with(V5, "s", lasting);
+        s.subscribe("a", QoS::AtLeastOnce);
+        drop(s);
+        let mut p = gateway.connect(V5, "p");
+        p.ping();
+        // Until the disk goes on, nothing leaves the store's queue.
+        let held = disk.hold_syncs();
+        let mut one = gateway.connect_with(V5, "one", lasting);
+        one.send_subscribe("b", QoS::AtLeastOnce);
+        assert!(held.has_one_within(PATIENCE));
+        let publishing = std::thread::spawn(move || {
+            for n in 0..COUNT {
+                p.publish_unacknowledged("a", QoS::AtLeastOnce, n as u16 + 1, &[7; 10_000]);
+            }
+            p.expect_acknowledgements(COUNT as usize);
+        });
+        gateway.until(|broker| broker.totals().received >= 26);
+        for _ in 0..5 {
+            a_while(&gateway);
+        }
+        // 256 KiB, and what was read when that was reached; without a bound it would be all of them.
+        let received = gateway.broker.totals().received;
+        assert!(received <= 200, "{received} messages of 10,000 octets were taken ({durability:?})");
+        drop(held);
+        publishing.join().unwrap();
+        gateway.stop();
+    }
 }
 
 #[test]

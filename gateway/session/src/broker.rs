@@ -187,12 +187,12 @@ impl Broker {
         mailbox.restore(record.number, queued, &released, last_sequence);
         let mut state = Box::new(SessionState { expiry: record.expiry, ..SessionState::default() });
         state.unreleased.extend(unreleased);
-        for (filter, held, granted) in subscriptions {
+        for (filter, held) in subscriptions {
             let (share, inner) = split_share(&filter);
             // Without a grant at hand: what it denies is sorted out when the client is back.
             let subscription = Subscription {
                 mailbox: Arc::clone(&mailbox),
-                qos: held.requested.min(granted),
+                qos: held.requested.min(held.granted),
                 no_local: held.no_local,
                 retain_as_published: held.retain_as_published,
                 id: held.id,

@@ -133,3 +133,22 @@ impl Wake for Handle {
         self.waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_receiver_and_for_the_store_goes_on_when_both_have_room() {
+        let ends: [fn(&Handle); 3] = [Handle::resume, Handle::unpause, Handle::store_has_room];
+        for (first, second) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
+            let handle = Handle::new(1);
+            handle.pause();
+            handle.wait_for_store();
+            ends[first](&handle);
+            assert!(handle.is_paused(), "the other is still behind");
+            ends[second](&handle);
+            assert!(!handle.is_paused());
+        }
+    }
+}

@@ -8,6 +8,8 @@ use portcullis_mqtt::QoS;
 pub(crate) struct Held {
     /// As the client asked for.
     pub requested: QoS,
+    /// What is in force: no more than the grant permits, or the last one of a session without a connection.
+    pub granted: QoS,
     pub no_local: bool,
     pub retain_as_published: bool,
     pub id: Option<u32>,

@@ -179,3 +179,46 @@ fn a_session_that_comes_back_keeps_the_subscriptions_that_its_policy_is_asked_ab
     assert_eq!((of("asked/a"), of("open/c")), (all.to_vec(), all.to_vec()));
     assert!(!of("asked/b").contains(&b"back".to_vec()), "{come:?}");
 }
+
+#[test]
+fn a_grant_that_replaces_another_asks_about_subscriptions_before_it_holds() {
+    let asking = |subject: &str| {
+        let mut draft = everything(subject);
+        draft.rules.push(rule(Effect::Ask, Actions::SUBSCRIBE, "asked/#", QoS::ExactlyOnce));
+        compile(draft)
+    };
+    let mut desk = desk(&[]);
+    let (p, s) = (enter(&mut desk, v5("p")), enter(&mut desk, v5("s")));
+    for topic in ["asked/a", "asked/b", "open/c"] {
+        desk.feed(s, &subscribe(topic, QoS::AtMostOnce));
+    }
+    desk.take_output(s);
+    let heard = |desk: &mut Desk| {
+        for topic in ["asked/a", "asked/b", "open/c"] {
+            desk.feed(p, &publish(topic, QoS::AtMostOnce, 0, b"m"));
+        }
+        let mut topics = Vec::new();
+        hear(desk, s, |packet, _| {
+            if let Packet::Publish(p) = packet {
+                topics.push(p.topic.to_owned());
+            }
+        });
+        topics
+    };
+    // While the policy thinks, what was granted before holds.
+    desk.on_action = Box::new(|_| None);
+    desk.renew(s, Renewal::Replace(asking("s")));
+    assert_eq!(heard(&mut desk), ["asked/a", "asked/b", "open/c"]);
+    assert!(desk.lines[s].machine.grant().is_some_and(|grant| grant.asks()), "it is the new grant that is asked");
+    desk.on_action = Box::new(|action| {
+        let Action::Subscribe(wanted) = action else { panic!("{action:?}") };
+        let denied = (wanted.filter == "asked/b").then(|| Denial::new(DenyReason::NotAuthorized, "no"));
+        Some(Authorization { denied, valid_for: 0 })
+    });
+    desk.settle();
+    assert_eq!(heard(&mut desk), ["asked/a", "open/c"]);
+    // One about somebody else ends the connection, and nobody is asked about it.
+    desk.on_action = Box::new(|action| panic!("{action:?}"));
+    desk.renew(s, Renewal::Replace(asking("another")));
+    assert_eq!(desk.lines[s].end().map(|end| end.reason), Some(ReasonCode::NOT_AUTHORIZED));
+}

@@ -49,8 +49,16 @@ impl Running {
 
     /// With sessions in this store.
     pub fn start_on_store(gatekeeper: Arc<dyn Gatekeeper>, store: portcullis_store::Store) -> Self {
+        Self::start_on_store_with(gatekeeper, store, |_| {})
+    }
+
+    pub fn start_on_store_with(
+        gatekeeper: Arc<dyn Gatekeeper>,
+        store: portcullis_store::Store,
+        adjust: impl FnOnce(&mut ListenerRules),
+    ) -> Self {
         let options = BrokerOptions { store: Some(store), ..BrokerOptions::default() };
-        Self::start_on(Broker::open_store(options).unwrap(), gatekeeper, |_| {})
+        Self::start_on(Broker::open_store(options).unwrap(), gatekeeper, adjust)
     }
 
     /// Ends all connections as a crash would: nobody is told, wills wait in the store. What was acknowledged is stored.

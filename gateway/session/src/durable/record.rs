@@ -133,33 +133,32 @@ impl SessionRecord {
     }
 }
 
-/// `granted`: the quality of service in force, for the time in which no grant is at hand.
-pub(crate) fn encode_subscription(held: &Held, granted: QoS) -> Vec<u8> {
+pub(crate) fn encode_subscription(held: &Held) -> Vec<u8> {
     let mut w = Writer::default();
     let mut flags = held.requested as u8;
     flags |= if held.no_local { NO_LOCAL } else { 0 };
     flags |= if held.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
     flags |= if held.id.is_some() { HAS_ID } else { 0 };
     w.u8(flags);
-    w.u8(granted as u8);
+    w.u8(held.granted as u8);
     if let Some(id) = held.id {
         w.u32(id);
     }
     w.0
 }
 
-pub(crate) fn decode_subscription(bytes: &[u8]) -> Result<(Held, QoS), Broken> {
+pub(crate) fn decode_subscription(bytes: &[u8]) -> Result<Held, Broken> {
     let mut r = Reader(bytes);
     let flags = r.u8()?;
     let granted = qos(r.u8()?)?;
     let id = if flags & HAS_ID == 0 { None } else { Some(r.u32()?) };
-    let held = Held {
+    Ok(Held {
         requested: qos(flags & 3)?,
+        granted,
         no_local: flags & NO_LOCAL != 0,
         retain_as_published: flags & RETAIN_AS_PUBLISHED != 0,
         id,
-    };
-    Ok((held, granted))
+    })
 }
 
 fn qos(n: u8) -> Result<QoS, Broken> {
@@ -322,10 +321,13 @@ mod tests {
         let owner = Owner { tenant: Some("t".into()), subject: "s".into(), acting_for: None };
         let record = SessionRecord { number: 7, expiry: u32::MAX, left_at: 9, owner };
         assert_eq!(SessionRecord::decode(&record.encode()).unwrap(), record);
-        let held = Held { requested: QoS::ExactlyOnce, no_local: true, retain_as_published: false, id: Some(5) };
-        assert_eq!(
-            decode_subscription(&encode_subscription(&held, QoS::AtLeastOnce)).unwrap(),
-            (held, QoS::AtLeastOnce)
-        );
+        let held = Held {
+            requested: QoS::ExactlyOnce,
+            granted: QoS::AtLeastOnce,
+            no_local: true,
+            retain_as_published: false,
+            id: Some(5),
+        };
+        assert_eq!(decode_subscription(&encode_subscription(&held)).unwrap(), held);
     }
 }

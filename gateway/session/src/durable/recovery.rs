@@ -5,7 +5,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portcullis_mqtt::QoS;
 use portcullis_router::{Holder, Queued, Retained, RetainedLimits};
 use portcullis_store::{Durability, SessionRow, Store, StoreError};
 
@@ -16,7 +15,7 @@ use crate::state::Held;
 pub(crate) struct Found {
     pub client_id: String,
     pub record: SessionRecord,
-    pub subscriptions: Vec<(String, Held, QoS)>,
+    pub subscriptions: Vec<(String, Held)>,
     pub unreleased: Vec<u16>,
     pub queued: Vec<Queued>,
     /// Sequence numbers.
@@ -100,9 +99,9 @@ fn take(
             );
         }
         SessionRow::Subscription { session, filter, bytes } => {
-            let (held, granted) = decode_subscription(bytes).map_err(broken("subscription", filter.to_owned()))?;
+            let held = decode_subscription(bytes).map_err(broken("subscription", filter.to_owned()))?;
             if let Some(s) = of(session, found, orphans) {
-                s.subscriptions.push((filter.to_owned(), held, granted));
+                s.subscriptions.push((filter.to_owned(), held));
             }
         }
         SessionRow::Unreleased { session, id } => {

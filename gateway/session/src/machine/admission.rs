@@ -242,6 +242,7 @@ impl Machine {
                 .method
                 .take()
                 .map(|method| Box::new(Exchange { method: method.into(), challenge: None, reply_by: u64::MAX })),
+            regranting: None,
             answers: Vec::new(),
             counted: connecting.counted,
             problem_information: connecting.problem_information,
@@ -280,6 +281,7 @@ impl Machine {
                 }
                 self.admit(s)
             }
+            Phase::Open(open) if open.regranting.is_some() => self.on_regranting(action, answer.denied.is_none(), s),
             Phase::Open(open) => {
                 open.answers.push((action, answer));
                 Step::More

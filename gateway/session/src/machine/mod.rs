@@ -207,7 +207,7 @@ impl Machine {
     #[must_use]
     pub fn grant(&self) -> Option<&Arc<Grant>> {
         match &self.phase {
-            Phase::Open(open) => Some(&open.grant),
+            Phase::Open(open) => Some(open.regranting.as_ref().map_or(&open.grant, |regranting| &regranting.grant)),
             Phase::Admitting(connecting) => connecting.grant.as_ref(),
             _ => None,
         }

@@ -11,6 +11,7 @@ use portcullis_store::Durability;
 
 use super::offering::Offering;
 use super::pace::Rate;
+use super::reauthentication::Regranting;
 use super::route_cache::RouteCache;
 use super::{End, Fault, Machine, Phase, Step, Stop};
 use crate::durable::{Held, Recipient};
@@ -41,6 +42,8 @@ pub(super) struct Open {
     pub aliases: Option<Box<[Option<Arc<str>>]>>,
     /// Enhanced authentication: its method, and the question that awaits an answer.
     pub exchange: Option<Box<Exchange>>,
+    /// Another grant, while its policy is asked about the session's subscriptions.
+    pub regranting: Option<Box<Regranting>>,
     /// Publish rate, where the listener or the grant bounds it.
     pub rate: Option<Box<Rate>>,
     /// Answers for the packet at hand that hold only for it.

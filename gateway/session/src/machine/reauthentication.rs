@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portcullis_grant::{Credentials, Grant, Login, Outcome, Renewal};
+use portcullis_grant::{Action, Credentials, Grant, Login, Outcome, Renewal};
 use portcullis_mqtt::{Auth, Packet, ProtocolVersion, ReasonCode};
 use portcullis_router::now_ms;
 
@@ -11,12 +11,22 @@ use super::admission::{expiry_time, jittered, mailbox_limits, max_subscriptions,
 use super::connect::{MOST_STEPS, challenge_packet, pairs};
 use super::pace::Rate;
 use super::reply::append;
+use super::subscribe::unanswered;
 use super::{End, Fault, Machine, Phase, Step};
 use crate::scratch::Scratch;
 use crate::unix_now;
 
 /// Why a connection ends whose AUTH cannot be sent.
 const UNTOLD: &str = "the client takes no packet as large as the AUTH that it needs";
+
+/// A grant that is to take the place of the one in force.
+pub(super) struct Regranting {
+    pub grant: Arc<Grant>,
+    /// What its policy has answered so far about subscriptions of the session.
+    asked: HashMap<Action, bool>,
+    /// The client has asked for it by AUTH.
+    told: bool,
+}
 
 impl Machine {
     /// AUTH on an open connection.
@@ -58,23 +68,7 @@ impl Machine {
         let most = self.open().map_or(u32::MAX, |open| open.client_max_packet);
         let step = match outcome {
             Outcome::Allow(grant) => {
-                let method = self.method();
-                let data = grant.data.clone();
-                match self.replace_grant(grant, s) {
-                    Ok(()) => {
-                        let auth = Auth {
-                            reason: ReasonCode::SUCCESS,
-                            method: Some(&method),
-                            data: data.as_deref(),
-                            ..Auth::default()
-                        };
-                        match append(&mut s.replies, &Packet::Auth(auth), ProtocolVersion::V5, most) {
-                            true => Step::More,
-                            false => self.end_open(End::ours(ReasonCode::PACKET_TOO_LARGE, UNTOLD), s),
-                        }
-                    }
-                    Err(end) => self.end_open(end, s),
-                }
+                return self.replace_grant(grant, true, s);
             }
             Outcome::Deny(refusal) => {
                 let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
@@ -119,15 +113,7 @@ impl Machine {
                 }
                 Step::More
             }
-            Renewal::Replace(grant) => match self.replace_grant(grant, s) {
-                Ok(()) => Step::More,
-                Err(end) => {
-                    s.replies.clear();
-                    let step = self.end_open(end, s);
-                    self.send_replies(s);
-                    step
-                }
-            },
+            Renewal::Replace(grant) => self.replace_grant(grant, false, s),
             Renewal::Revoke(refusal) => {
                 let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
                 self.broker.observer.refused(&self.facts, &client_id, None, &refusal);
@@ -139,10 +125,58 @@ impl Machine {
         }
     }
 
-    /// Puts another grant in force. It must be about the same principal.
-    fn replace_grant(&mut self, grant: Arc<Grant>, s: &mut Scratch) -> Result<(), End> {
+    /// Puts another grant in force, once its policy was asked about the subscriptions that it is to be asked about: until
+    /// then the old one holds. It must be about the same principal. `told`: the client asked for it, and is answered.
+    fn replace_grant(&mut self, grant: Arc<Grant>, told: bool, s: &mut Scratch) -> Step {
+        if let Some(open) = self.open() {
+            open.regranting = Some(Box::new(Regranting { grant, asked: HashMap::new(), told }));
+        }
+        self.go_on_regranting(s)
+    }
+
+    /// The policy of the grant that is to be put in force has answered about a subscription.
+    pub(super) fn on_regranting(&mut self, action: Action, allowed: bool, s: &mut Scratch) -> Step {
+        if let Some(regranting) = self.open().and_then(|open| open.regranting.as_mut()) {
+            regranting.asked.insert(action, allowed);
+        }
+        self.go_on_regranting(s)
+    }
+
+    fn go_on_regranting(&mut self, s: &mut Scratch) -> Step {
+        let Some(open) = self.open() else { return Step::More };
+        let Some(regranting) = open.regranting.take() else { return Step::More };
+        if open.entry.belongs_to(&regranting.grant.identity)
+            && let Some(action) = unanswered(&open.state, &regranting.grant, &regranting.asked)
+        {
+            open.regranting = Some(regranting);
+            return Step::Authorize(action);
+        }
+        let (method, most) = (self.method(), self.open().map_or(u32::MAX, |open| open.client_max_packet));
+        s.replies.clear();
+        let step = match self.put_in_force(&regranting, s) {
+            Ok(()) if regranting.told => {
+                let auth = Auth {
+                    reason: ReasonCode::SUCCESS,
+                    method: Some(&method),
+                    data: regranting.grant.data.as_deref(),
+                    ..Auth::default()
+                };
+                match append(&mut s.replies, &Packet::Auth(auth), ProtocolVersion::V5, most) {
+                    true => Step::More,
+                    false => self.end_open(End::ours(ReasonCode::PACKET_TOO_LARGE, UNTOLD), s),
+                }
+            }
+            Ok(()) => Step::More,
+            Err(end) => self.end_open(end, s),
+        };
+        self.send_replies(s);
+        step
+    }
+
+    fn put_in_force(&mut self, regranting: &Regranting, s: &mut Scratch) -> Result<(), End> {
         let (broker, facts, rules) = (Arc::clone(&self.broker), Arc::clone(&self.facts), Arc::clone(&self.rules));
         let Phase::Open(open) = &mut self.phase else { return Ok(()) };
+        let grant = Arc::clone(&regranting.grant);
         if !open.entry.belongs_to(&grant.identity) {
             return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant is about somebody else"));
         }
@@ -161,7 +195,7 @@ impl Machine {
             will.limits = rules.retained_by(&grant.limits);
         }
         open.grant = grant;
-        open.apply_grant(&broker, &facts, &HashMap::new(), s);
+        open.apply_grant(&broker, &facts, &regranting.asked, s);
         Ok(())
     }
 }

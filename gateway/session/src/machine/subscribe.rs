@@ -146,6 +146,7 @@ impl Open {
     ) {
         let held = Held {
             requested: wanted.options.qos,
+            granted: qos,
             no_local: wanted.options.no_local,
             retain_as_published: wanted.options.retain_as_published,
             id,
@@ -153,7 +154,7 @@ impl Open {
         let (share, filter) = split_share(wanted.filter);
         broker.router.subscribe(filter, share, subscription(&self.mailbox, &held, qos, filtered, &self.grant));
         if self.is_stored() {
-            s.journal.put_subscription(self.number, wanted.filter, encode_subscription(&held, qos));
+            s.journal.put_subscription(self.number, wanted.filter, encode_subscription(&held));
         }
         self.state.subscriptions.insert(wanted.filter.into(), held);
     }
@@ -209,18 +210,28 @@ impl Open {
         s: &mut Scratch,
     ) {
         let grant = Arc::clone(&self.grant);
-        let mut refused = Vec::new();
-        for (filter, held) in &self.state.subscriptions {
+        let (mut refused, stored) = (Vec::new(), self.is_stored());
+        for (filter, held) in &mut self.state.subscriptions {
             let (share, inner) = split_share(filter);
             let (permission, action) = judge_again(&grant, filter, held.requested);
-            match permission {
+            let (max_qos, filtered) = match permission {
                 SubscribePermission::Ask { max_qos, filtered } if asked.get(&action) == Some(&true) => {
-                    broker.router.subscribe(inner, share, subscription(&self.mailbox, held, max_qos, filtered, &grant));
+                    (max_qos, filtered)
                 }
-                SubscribePermission::Allow { max_qos, filtered } => {
-                    broker.router.subscribe(inner, share, subscription(&self.mailbox, held, max_qos, filtered, &grant));
+                SubscribePermission::Allow { max_qos, filtered } => (max_qos, filtered),
+                SubscribePermission::Deny | SubscribePermission::Ask { .. } => {
+                    refused.push(filter.clone());
+                    continue;
                 }
-                SubscribePermission::Deny | SubscribePermission::Ask { .. } => refused.push(filter.clone()),
+            };
+            broker.router.subscribe(inner, share, subscription(&self.mailbox, held, max_qos, filtered, &grant));
+            let granted = held.requested.min(max_qos);
+            if held.granted != granted {
+                held.granted = granted;
+                // What comes after a restart is held to it as well.
+                if stored {
+                    s.journal.put_subscription(self.number, filter, encode_subscription(held));
+                }
             }
         }
         for filter in refused {

@@ -281,7 +281,8 @@ impl World {
             expected.must &= role.may_receive(expected.topic);
         }
         for held in session.held.values_mut().filter(|held| held.waits) {
-            held.excused |= self.messages.get(&held.number).is_some_and(|m| !role.may_receive(m.topic));
+            // Of those without a number nobody knows the topic.
+            held.excused |= self.messages.get(&held.number).is_none_or(|m| !role.may_receive(m.topic));
         }
     }
 
@@ -381,7 +382,7 @@ impl World {
         self.now = back;
         // Until the client is back, nobody knows what its grant denies.
         for client in &mut self.clients {
-            for session in &mut client.session {
+            if let Some(session) = &mut client.session {
                 session.role = None;
                 session.held.values_mut().for_each(|held| held.waits = !held.received);
             }
