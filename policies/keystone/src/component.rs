@@ -1,14 +1,20 @@
-//! The component's exports.
+//! The component's exports: a thin shell around [`crate::decision`] and [`crate::http`].
 #![allow(unsafe_code, unused_qualifications, missing_docs, unreachable_pub)]
 
-use policy_support::http;
+use std::sync::OnceLock;
+
 use policy_support::wit::types::{Connection, Credentials, HttpRequest, HttpResponse, Verdict};
+use policy_support::{ConfigError, Live, answer, verdict, wit};
+
+use crate::config::Config;
+use crate::{decision, grant, http};
 
 wit_bindgen::generate!({
     inline: "
         package portcullis:bundled-keystone;
         world keystone {
             export portcullis:policy/authentication@0.1.0;
+            export portcullis:policy/renewal@0.1.0;
             export portcullis:policy/descriptor@0.1.0;
             export portcullis:policy/http-endpoint@0.1.0;
         }
@@ -17,19 +23,42 @@ wit_bindgen::generate!({
     with: { "portcullis:policy/types@0.1.0": policy_support::wit::types },
 });
 
-use exports::portcullis::policy::{authentication, descriptor, http_endpoint};
+use exports::portcullis::policy::{authentication, descriptor, http_endpoint, renewal};
+
+/// Read once for each instance: the configuration does not change while it lives.
+static CONFIG: OnceLock<Result<Config, ConfigError>> = OnceLock::new();
+
+fn config() -> Result<&'static Config, &'static ConfigError> {
+    CONFIG.get_or_init(|| Config::parse(&wit::config::json())).as_ref()
+}
 
 struct Policy;
 
 impl authentication::Guest for Policy {
-    fn authenticate(_: Connection, _: Credentials) -> Verdict {
-        Verdict::Pass
+    fn authenticate(connection: Connection, credentials: Credentials) -> Verdict {
+        verdict(match config() {
+            Ok(config) => decision::authenticate(&Live, config, &connection, &credentials),
+            Err(error) => Err(answer::misconfigured(error)),
+        })
+    }
+}
+
+impl renewal::Guest for Policy {
+    fn renew(connection: Connection, state: Vec<u8>) -> renewal::Decision {
+        let renewed = match config() {
+            Ok(config) => decision::renew(&Live, config, &connection, &state),
+            Err(error) => Err(answer::misconfigured(error)),
+        };
+        renewed.map_or_else(renewal::Decision::Revoke, renewal::Decision::Replace)
     }
 }
 
 impl http_endpoint::Guest for Policy {
-    fn handle(_: Connection, _: HttpRequest) -> HttpResponse {
-        http::empty(404)
+    fn handle(connection: Connection, request: HttpRequest) -> HttpResponse {
+        match config() {
+            Ok(config) => http::handle(&Live, config, &connection, &request),
+            Err(_) => policy_support::http::text(503, "the policy's configuration is wrong"),
+        }
     }
 }
 
@@ -39,14 +68,15 @@ impl descriptor::Guest for Policy {
             name: "keystone".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             summary: env!("CARGO_PKG_DESCRIPTION").into(),
-            schemes: vec!["keystone".into()],
+            schemes: vec![grant::SCHEME.into()],
             methods: vec![],
-            config_schema: include_str!("../config.schema.json").into(),
+            config_schema: crate::config::SCHEMA.into(),
         }
     }
 
     fn self_test() -> Result<(), String> {
-        Ok(())
+        let config = config().map_err(ToString::to_string)?;
+        decision::probe(&Live, config)
     }
 }
 
