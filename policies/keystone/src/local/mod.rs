@@ -6,4 +6,4 @@ pub mod request;
 pub mod show;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
