@@ -3,11 +3,11 @@
 
 use std::sync::OnceLock;
 
-use policy_support::wit::types::{Connection, Credentials, Verdict};
-use policy_support::{ConfigError, Live, answer, verdict, wit};
+use policy_support::wit::types::{Connection, Credentials, HttpRequest, HttpResponse, Verdict};
+use policy_support::{ConfigError, Live, answer, http, verdict, wit};
 
 use crate::config::Config;
-use crate::{decision, grant, offer};
+use crate::{decision, grant, offer, oisp};
 
 wit_bindgen::generate!({
     inline: "
@@ -16,13 +16,14 @@ wit_bindgen::generate!({
             export portcullis:policy/authentication@0.1.0;
             export portcullis:policy/renewal@0.1.0;
             export portcullis:policy/descriptor@0.1.0;
+            export portcullis:policy/http-endpoint@0.1.0;
         }
     ",
     path: "../../wit",
     with: { "portcullis:policy/types@0.1.0": policy_support::wit::types },
 });
 
-use exports::portcullis::policy::{authentication, descriptor, renewal};
+use exports::portcullis::policy::{authentication, descriptor, http_endpoint, renewal};
 
 /// Read once for each instance: the configuration does not change while it lives.
 static CONFIG: OnceLock<Result<Config, ConfigError>> = OnceLock::new();
@@ -49,6 +50,16 @@ impl renewal::Guest for Policy {
             Err(error) => Err(answer::misconfigured(error)),
         };
         renewed.map_or_else(renewal::Decision::Revoke, renewal::Decision::Replace)
+    }
+}
+
+impl http_endpoint::Guest for Policy {
+    fn handle(_: Connection, request: HttpRequest) -> HttpResponse {
+        match config().map(|config| config.oisp.as_ref()) {
+            Ok(Some(oisp)) => oisp::api::handle(&Live, oisp, &request),
+            Ok(None) => http::empty(404),
+            Err(_) => http::empty(500),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use policy_support::template::{Template, Vocabulary};
 use policy_support::wit::jose::{KeySource, Requirements};
 use policy_support::wit::types::Limit;
 
+use crate::oisp::config::Oisp;
+
 /// JSON Schema of the configuration.
 pub const SCHEMA: &str = include_str!("../config.schema.json");
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub app_claim: Option<String>,
     /// Trusted issuers.
     pub issuers: Vec<Issuer>,
+    /// The tokens that the gateway signs itself. None: it signs none, and admits none.
+    pub oisp: Option<Oisp>,
     /// What is asked of the tokens of apps; `keys` is to be replaced by the app's.
     pub requirements: Requirements,
     /// Whether any user name may come with a token.
@@ -113,6 +117,7 @@ impl Config {
             required,
         };
         let issuers = table.tables("issuers", ISSUERS, |entry| issuer(entry, &requirements))?.unwrap_or_default();
+        let oisp = table.table("oisp", |table| Oisp::read(table, leeway))?;
         let rules_claim = text("rules-claim")?;
         let rules_within = within(table, rules_claim.is_some())?;
         let rules = rules::read(table, "rules", &GRAMMAR, RULES)?;
@@ -132,6 +137,7 @@ impl Config {
             needs_claims: false,
             limits: limits::read(table)?,
             issuers,
+            oisp,
             requirements,
             rules_claim,
             rules_within,
@@ -140,8 +146,14 @@ impl Config {
         if config.app.is_some() && config.app_claim.is_some() {
             return Err(table.error("app-claim", "`app` names the app already: give one of the two"));
         }
-        if !config.apps && config.issuers.is_empty() {
-            return Err(table.error("apps", "without apps and without `issuers` no token is ever admitted"));
+        if !config.apps && config.issuers.is_empty() && config.oisp.is_none() {
+            let problem = "without apps, without `issuers` and without `oisp` no token is ever admitted";
+            return Err(table.error("apps", problem));
+        }
+        let own = config.oisp.as_ref().map(|oisp| oisp.issuer.as_str());
+        if let Some(index) = config.issuers.iter().position(|known| Some(known.issuer.as_str()) == own) {
+            let problem = "it is that of the gateway's own tokens: name another in `oisp.issuer`";
+            return Err(table.error(&format!("issuers.{index}.issuer"), problem));
         }
         let uses_claims = rules::placeholders(&config.rules)
             .chain(config.rules_within.iter().flat_map(Template::placeholders))
@@ -281,7 +293,7 @@ mod tests {
             (r#"{"issuers":[{"issuer":"i","keys":{"pem":"p","named":"k"}}]}"#, "exactly one of"),
             (r#"{"issuers":[{"issuer":"i","keys":{"jwks-url":"ftp://x"}}]}"#, "`issuers.0.keys.jwks-url`"),
             (r#"{"issuers":[{"issuer":"i","keys":{"pem":"p"},"aud":"x"}]}"#, "`issuers.0.aud`: there is no such key"),
-            (r#"{"apps":false}"#, "`apps`: without apps and without `issuers`"),
+            (r#"{"apps":false}"#, "`apps`: without apps, without `issuers`"),
             (r#"{"app":"a","app-claim":"b"}"#, "`app-claim`: `app` names the app already"),
             (r##"{"rules-within":["#"]}"##, "`rules-within`: it bounds the rules of `rules-claim`"),
             (r#"{"client-id":"own"}"#, "`client-id`: expected `any` or `sub` or `prefix`"),

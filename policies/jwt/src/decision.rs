@@ -2,32 +2,34 @@
 
 use policy_support::wit::jose::{self, KeySource, Requirements, VerifiedToken};
 use policy_support::wit::types::{Connection, Credentials, Denial, DenyReason, Grant};
-use policy_support::{Gateway, Outcome, client_id, deny, owned, state};
+use policy_support::{Gateway, Outcome, SchemeGateway, client_id, deny, owned, state};
 use serde_json::Value;
 
 use crate::claims;
 use crate::config::{ClientId, Config, Issuer};
 use crate::grant::{Bearer, SCHEME, grant};
 use crate::offer::{self, Offer};
+use crate::oisp;
+use crate::oisp::config::{KEY, Oisp};
 
 /// Version of what is kept in `grant.state`.
-const STATE: u8 = 1;
+pub(crate) const STATE: u8 = 1;
 
 /// The most octets of a subject or a token's identifier: both are written into logs and rules.
-const NAME_LIMIT: usize = 512;
+pub(crate) const NAME_LIMIT: usize = 512;
 
 /// A token that is correct in form and complete in what has to be known to check it.
-struct Login<'a> {
-    token: &'a str,
+pub(crate) struct Login<'a> {
+    pub(crate) token: &'a str,
     /// The app that the client names by header.
     header: Option<&'a str>,
     /// The app that an earlier login was of.
     earlier: Option<&'a str>,
-    username: Option<&'a str>,
+    pub(crate) username: Option<&'a str>,
     /// None: not on MQTT.
-    client_id: Option<&'a str>,
+    pub(crate) client_id: Option<&'a str>,
     /// The subject of the login that is repeated: another one is refused.
-    subject: Option<&'a str>,
+    pub(crate) subject: Option<&'a str>,
 }
 
 /// Decides about a login.
@@ -35,7 +37,7 @@ struct Login<'a> {
 /// # Errors
 /// The client offers a token, and it is not good.
 pub fn authenticate(
-    gateway: &impl Gateway,
+    gateway: &impl SchemeGateway,
     config: &Config,
     connection: &Connection,
     credentials: &Credentials,
@@ -62,7 +64,12 @@ pub fn authenticate(
 ///
 /// # Errors
 /// It would not be admitted now.
-pub fn renew(gateway: &impl Gateway, config: &Config, connection: &Connection, state: &[u8]) -> Result<Grant, Denial> {
+pub fn renew(
+    gateway: &impl SchemeGateway,
+    config: &Config,
+    connection: &Connection,
+    state: &[u8],
+) -> Result<Grant, Denial> {
     let Some([app, client_id, token]) = state::read(STATE, state) else {
         return Err(deny(
             DenyReason::NotAuthorized,
@@ -80,11 +87,12 @@ pub fn renew(gateway: &impl Gateway, config: &Config, connection: &Connection, s
     admit(gateway, config, &login).map_err(Refusal::into_denial)
 }
 
-/// Tries every trusted issuer's keys, to find what was not granted before somebody logs in.
+/// Tries every trusted issuer's keys, to find what was not granted before somebody logs in, and has the gateway's own key
+/// made, which takes longer than a request may.
 ///
 /// # Errors
 /// A key or a host is not granted, or a key cannot be read. That a JWK Set cannot be fetched right now is no error.
-pub fn probe(gateway: &impl Gateway, config: &Config) -> Result<(), String> {
+pub fn probe(gateway: &impl SchemeGateway, config: &Config) -> Result<(), String> {
     /// A token without claims whose signature is one octet. Nobody admits it.
     const NOBODY: &str = "eyJhbGciOiJSUzI1NiJ9.e30.AA";
     for (index, issuer) in config.issuers.iter().enumerate() {
@@ -95,6 +103,9 @@ pub fn probe(gateway: &impl Gateway, config: &Config) -> Result<(), String> {
             }
             Err(_) => {}
         }
+    }
+    if config.oisp.is_some() {
+        gateway.public_keys(KEY).map_err(|error| format!("`oisp`: {}", refused(error).detail))?;
     }
     Ok(())
 }
@@ -121,19 +132,21 @@ impl Refusal {
     }
 }
 
-fn bad(detail: impl Into<String>) -> Denial {
+pub(crate) fn bad(detail: impl Into<String>) -> Denial {
     deny(DenyReason::BadCredentials, detail)
 }
 
 /// Whose keys a token is checked with.
 enum Signer<'a> {
+    Own(&'a Oisp),
     Issuer(&'a Issuer),
     App(String),
 }
 
-fn admit(gateway: &impl Gateway, config: &Config, login: &Login<'_>) -> Result<Grant, Refusal> {
+fn admit(gateway: &impl SchemeGateway, config: &Config, login: &Login<'_>) -> Result<Grant, Refusal> {
     let signer = signer(gateway, config, login)?;
     let (token, app) = match &signer {
+        Signer::Own(oisp) => return Ok(oisp::login::admit(gateway, config, oisp, login)?),
         Signer::Issuer(issuer) => (verify(gateway, login.token, &issuer.requirements)?, issuer.app.as_deref()),
         Signer::App(id) => {
             match gateway.find_app(id)? {
@@ -192,9 +205,12 @@ fn admit(gateway: &impl Gateway, config: &Config, login: &Login<'_>) -> Result<G
 /// Finds out whose keys to check with. What the token says about itself is believed only as far as to choose them.
 fn signer<'c>(gateway: &impl Gateway, config: &'c Config, login: &Login<'_>) -> Result<Signer<'c>, Refusal> {
     let mut claimed_app = None;
-    if !config.issuers.is_empty() || config.app_claim.is_some() {
+    if !config.issuers.is_empty() || config.app_claim.is_some() || config.oisp.is_some() {
         let unverified = gateway.decode_unverified(login.token).map_err(refuse)?;
         let issuer = unverified.issuer.as_deref();
+        if let Some(oisp) = config.oisp.as_ref().filter(|oisp| Some(oisp.issuer.as_str()) == issuer) {
+            return Ok(Signer::Own(oisp));
+        }
         if let Some(issuer) = config.issuers.iter().find(|known| Some(known.issuer.as_str()) == issuer) {
             return Ok(Signer::Issuer(issuer));
         }
@@ -219,14 +235,18 @@ fn verify(gateway: &impl Gateway, token: &str, requirements: &Requirements) -> R
     gateway.verify(token, requirements).map_err(refuse)
 }
 
-/// The gateway's findings as a refusal.
 fn refuse(error: jose::Error) -> Refusal {
+    refused(error).into()
+}
+
+/// The gateway's findings as a refusal.
+pub(crate) fn refused(error: jose::Error) -> Denial {
     use jose::Error;
     let detail = match error {
         Error::KeysUnavailable(why) => {
-            return deny(DenyReason::Unavailable, format!("the keys cannot be had: {why}")).into();
+            return deny(DenyReason::Unavailable, format!("the keys cannot be had: {why}"));
         }
-        Error::NotAllowed(why) | Error::Other(why) => return deny(DenyReason::Unavailable, why).into(),
+        Error::NotAllowed(why) | Error::Other(why) => return deny(DenyReason::Unavailable, why),
         Error::Malformed(why) => format!("the token is not well-formed: {why}"),
         Error::AlgorithmNotAllowed(name) => format!("the token is signed with {name:?}, which is not admitted"),
         Error::UnknownKey(why) => format!("there is no key to check the token with: {why}"),
@@ -235,7 +255,7 @@ fn refuse(error: jose::Error) -> Refusal {
         Error::NotYetValid(at) => format!("the token is not valid before {at}"),
         Error::BadClaim(name) => format!("the claim {name} is missing or not what it must be"),
     };
-    bad(detail).into()
+    bad(detail)
 }
 
 fn subject(token: &VerifiedToken) -> Result<&str, Denial> {
@@ -248,7 +268,7 @@ fn subject(token: &VerifiedToken) -> Result<&str, Denial> {
 }
 
 /// Checks the client identifier. Returns another one if the client sent none and must have one.
-fn check_client_id(
+pub(crate) fn check_client_id(
     gateway: &impl Gateway,
     wanted: ClientId,
     client_id: &str,

@@ -103,7 +103,7 @@ fn refuse(unfit: Unfit) -> Denial {
 
 /// When a session with a token ends: when the token does. One that was let in by the tolerance for clocks that differ
 /// ends with that tolerance.
-fn end(expires_at: u64, now: u64, leeway: u32) -> u64 {
+pub(crate) fn end(expires_at: u64, now: u64, leeway: u32) -> u64 {
     if expires_at > now { expires_at } else { expires_at.saturating_add(u64::from(leeway)) }
 }
 

@@ -1,4 +1,4 @@
-//! The `jwt` policy: admits consumers by JSON Web Tokens. `README.md` beside this crate is for the operator.
+//! The `jwt` policy: admits consumers by JSON Web Tokens, and signs some of its own. `README.md` beside this crate is for the operator.
 
 mod claims;
 mod component;
@@ -6,3 +6,4 @@ pub mod config;
 pub mod decision;
 pub mod grant;
 pub mod offer;
+pub mod oisp;

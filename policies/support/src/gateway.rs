@@ -11,7 +11,7 @@ use crate::wit::directory_admin::{self, IssuedKey, NewKey, NewUser};
 use crate::wit::jose::{self, Requirements, UnverifiedToken, VerifiedToken};
 use crate::wit::peer::{self, Certificate};
 use crate::wit::types::{Denial, HttpResponse};
-use crate::wit::{http_client, random, store};
+use crate::wit::{http_client, log, random, store};
 
 /// The gateway, as far as the bundled policies need it. Directory failures are refusals already.
 pub trait Gateway {
@@ -73,6 +73,7 @@ pub trait Gateway {
 pub trait SchemeGateway: Gateway {
     fn now_us(&self) -> u64;
     fn remaining_ms(&self) -> u32;
+    fn warn(&self, message: &str);
     fn random(&self, octets: u32) -> Vec<u8>;
     fn uuid(&self) -> String;
     fn sign(&self, key: &str, header: &str, claims: &str) -> Result<String, jose::Error>;
@@ -159,6 +160,10 @@ impl SchemeGateway for Live {
 
     fn remaining_ms(&self) -> u32 {
         clock::remaining_ms()
+    }
+
+    fn warn(&self, message: &str) {
+        log::write(log::Level::Warn, message);
     }
 
     fn random(&self, octets: u32) -> Vec<u8> {

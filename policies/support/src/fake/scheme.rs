@@ -16,6 +16,12 @@ use crate::wit::{http_client, jose, store};
 /// How a fake answers `send`.
 pub type Sender = Box<dyn Fn(&http_client::Request) -> Result<HttpResponse, http_client::Error>>;
 
+/// Names and the values that were given to them.
+pub type Changes = Vec<(String, String)>;
+
+/// A value and when it ends.
+pub type Kept = (Vec<u8>, Option<u64>);
+
 /// What a scheme's interface finds and changes.
 #[derive(Default)]
 pub struct World {
@@ -34,9 +40,9 @@ pub struct World {
     /// Tokens that were revoked.
     pub revoked: RefCell<Vec<String>>,
     /// Changes of devices, in order.
-    pub device_changes: RefCell<Vec<(String, Vec<(String, String)>)>>,
+    pub device_changes: RefCell<Vec<(String, Changes)>>,
     /// Values with the time at which they end.
-    pub values: RefCell<BTreeMap<String, (Vec<u8>, Option<u64>)>>,
+    pub values: RefCell<BTreeMap<String, Kept>>,
     /// If some, each password check fails with it.
     pub password_error: Option<PasswordError>,
     /// The answer to `send`; none: nothing can be reached.
@@ -95,6 +101,8 @@ impl SchemeGateway for Fake {
     fn remaining_ms(&self) -> u32 {
         1_000
     }
+
+    fn warn(&self, _: &str) {}
 
     fn random(&self, octets: u32) -> Vec<u8> {
         let seed = self.scheme.next();
