@@ -30,7 +30,7 @@ impl Stand {
         let key = SigningKey::new("ES256");
         let token = key.token(&json!({ "iss": "tests", "sub": "client", "exp": now() + 3600 }));
         let config = Config::everywhere(&["tokens"]).file("jwt.wasm", policies::bundled("jwt")).toml(&format!(
-            "[[policy]]\nname = \"tokens\"\nsource = \"jwt.wasm\"\nallow = {{ directory = \"read\", keys = [] }}\n\
+            "[[policy]]\nname = \"tokens\"\nsource = \"jwt.wasm\"\nallow = {{ directory = \"write\", keys = [] }}\n\
              [policy.config]\nusername = \"any\"\n\
              rules = [{{ actions = [\"publish\", \"subscribe\", \"retain\", \"will\"], filter = \"clients/#\" }}]\n\
              [[policy.config.issuers]]\nissuer = \"tests\"\nalgorithms = \"ES256\"\nkeys = {{ pem = '''{}''' }}",

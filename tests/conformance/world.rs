@@ -79,7 +79,7 @@ fn config() -> Config {
     let some = "rules = [{ actions = [\"publish\", \"subscribe\"], filter = \"open/#\", max-qos = 1 }, \
                 { actions = [\"publish\", \"subscribe\"], filter = \"both/#\" }]";
     let tokens = format!(
-        "[[policy]]\nname = \"tokens\"\nsource = \"builtin:jwt\"\nallow = {{ directory = \"read\", keys = [] }}\n\
+        "[[policy]]\nname = \"tokens\"\nsource = \"builtin:jwt\"\nallow = {{ directory = \"write\", keys = [] }}\n\
          [policy.config]\napps = false\nissuers = [{{ issuer = \"conformance\", keys = {{ pem = {:?} }} }}]\n\
          rules = [{{ actions = [\"publish\", \"subscribe\"], filter = \"#\" }}]\n",
         KEY.public_pem()

@@ -26,7 +26,7 @@ struct Traffic {
 /// All transports behind a `jwt` policy of a file, which trusts one issuer.
 pub(crate) fn jwt_of_a_file(key: &SigningKey, chain: &[&str]) -> Config {
     Config::everywhere(chain).file("jwt.wasm", policies::bundled("jwt")).toml(&format!(
-        "[[policy]]\nname = \"tokens\"\nsource = \"jwt.wasm\"\nallow = {{ directory = \"read\", keys = [] }}\n\
+        "[[policy]]\nname = \"tokens\"\nsource = \"jwt.wasm\"\nallow = {{ directory = \"write\", keys = [] }}\n\
          [policy.config]\nusername = \"any\"\n\
          rules = [{{ actions = [\"publish\", \"subscribe\"], filter = \"load/#\" }}]\n\
          [[policy.config.issuers]]\nissuer = \"tests\"\nalgorithms = \"ES256\"\nkeys = {{ pem = '''{}''' }}",
