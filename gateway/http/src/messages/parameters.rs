@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use portcullis_grant::HttpHead;
 use portcullis_mqtt::{QoS, ReasonCode, valid_topic_filter, valid_topic_name};
+use portcullis_net::request::resolve_dot_segments;
 
 use super::refusal::{bad, refused};
 use super::seams::Bounds;
@@ -117,12 +118,16 @@ pub(super) fn headers<'h>(head: &'h HttpHead, name: &str) -> impl Iterator<Item 
 /// # Errors
 /// It is not percent-encoded UTF-8, or has levels `.` or `..`, which no path can be relied on to keep.
 pub(super) fn in_path(request: &Inbound, prefix: &str) -> Result<Option<String>, Answer> {
-    if request.raw_path != request.head.path {
+    after(&request.raw_path, prefix)
+}
+
+fn after(raw_path: &str, prefix: &str) -> Result<Option<String>, Answer> {
+    if resolve_dot_segments(raw_path) != raw_path {
         let words =
             "a path cannot have the levels `.` and `..`; say the topic in the query instead (`topic`, `filter`)";
         return Err(bad(words));
     }
-    let Some(encoded) = request.raw_path.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else {
+    let Some(encoded) = raw_path.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else {
         return Ok(None);
     };
     let decoded = query::decode(encoded).ok_or_else(|| bad("the topic in the path is not percent-encoded UTF-8"))?;
@@ -227,4 +232,66 @@ fn within(topic: &str, bounds: &Bounds) -> bool {
 /// 404 for what is no path of this room.
 pub(super) fn nothing_here() -> Answer {
     error(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOUNDS: Bounds =
+        Bounds { in_flight: 1, queued_bytes: 1, topic_length: 4096, topic_levels: 128, strict: false };
+
+    #[test]
+    fn levels_may_be_empty_and_names_may_be_anything() {
+        for (path, topic) in [
+            ("/publish/a/b", "a/b"),
+            ("/publish//a", "/a"),
+            ("/publish///", "//"),
+            ("/publish/a%2Fb+c", "a/b+c"),
+            ("/publish/%24SYS/x%23", "$SYS/x#"),
+        ] {
+            assert_eq!(after(path, "/publish").ok(), Some(Some(topic.to_owned())), "{path}");
+        }
+        assert_eq!(after("/publish", "/publish").ok(), Some(None));
+        assert_eq!(after("/publish/", "/publish").ok(), Some(None));
+        for bad in ["/publish/a/../b", "/publish/%2e/b", "/publish/%ff", "/publish/%"] {
+            assert!(after(bad, "/publish").is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_topic_comes_through_a_path(topic in "[^\u{0}+#]{1,40}") {
+            prop_assume!(topic.split('/').all(|level| level != "." && level != ".."));
+            // All but the slashes, as the strictest of clients encodes it.
+            let octet = |octet: u8| if octet == b'/' { "/".to_owned() } else { format!("%{octet:02X}") };
+            let path: String = topic.bytes().map(octet).collect();
+            let read = after(&format!("/publish/{path}"), "/publish").ok().flatten();
+            prop_assert_eq!(read.as_deref(), Some(topic.as_str()));
+            prop_assert!(check_topic(&topic, &BOUNDS).is_ok());
+        }
+
+        #[test]
+        fn whatever_stands_in_a_path_or_query_is_survived(text in any::<String>(), query in any::<Option<String>>()) {
+            if let Ok(Some(topic)) = after(&format!("/publish/{text}"), "/publish") {
+                // What is let through is a topic within the bounds, and a name wherever it is one.
+                let fine = check_topic(&topic, &BOUNDS).is_ok();
+                prop_assert_eq!(fine, valid_topic_name(&topic).is_ok() && within(&topic, &BOUNDS));
+                let _ = check_filter(&topic, &BOUNDS);
+            }
+            let head = HttpHead {
+                method: "POST".into(),
+                authority: String::new(),
+                path: String::new(),
+                query,
+                headers: vec![("mqtt-qos".into(), text)],
+            };
+            if let Ok(mut parameters) = Parameters::of(&head) {
+                let _ = parameters.qos();
+                let _ = parameters.flag("retain");
+                let _ = parameters.finish();
+            }
+        }
+    }
 }
