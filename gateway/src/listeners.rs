@@ -61,7 +61,11 @@ pub(crate) fn live(listener: &Listener, tls: Option<TlsHandle>) -> Live {
     let rate = |rate: PerSecond| Rate { per_second: rate.0, burst: rate.0 };
     Live {
         tls,
-        websocket: WebSocketSpec { path: listener.path.clone(), origins: listener.origins.clone() },
+        websocket: WebSocketSpec {
+            path: listener.path.clone(),
+            origins: listener.origins.clone(),
+            subprotocols: listener.subprotocols.clone().unwrap_or(default.websocket.subprotocols),
+        },
         proxy: listener.proxy_protocol.clone().map(|from| ProxySpec { from }),
         handshake_timeout: limits.handshake.map_or(default.handshake_timeout, |time| time.0),
         max_connections: limits.max_connections.map_or(default.max_connections, |number| number as usize),

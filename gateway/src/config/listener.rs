@@ -117,6 +117,8 @@ pub(crate) struct Listener {
     pub(crate) path: String,
     /// The origins (RFC 6454) of the pages that may connect. None: on a WebSocket any, on HTTP the listener's own.
     pub(crate) origins: Option<Vec<String>>,
+    /// WebSocket: the sub-protocols that may be agreed on, the one that is liked best first. None: those of MQTT.
+    pub(crate) subprotocols: Option<Vec<String>>,
     /// The peers whose connections begin with a PROXY header. None: it is not spoken.
     pub(crate) proxy_protocol: Option<Vec<Network>>,
     /// The chain, asked in this order. Never empty on MQTT; on HTTP, empty, there are no messages.
@@ -204,6 +206,7 @@ impl Listener {
         let tls = section.section("tls", "tls").map(|tls| TlsFiles::read(tls, base));
         let path = section.optional("path");
         let origins = section.optional("origins");
+        let subprotocols = section.optional("subprotocols");
         let proxy_protocol = section.section("proxy-protocol", "proxy-protocol").and_then(proxies);
         let chained = section.key_span("policies").is_some();
         let policies: Vec<_> = section.optional("policies").unwrap_or_default();
@@ -229,6 +232,7 @@ impl Listener {
         // What was meant by an unknown transport is not known: nothing is made of the keys that depend on it.
         if !section.is_wrong("transport") {
             Self::check_transport(&section, protocol, transport, path.as_ref());
+            Self::check_subprotocols(&section, transport, subprotocols.as_deref());
         }
         section.finish();
         Some(Self {
@@ -240,6 +244,7 @@ impl Listener {
             tls: tls.flatten(),
             path: path.map_or_else(|| "/mqtt".to_owned(), |path| path.value),
             origins,
+            subprotocols,
             proxy_protocol,
             policies,
             strict: strict.unwrap_or(false),
@@ -289,6 +294,29 @@ impl Listener {
         } else if !is_url_path(path) {
             add(Problem::new(path.span.clone(), format!("{:?} is not the path of a URL", path.value))
                 .label("expected \"/\" and no query"));
+        }
+    }
+
+    /// Names that a header can carry (RFC 6455 §4.1: tokens of RFC 9110 §5.6.2), where there is a WebSocket to agree on.
+    fn check_subprotocols(section: &Section<'_>, transport: Transport, names: Option<&[String]>) {
+        let (Some(names), Some(span)) = (names, section.key_span("subprotocols")) else { return };
+        let token = |name: &str| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        };
+        if !transport.is_websocket() {
+            let problem = format!("`subprotocols` does nothing on the transport {:?}", transport.as_str());
+            let help = "only a WebSocket (\"ws\", \"wss\") has sub-protocols";
+            section.problems().add(Problem::new(span, problem).help(help));
+        } else if names.is_empty() {
+            let help = "name what may be agreed on, such as \"mqtt\", or leave `subprotocols` out";
+            section
+                .problems()
+                .add(Problem::new(span, "with no sub-protocol no client of MQTT could connect").help(help));
+        } else if let Some(name) = names.iter().find(|name| !token(name)) {
+            section.problems().add(
+                Problem::new(span, format!("{name:?} cannot be the name of a sub-protocol"))
+                    .label("expected letters, digits, `-`, `.`, `_` and the like"),
+            );
         }
     }
 }

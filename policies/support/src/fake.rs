@@ -133,8 +133,8 @@ impl Gateway for Fake {
 
     fn decode_unverified(&self, token: &str) -> Result<UnverifiedToken, jose::Error> {
         self.called();
-        let found = self.unverified.iter().find(|(known, _)| known == token);
-        found.map(|(_, token)| token.clone()).ok_or_else(|| jose::Error::Malformed("no such token".into()))
+        let found = self.unverified.iter().find(|(known, _)| known == token).map(|(_, token)| token.clone());
+        found.or_else(|| scheme::signed(token)).ok_or_else(|| jose::Error::Malformed("no such token".into()))
     }
 
     fn verify(&self, token: &str, requirements: &Requirements) -> Result<VerifiedToken, jose::Error> {

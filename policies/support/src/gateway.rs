@@ -71,6 +71,8 @@ pub trait Gateway {
 /// the scheme's to say.
 #[allow(missing_docs, clippy::missing_errors_doc)] // Each is documented in `wit/`, under the same name.
 pub trait SchemeGateway: Gateway {
+    /// The query of the request to be authenticated, or of the WebSocket upgrade, percent-encoded as received.
+    fn query(&self) -> Option<String>;
     fn now_us(&self) -> u64;
     fn remaining_ms(&self) -> u32;
     fn warn(&self, message: &str);
@@ -154,6 +156,10 @@ impl Gateway for Live {
 }
 
 impl SchemeGateway for Live {
+    fn query(&self) -> Option<String> {
+        peer::get_http_request()?.query
+    }
+
     fn now_us(&self) -> u64 {
         clock::now_us()
     }

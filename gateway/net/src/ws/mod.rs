@@ -24,10 +24,16 @@ pub struct WebSocketSpec {
     /// clients by their TLS certificates should name its origins: a browser shows its certificate for every page.
     /// Clients that are no browsers send no Origin and are not concerned.
     pub origins: Option<Vec<String>>,
+    /// The sub-protocols that may be agreed on (RFC 6455 §1.9), the one that is liked best first. A client that offers
+    /// none is let in without; one that offers only others is refused.
+    pub subprotocols: Vec<String>,
 }
+
+/// `mqtt` as MQTT 5 §6 demands, and what MQTT 3.1 clients offer.
+const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 impl Default for WebSocketSpec {
     fn default() -> Self {
-        Self { path: "/mqtt".to_owned(), origins: None }
+        Self { path: "/mqtt".to_owned(), origins: None, subprotocols: SUBPROTOCOLS.map(str::to_owned).to_vec() }
     }
 }

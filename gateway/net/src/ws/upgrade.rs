@@ -1,9 +1,9 @@
 //! The opening handshake (RFC 6455 §4.2), and clear words for whatever else an HTTP client asks of this port.
 //!
 //! On sub-protocols, MQTT 5 §6 says that the client must offer `mqtt` [MQTT-6.0.0-3] and that what the server selects
-//! is `mqtt` [MQTT-6.0.0-4]. `mqttv3.1`, which MQTT 3.1 clients offer, is echoed when `mqtt` is not offered. A client
-//! that offers nothing is let in without a sub-protocol: the bytes decide what it speaks. One that offers only others
-//! is refused, since it expects something else.
+//! is `mqtt` [MQTT-6.0.0-4]. `mqttv3.1`, which MQTT 3.1 clients offer, is echoed when `mqtt` is not offered; a listener
+//! may list others for clients of other origin. A client that offers nothing is let in without a sub-protocol: the bytes
+//! decide what it speaks. One that offers only others is refused, since it expects something else.
 
 use std::io;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const LINGER: Duration = Duration::from_secs(1);
 struct Upgrade {
     head: HttpHead,
     accept: String,
-    protocol: Option<&'static str>,
+    protocol: Option<String>,
 }
 
 /// Reads the request, answers it, and gives the stream of bytes within. The head goes to `details`.
@@ -48,7 +48,7 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
                  Sec-WebSocket-Accept: {accept}\r\n"
             );
             if let Some(protocol) = protocol {
-                answer.extend(["Sec-WebSocket-Protocol: ", protocol, "\r\n"]);
+                answer.extend(["Sec-WebSocket-Protocol: ", &protocol, "\r\n"]);
             }
             answer.push_str("\r\n");
             stream.write_all(answer.as_bytes()).await?;
@@ -138,9 +138,9 @@ fn negotiate(head: &[u8], spec: &WebSocketSpec) -> Result<Upgrade, Refusal> {
     }
     let offered =
         || fields.iter().filter(|(field, _)| field == "sec-websocket-protocol").flat_map(|(_, value)| value.split(','));
-    let protocol = ["mqtt", "mqttv3.1"].into_iter().find(|known| offered().any(|name| name.trim() == *known));
+    let protocol = spec.subprotocols.iter().find(|known| offered().any(|name| name.trim() == **known)).cloned();
     if protocol.is_none() && offered().next().is_some() {
-        return Err(refuse(BAD, "", "of WebSocket sub-protocols, mqtt is the one that is spoken"));
+        return Err(refuse(BAD, "", "none of these WebSocket sub-protocols is spoken here; mqtt usually is"));
     }
     let accept = accept_key(key);
     let authority = target.authority.unwrap_or(host).to_ascii_lowercase();
@@ -177,7 +177,7 @@ mod tests {
     fn the_example_of_the_rfc_is_accepted() {
         let upgrade = ask(GOOD).unwrap();
         assert_eq!(upgrade.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert_eq!(upgrade.protocol, Some("mqtt"));
+        assert_eq!(upgrade.protocol.as_deref(), Some("mqtt"));
         assert_eq!(upgrade.head.authority, "gateway:15675");
         assert_eq!((upgrade.head.path.as_str(), upgrade.head.query.as_deref()), ("/mqtt", Some("x=1")));
         assert_eq!(upgrade.head.headers[0], ("host".to_owned(), "Gateway:15675".to_owned()));
@@ -186,11 +186,22 @@ mod tests {
     #[test]
     fn sub_protocols() {
         let offer = |line: &str| ask(&GOOD.replace("Sec-WebSocket-Protocol: mqttv3.1, mqtt\r\n", line));
-        assert_eq!(offer("Sec-WebSocket-Protocol: mqttv3.1\r\n").unwrap().protocol, Some("mqttv3.1"));
+        assert_eq!(offer("Sec-WebSocket-Protocol: mqttv3.1\r\n").unwrap().protocol.as_deref(), Some("mqttv3.1"));
         assert_eq!(offer("").unwrap().protocol, None);
         assert_eq!(offer("Sec-WebSocket-Protocol: chat\r\n").unwrap_err().status, "400 Bad Request");
         let twice = "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: mqtt\r\n";
-        assert_eq!(offer(twice).unwrap().protocol, Some("mqtt"));
+        assert_eq!(offer(twice).unwrap().protocol.as_deref(), Some("mqtt"));
+    }
+
+    #[test]
+    fn a_listener_agrees_on_the_sub_protocols_that_it_lists_and_no_others() {
+        let spec =
+            WebSocketSpec { subprotocols: vec!["mqtt".to_owned(), "layer-1.0".to_owned()], ..WebSocketSpec::default() };
+        let offer = |names: &str| negotiate(GOOD.replace("mqttv3.1, mqtt", names).as_bytes(), &spec);
+        assert_eq!(offer("layer-1.0").unwrap().protocol.as_deref(), Some("layer-1.0"));
+        assert_eq!(offer("layer-1.0, mqtt").unwrap().protocol.as_deref(), Some("mqtt"), "the listener's order counts");
+        assert_eq!(offer("mqttv3.1").unwrap_err().status, "400 Bad Request");
+        assert_eq!(offer("Layer-1.0").unwrap_err().status, "400 Bad Request");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub type Kept = (Vec<u8>, Option<u64>);
 /// What a scheme's interface finds and changes.
 #[derive(Default)]
 pub struct World {
+    /// The query of the request.
+    pub query: Option<String>,
     /// Users with their passwords.
     pub users: RefCell<Vec<(User, Vec<u8>)>>,
     /// Domains.
@@ -76,6 +78,23 @@ impl World {
     }
 }
 
+/// A token that [`SchemeGateway::sign`] of the fake made, as whoever reads it finds it.
+pub(super) fn signed(token: &str) -> Option<jose::UnverifiedToken> {
+    let mut parts = token.splitn(3, '|').skip(1);
+    let (header, claims) = (parts.next()?, parts.next()?);
+    let text = |json: &str, member: &str| {
+        let value: serde_json::Value = serde_json::from_str(json).ok()?;
+        value.get(member)?.as_str().map(str::to_owned)
+    };
+    Some(jose::UnverifiedToken {
+        header: header.into(),
+        claims: claims.into(),
+        algorithm: "RS256".into(),
+        key_id: text(header, "kid"),
+        issuer: text(claims, "iss"),
+    })
+}
+
 /// An enabled user of the default domain with a confirmed e-mail address, which is the name too.
 #[must_use]
 pub fn user(id: &str, email: &str) -> User {
@@ -94,6 +113,10 @@ pub fn user(id: &str, email: &str) -> User {
 }
 
 impl SchemeGateway for Fake {
+    fn query(&self) -> Option<String> {
+        self.scheme.query.clone()
+    }
+
     fn now_us(&self) -> u64 {
         self.now * 1_000_000
     }
