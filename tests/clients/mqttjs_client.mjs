@@ -40,7 +40,7 @@ class Client {
   lost = 0;
   #leaving = false;
 
-  constructor(suffix = "") {
+  constructor(suffix = "", other = {}) {
     const path = told.transport.startsWith("ws") ? "/mqtt" : "";
     this.mqtt = mqtt.connect(`${SCHEMES[told.transport]}://${told.host}:${told.port}${path}`, {
       protocolVersion: told.version,
@@ -51,6 +51,7 @@ class Client {
       username: told.username,
       password: told.password,
       ca: told.ca ? readFileSync(told.ca) : undefined,
+      ...other,
     });
     this.mqtt.on("message", (topic, payload, packet) => this.messages.put({ topic, payload, packet }));
     this.mqtt.on("close", () => {
@@ -81,8 +82,8 @@ class Client {
   }
 }
 
-async function admitted(suffix) {
-  const client = new Client(suffix);
+async function admitted(suffix, other) {
+  const client = new Client(suffix, other);
   assert.equal(await client.connected(), 0, "refused");
   return client;
 }
@@ -140,6 +141,62 @@ async function refused() {
   return { code };
 }
 
+/** POSTs JSON to the gateway and gives the JSON of its answer. */
+async function ask(path, { body = {}, token, accept } = {}) {
+  const headers = { "content-type": "application/json" };
+  if (token) headers.authorization = `Token ${token}`;
+  if (accept) headers.accept = accept;
+  const request = { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE) };
+  const answer = await fetch(`http://${told.host}:${told.http}${path}`, request);
+  const text = await answer.text();
+  assert.ok(answer.ok, `${path}: ${answer.status} ${text}`);
+  return JSON.parse(text);
+}
+
+/** Registers, logs in, and comes in with everything that km-api and Layer give, a challenge included. */
+async function layer() {
+  const accept = "application/vnd.layer+json; version=1.0";
+  const { email, secret: password } = told;
+  const user = (await ask("/auth/register/", { body: { email, password, first_name: "Ann", last_name: "Miller" } })).id;
+  const { token } = await ask("/auth/login/", { body: { username: email, password } });
+  const answerTo = async (nonce) => (await ask("/auth/layer/", { body: { nonce }, token })).identity_token;
+
+  const { nonce } = await ask("/nonces", { accept });
+  const opened = { identity_token: await answerTo(nonce), app_id: told.app };
+  const session = (await ask("/sessions", { body: opened, accept })).session_token;
+  const topic = `users/${user}/mqttjs`;
+  const works = async (client) => {
+    await client.subscribe(topic, 1);
+    await client.publish(topic, "mine", { qos: 1 });
+    assert.equal((await client.messages.get("a message")).payload.toString(), "mine");
+    await client.leave();
+    assert.equal(client.lost, 0);
+  };
+  for (const secret of [token, session]) await works(await admitted("", { username: email, password: secret }));
+  if (told.transport.startsWith("ws")) {
+    const path = `/mqtt?session_token=${session}`;
+    await works(await admitted("", { path, username: undefined, password: undefined }));
+  }
+  if (told.version === 5) {
+    const properties = { authenticationMethod: "Layer" };
+    const client = new Client("", { username: undefined, password: undefined, properties });
+    const nonces = [];
+    client.mqtt.handleAuth = (packet, callback) => {
+      if (packet.reasonCode === 0) return callback();
+      const asked = packet.properties.authenticationData.toString();
+      nonces.push(asked);
+      answerTo(asked).then((token) => {
+        const answer = { authenticationMethod: "Layer", authenticationData: Buffer.from(token) };
+        callback(undefined, { cmd: "auth", reasonCode: 0x18, properties: answer });
+      }, callback);
+    };
+    assert.equal(await client.connected(), 0, "refused");
+    assert.equal(nonces.length, 1, "one challenge");
+    await works(client);
+  }
+  return {};
+}
+
 /** Publishes with QoS 1 to itself, one after another, until standard input ends. */
 async function load() {
   const client = await admitted();
@@ -159,5 +216,5 @@ async function load() {
   return { count, lost };
 }
 
-console.log(JSON.stringify(await { roundtrip, refused, load }[told.scenario]()));
+console.log(JSON.stringify(await { roundtrip, refused, layer, load }[told.scenario]()));
 process.exit(0);

@@ -8,6 +8,7 @@ import json
 import queue
 import sys
 import threading
+import urllib.request
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -55,7 +56,13 @@ class Client:
 
     def connect(self):
         """Connects and gives the reason of CONNACK."""
-        self.mqtt.connect(self.told["host"], self.told["port"], keepalive=60)
+        properties = None
+        if self.told.get("method") is not None:
+            properties = Properties(PacketTypes.CONNECT)
+            properties.AuthenticationMethod = self.told["method"]
+            properties.AuthenticationData = self.told["data"].encode()
+        options = {} if properties is None else {"properties": properties}
+        self.mqtt.connect(self.told["host"], self.told["port"], keepalive=60, **options)
         self.mqtt.loop_start()
         return self.connected.get(timeout=PATIENCE)
 
@@ -129,6 +136,52 @@ def refused(told):
     return {"code": reason.value}
 
 
+def ask(told, path, body=None, token=None, accept=None):
+    """POSTs JSON to the gateway and gives the JSON of its answer."""
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Token {token}"
+    if accept is not None:
+        headers["Accept"] = accept
+    url = f"http://{told['host']}:{told['http']}{path}"
+    request = urllib.request.Request(url, json.dumps(body or {}).encode(), headers, method="POST")
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return json.load(answer)
+
+
+def layer(told):
+    """Registers, logs in, and comes in with everything that km-api and Layer give.
+
+    paho answers no challenge, so its identity token comes with CONNECT, for a nonce that it has fetched before.
+    """
+    accept = "application/vnd.layer+json; version=1.0"
+    person = {"email": told["email"], "password": told["secret"], "first_name": "Ann", "last_name": "Miller"}
+    user = ask(told, "/auth/register/", person)["id"]
+    token = ask(told, "/auth/login/", {"username": told["email"], "password": told["secret"]})["token"]
+
+    def identity_token():
+        nonce = ask(told, "/nonces", accept=accept)["nonce"]
+        return ask(told, "/auth/layer/", {"nonce": nonce}, token)["identity_token"]
+
+    opened = {"identity_token": identity_token(), "app_id": told["app"]}
+    session = ask(told, "/sessions", opened, accept=accept)["session_token"]
+    topic = f"users/{user}/paho"
+    for password in (token, session):
+        client = admitted(told | {"username": told["email"], "password": password, "topic": topic})
+        client.subscribe(topic, 1)
+        client.publish(topic, "mine", 1)
+        assert client.message().payload == b"mine"
+        client.leave()
+    if told["version"] == 5:
+        answer = told | {"username": None, "method": "Layer", "data": identity_token()}
+        client = admitted(answer)
+        client.subscribe(topic, 1)
+        client.leave()
+        again = refused(answer)
+        assert again["code"] == 134, f"a replayed identity token: {again}"
+    return {}
+
+
 def load(told):
     """Publishes with QoS 1 to itself, one after another, until standard input ends."""
     client = admitted(told)
@@ -149,7 +202,8 @@ def load(told):
 
 def main():
     told = json.loads(sys.argv[1])
-    print(json.dumps({"roundtrip": roundtrip, "refused": refused, "load": load}[told["scenario"]](told)), flush=True)
+    scenarios = {"roundtrip": roundtrip, "refused": refused, "layer": layer, "load": load}
+    print(json.dumps(scenarios[told["scenario"]](told)), flush=True)
 
 
 if __name__ == "__main__":

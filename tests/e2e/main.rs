@@ -15,6 +15,7 @@ mod http;
 mod http_messages;
 mod http_streams;
 mod http_verify;
+mod layer;
 mod limits;
 mod messages;
 mod overload;

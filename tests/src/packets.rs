@@ -153,12 +153,56 @@ pub enum Incoming {
     PingResp,
     /// DISCONNECT: reason, reason string.
     Disconnect(u8, Option<String>),
-    /// AUTH: reason.
-    Auth(u8),
+    /// AUTH: reason, authentication data.
+    Auth(u8, Option<Vec<u8>>),
 }
 
 fn quality(qos: u8) -> QoS {
     mqttbytes::qos(qos).expect("a QoS of 0, 1 or 2")
+}
+
+/// The octets of an AUTH (MQTT 5 §3.15) with a method and perhaps data.
+///
+/// # Panics
+/// When they are longer than a text or binary of MQTT may be.
+#[must_use]
+pub fn auth(reason: u8, method: &str, data: Option<&str>) -> Vec<u8> {
+    let mut properties = Vec::new();
+    for (name, text) in [(0x15, Some(method)), (0x16, data)] {
+        let Some(text) = text else { continue };
+        properties.push(name);
+        properties.extend(u16::try_from(text.len()).expect("at most 65,535 octets").to_be_bytes());
+        properties.extend(text.as_bytes());
+    }
+    let mut body = vec![reason];
+    put_varint(&mut body, properties.len());
+    body.extend(properties);
+    let mut whole = vec![0xf0];
+    put_varint(&mut whole, body.len());
+    whole.extend(body);
+    whole
+}
+
+fn put_varint(out: &mut Vec<u8>, mut number: usize) {
+    while number > 127 {
+        out.push((number & 127) as u8 | 128);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// The authentication data of an AUTH whose other properties are texts.
+fn auth_data(body: &[u8]) -> Option<Vec<u8>> {
+    let (length, used) = varint(body.get(1..)?)?;
+    let mut rest = body.get(1 + used..1 + used + length)?;
+    while let [name, high, low, more @ ..] = rest {
+        let (value, after) = more.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+        if *name == 0x16 {
+            return Some(value.to_vec());
+        }
+        rest = after;
+    }
+    None
 }
 
 /// The octets of a CONNECT.
@@ -330,7 +374,7 @@ pub fn take(version: Version, buffer: &mut BytesMut) -> Option<Incoming> {
     Some(match whole[0] >> 4 {
         // mqttbytes knows neither of these: the short form of DISCONNECT, and AUTH.
         14 => Incoming::Disconnect(body.first().copied().unwrap_or(0), disconnect_text(&whole)),
-        15 => Incoming::Auth(body.first().copied().unwrap_or(0)),
+        15 => Incoming::Auth(body.first().copied().unwrap_or(0), auth_data(&body)),
         kind => {
             let checked = if version == Version::V5 { opened_v5(&whole) } else { opened_v4(&whole) };
             match (kind, checked) {
