@@ -37,6 +37,9 @@ use crate::runtime_file::RuntimeFile;
 /// How long the compiler may take for one policy. A component of a scripting language takes ten seconds.
 const COMPILE: Duration = Duration::from_secs(180);
 
+/// Octets of an admin request's body: a whole directory may come in. Only administrators get so far.
+const ADMIN_BODY: usize = 64 << 20;
+
 /// Why the gateway does not start: one sentence each, with the mend.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -272,7 +275,11 @@ impl Gateway {
         registry.register_collector(Box::new(Figures::of(self)));
         let settings = AdminSettings { token, open_metrics, hosts };
         let site = AdminSite::new(settings, Arc::clone(&office) as _, office, Arc::new(registry));
-        let door = Door::http(bound, None, self.http(Arc::new(site), HttpSettings::default()))?;
+        let door = Door::http(
+            bound,
+            None,
+            self.http(Arc::new(site), HttpSettings { max_body: ADMIN_BODY, ..HttpSettings::default() }),
+        )?;
         *self.admin.lock() = Some(Arc::new(door));
         runtime.write(&self.ground.data).map_err(StartError::RuntimeFile)?;
         Ok(())

@@ -7,6 +7,7 @@ mod certificates;
 mod check;
 mod contract;
 mod dependencies;
+mod directory;
 mod expiry;
 mod garbage;
 mod grants;

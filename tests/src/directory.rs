@@ -59,3 +59,32 @@ pub fn key(gateway: &Gateway, owner: &str) -> (String, String) {
     let made = ask(gateway, &["key", "add", owner]);
     (text(&made, "id"), text(&made, "secret"))
 }
+
+/// Makes a user whose name is the e-mail address, and gives the identifier.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn user(gateway: &Gateway, email: &str, password: &str) -> String {
+    let mut child = crate::gateway::command(gateway.directory(), &["user", "add", email, "--email", email, "--json"])
+        .env("PORTCULLIS_DATA", "data")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary can be run");
+    let mut input = child.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut input, format!("{password}\n").as_bytes()).expect("the password is read");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "the user {email} is not made");
+    text(&serde_json::from_slice(&output.stdout).expect("JSON"), "id")
+}
+
+/// Makes a domain or a project (`arguments` after `domain add` or `project add`), and gives its identifier.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn tenant(gateway: &Gateway, kind: &str, arguments: &[&str]) -> String {
+    text(&ask(gateway, &[&[kind, "add"], arguments].concat()), "id")
+}

@@ -74,6 +74,15 @@ impl DirectoryAdmin for Gateway {
     fn add(&self, kind: Kind, entry: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
         self.note(format!("add {} {}", kind.as_str(), Value::Object(entry)))
     }
+    fn change(&self, kind: Kind, id: String, members: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("change {} {id} {}", kind.as_str(), Value::Object(members)))
+    }
+    fn export(&self, secrets: bool) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("export {secrets}"))
+    }
+    fn import(&self, document: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("import {}", Value::Object(document)))
+    }
     fn remove(&self, kind: Kind, id: String) -> BoxFuture<'_, AdminResult> {
         self.note(format!("remove {} {id}", kind.as_str()))
     }

@@ -3,7 +3,6 @@
 //!
 //! Everything here blocks until a change is on disk.
 
-use super::tenancy;
 use portcullis_http::{AdminError, AdminResult, Kind, Page};
 use portcullis_identity::{
     DEFAULT_DOMAIN, DeviceCredential, DeviceSelector, Directory, DirectoryError, DomainSelector, NewApp, NewDevice,
@@ -12,6 +11,8 @@ use portcullis_identity::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+use super::tenancy;
 
 pub(super) type Attributes = std::collections::BTreeMap<String, String>;
 
@@ -59,21 +60,11 @@ struct UserEntry {
 #[serde(deny_unknown_fields)]
 struct KeyEntry {
     owner: String,
-    kind: Option<KeyKind>,
+    /// `secret` unless said; `secret` and `reset` begin with `sk_` and `rk_`, others with nothing.
+    kind: Option<String>,
     expires_at: Option<u64>,
     #[serde(default)]
     attributes: Attributes,
-}
-
-/// The keys that an administrator makes; policies make others.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KeyKind {
-    Secret,
-    Reset,
-    /// Of a user, for Keystone: see `policies/keystone/README.md` for its attributes.
-    #[serde(rename = "application-credential")]
-    ApplicationCredential,
 }
 
 /// A page of entries: `{"items": […], "next": identifier or null}`.
@@ -87,7 +78,6 @@ pub(crate) fn list(directory: &Directory, kind: Kind, page: &Page) -> AdminResul
         Kind::Domains => paged(&directory.list_domains(after, limit), limit),
         Kind::Projects => paged(&directory.list_projects(after, limit), limit),
         Kind::Roles => tenancy::list_roles(directory, after, limit),
-        Kind::Consumers => Err(AdminError::NoSuchPath),
     }
 }
 
@@ -99,7 +89,7 @@ pub(crate) fn get(directory: &Directory, kind: Kind, id: &str) -> AdminResult {
             let device = directory.find_device(DeviceSelector::Id(id));
             device.or_else(|| directory.find_device(DeviceSelector::ClientId(id))).map(|device| shown(&*device))
         }
-        Kind::Users => directory.find_user(UserSelector::Id(id)).map(|user| shown(&*user)),
+        Kind::Users => find_user(directory, id).map(|user| shown(&*user)),
         Kind::Keys => {
             let keys = directory.list_keys(None, None, usize::MAX);
             keys.into_iter().find(|key| key.id == id).map(|key| shown(&key))
@@ -107,7 +97,6 @@ pub(crate) fn get(directory: &Directory, kind: Kind, id: &str) -> AdminResult {
         Kind::Domains => directory.find_domain(DomainSelector::Id(id)).map(|domain| shown(&*domain)),
         Kind::Projects => directory.find_project(ProjectSelector::Id(id)).map(|project| shown(&*project)),
         Kind::Roles => tenancy::get_role(directory, id).map(Ok),
-        Kind::Consumers => return Err(AdminError::NoSuchPath),
     };
     found.unwrap_or_else(|| Err(absent(kind, id)))
 }
@@ -144,10 +133,11 @@ pub(crate) fn add(directory: &Directory, kind: Kind, entry: Map<String, Value>) 
         }
         Kind::Keys => {
             let KeyEntry { owner, kind: word, expires_at, attributes } = read(entry)?;
-            let mut new = match word {
-                Some(KeyKind::Reset) => NewKey::reset(owner),
-                Some(KeyKind::ApplicationCredential) => tenancy::application_credential(owner),
-                Some(KeyKind::Secret) | None => NewKey::secret(owner),
+            let mut new = match word.as_deref() {
+                Some("reset") => NewKey::reset(owner),
+                Some("secret") | None => NewKey::secret(owner),
+                Some("application-credential") => tenancy::application_credential(owner),
+                Some(word) => NewKey { kind: word.to_owned(), prefix: String::new(), ..NewKey::secret(owner) },
             };
             new.expires_at = expires_at;
             new.attributes = pairs(attributes);
@@ -159,8 +149,38 @@ pub(crate) fn add(directory: &Directory, kind: Kind, entry: Map<String, Value>) 
         Kind::Domains => tenancy::add_domain(directory, entry),
         Kind::Projects => tenancy::add_project(directory, entry),
         Kind::Roles => tenancy::add_role(directory, entry),
-        Kind::Consumers => Err(AdminError::NoSuchPath),
     }
+}
+
+/// The whole directory as one document.
+pub(crate) fn export(directory: &Directory, secrets: bool) -> AdminResult {
+    let text = directory.export(secrets).map_err(|error| AdminError::Failed(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| AdminError::Failed(error.to_string()))
+}
+
+/// Takes in what was exported: whole, or not at all.
+pub(crate) fn import(directory: &Directory, document: Map<String, Value>) -> AdminResult {
+    let imported = directory.import(&Value::Object(document).to_string()).map_err(|error| match error {
+        DirectoryError::Store(_) | DirectoryError::Unreadable { .. } | DirectoryError::NoRandomness => {
+            AdminError::Failed(error.to_string())
+        }
+        other => AdminError::Invalid(format!("nothing was imported: {other}")),
+    })?;
+    Ok(json!({
+        "tenants": imported.tenants,
+        "users": imported.users,
+        "users_without_password": imported.without_password,
+        "apps": imported.apps,
+        "devices": imported.devices,
+        "keys": imported.keys,
+    }))
+}
+
+/// People know users by their e-mail address or, in the default domain, by name.
+pub(super) fn find_user(directory: &Directory, id: &str) -> Option<std::sync::Arc<portcullis_identity::User>> {
+    let by =
+        [UserSelector::Id(id), UserSelector::Email(id), UserSelector::Name { name: id, domain_id: DEFAULT_DOMAIN }];
+    by.into_iter().find_map(|by| directory.find_user(by))
 }
 
 /// Removes an entry. What it let in is looked at again at once.
@@ -172,12 +192,14 @@ pub(crate) fn remove(directory: &Directory, kind: Kind, id: &str) -> AdminResult
             let known = directory.find_device(DeviceSelector::ClientId(id)).map(|device| device.id.clone());
             directory.delete_device(known.as_deref().unwrap_or(id))
         }
-        Kind::Users => directory.delete_user(id),
+        Kind::Users => {
+            let known = find_user(directory, id).map(|user| user.id.clone());
+            directory.delete_user(known.as_deref().unwrap_or(id))
+        }
         Kind::Keys => directory.revoke_key(id).and_then(|was| if was { Ok(()) } else { Err(DirectoryError::NotFound) }),
         Kind::Domains => directory.delete_domain(id),
         Kind::Projects => directory.delete_project(id),
         Kind::Roles => tenancy::remove_role(directory, id),
-        Kind::Consumers => return Err(AdminError::NoSuchPath),
     };
     match removed {
         Ok(()) => Ok(json!({ "removed": id })),
@@ -222,7 +244,7 @@ pub(super) fn pairs(attributes: Attributes) -> Vec<(String, String)> {
     attributes.into_iter().collect()
 }
 
-fn absent(kind: Kind, id: &str) -> AdminError {
+pub(super) fn absent(kind: Kind, id: &str) -> AdminError {
     AdminError::NotFound(format!("there is no {} {id:?} in the directory", one(kind)))
 }
 

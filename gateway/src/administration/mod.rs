@@ -1,5 +1,6 @@
 //! What the HTTP room asks of the gateway: health and keys for everybody, everything for administrators.
 
+pub(crate) mod change;
 pub(crate) mod directory;
 mod tenancy;
 
@@ -167,6 +168,18 @@ impl DirectoryAdmin for Office {
 
     fn add(&self, kind: Kind, entry: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
         Box::pin(self.with_directory(move |entries| directory::add(entries, kind, entry)))
+    }
+
+    fn change(&self, kind: Kind, id: String, members: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
+        Box::pin(self.with_directory(move |entries| change::change(entries, kind, &id, members)))
+    }
+
+    fn export(&self, secrets: bool) -> BoxFuture<'_, AdminResult> {
+        Box::pin(self.with_directory(move |entries| directory::export(entries, secrets)))
+    }
+
+    fn import(&self, document: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
+        Box::pin(self.with_directory(move |entries| directory::import(entries, document)))
     }
 
     fn remove(&self, kind: Kind, id: String) -> BoxFuture<'_, AdminResult> {

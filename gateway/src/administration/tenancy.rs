@@ -10,7 +10,7 @@ use portcullis_identity::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::directory::{Attributes, failed, pairs, read, shown};
+use super::directory::{Attributes, absent, failed, find_user, pairs, read, shown};
 
 /// Users of whom roles are looked at in one go.
 const USERS: usize = 1_000;
@@ -69,9 +69,10 @@ pub(super) fn add_role(directory: &Directory, entry: Map<String, Value>) -> Admi
             return Err(AdminError::Invalid("a role is given in a domain or in a project, not in both".to_owned()));
         }
     };
+    let user = find_user(directory, &user_id).ok_or_else(|| absent(Kind::Users, &user_id))?;
     let role = RoleAssignment { role, scope };
-    directory.assign_role(&user_id, role.clone()).map_err(|error| failed(Kind::Roles, error))?;
-    Ok(show(&user_id, &role))
+    directory.assign_role(&user.id, role.clone()).map_err(|error| failed(Kind::Roles, error))?;
+    Ok(show(&user.id, &role))
 }
 
 /// Takes a role from a user.
@@ -118,7 +119,8 @@ fn show(user: &str, role: &RoleAssignment) -> Value {
         Scope::Domain(id) => (format!("domain:{id}"), Some(("domain_id", id))),
         Scope::Project(id) => (format!("project:{id}"), Some(("project_id", id))),
     };
-    let mut shown = json!({ "id": format!("{user}:{scope}:{}", role.role), "user_id": user, "role": role.role });
+    let id = format!("{user}:{scope}:{}", role.role);
+    let mut shown = json!({ "id": id, "user_id": user, "role": role.role, "scope": scope.trim_end_matches(':') });
     if let Some((name, id)) = member {
         shown[name] = id.as_str().into();
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::place::Place;
 use super::remote::{Remote, encoded};
 use super::{Exit, Failure, out, table};
-use crate::administration::directory as entries;
+use crate::administration::{change as changing, directory as entries};
 use crate::assemble::Ground;
 use crate::config::Time;
 
@@ -35,6 +35,18 @@ pub(super) enum EntryCommand<T: Args> {
         /// Write JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Change one; what depends on it is looked at again at once.
+    Set {
+        /// Its identifier; of a user also the e-mail address.
+        id: String,
+        /// `NAME=VALUE`, such as `enabled=false`, `email=ada@example.com` or `attributes.first-name=Ada`. A value is
+        /// JSON where it can be read as such, else text; `null` removes. `password=-` reads the password from standard
+        /// input.
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        members: Vec<String>,
+        #[command(flatten)]
+        place: Place,
     },
     /// Remove one; connections that it let in are looked at again at once.
     Remove {
@@ -106,11 +118,86 @@ pub(super) struct NewKey {
     /// `app:ID`, `user:ID`, `device:ID` or `consumer:ID`.
     owner: String,
     /// A reset key (`rk_…`) instead of a secret one (`sk_…`).
-    #[arg(long)]
+    #[arg(long, conflicts_with = "kind")]
     reset: bool,
+    /// Another kind, such as `application-credential` or `activation`. Default: `secret`.
+    #[arg(long, value_name = "WORD")]
+    kind: Option<String>,
+    /// What the policies of its scheme want to know of it. May be repeated.
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+    attributes: Vec<(String, String)>,
     /// How long it is good, such as `90d`. Default: until it is removed.
     #[arg(long, value_name = "TIME", value_parser = time)]
     expires_in: Option<Time>,
+}
+
+/// A domain: a tenant of Keystone, a service of FIWARE.
+#[derive(Args, Debug)]
+pub(super) struct NewDomain {
+    /// Unique.
+    name: String,
+    /// Its identifier. Default: one is made up.
+    #[arg(long)]
+    id: Option<String>,
+}
+
+/// A project: an account of the Open IoT Service Platform, a service path of FIWARE.
+#[derive(Args, Debug)]
+pub(super) struct NewProject {
+    /// Unique in its domain.
+    name: String,
+    /// Identifier of the domain. Default: `default`.
+    #[arg(long, value_name = "ID")]
+    domain: Option<String>,
+    /// Identifier of the project above it.
+    #[arg(long, value_name = "ID")]
+    parent: Option<String>,
+}
+
+/// A role of a user.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("scope").required(true))]
+pub(super) struct NewRole {
+    /// The user: identifier or e-mail address.
+    user: String,
+    /// The role's name, such as `admin`.
+    role: String,
+    /// In this domain.
+    #[arg(long, value_name = "ID", group = "scope")]
+    domain: Option<String>,
+    /// In this project.
+    #[arg(long, value_name = "ID", group = "scope")]
+    project: Option<String>,
+    /// In the whole gateway.
+    #[arg(long, group = "scope")]
+    system: bool,
+}
+
+/// The directory as one document.
+#[derive(Debug, Subcommand)]
+pub(super) enum WholeCommand {
+    /// Write all entries as JSON to standard output.
+    Export {
+        /// With the hashes of passwords and keys: as good as the original, and as worth guarding. Without, passwords
+        /// and keys must be set anew after an import.
+        #[arg(long)]
+        secrets: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take in what was exported: whole, or not at all. Entries with the same identifier are replaced.
+    Import {
+        /// The document.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn time(text: &str) -> Result<Time, String> {
@@ -155,12 +242,7 @@ impl NewEntry for NewUser {
         [("ID", "id"), ("NAME", "name"), ("DOMAIN", "domain_id"), ("E-MAIL", "email")];
 
     fn entry(self) -> Result<Value, Failure> {
-        let mut password = String::new();
-        std::io::stdin().read_line(&mut password)?;
-        let password = password.trim_end_matches(['\r', '\n']);
-        if password.is_empty() {
-            return Err(Failure::new("there is no password on standard input", Exit::Usage));
-        }
+        let password = password()?;
         Ok(json!({ "name": self.name, "email": self.email, "domain_id": self.domain, "password": password }))
     }
 }
@@ -171,10 +253,123 @@ impl NewEntry for NewKey {
         [("ID", "id"), ("KIND", "kind"), ("OWNER", "owner"), ("EXPIRES AT", "expires_at")];
 
     fn entry(self) -> Result<Value, Failure> {
-        let kind = if self.reset { "reset" } else { "secret" };
+        let kind = self.kind.unwrap_or_else(|| if self.reset { "reset" } else { "secret" }.to_owned());
+        let attributes: Map<_, _> = self.attributes.into_iter().map(|(name, value)| (name, value.into())).collect();
         let expires_at = self.expires_in.map(|time| portcullis_session::unix_now() + time.0.as_secs());
-        Ok(json!({ "owner": self.owner, "kind": kind, "expires_at": expires_at }))
+        Ok(json!({ "owner": self.owner, "kind": kind, "expires_at": expires_at, "attributes": attributes }))
     }
+}
+
+impl NewEntry for NewDomain {
+    const KIND: Kind = Kind::Domains;
+    const COLUMNS: [(&'static str, &'static str); 4] =
+        [("ID", "id"), ("NAME", "name"), ("ENABLED", "enabled"), ("ATTRIBUTES", "attributes")];
+
+    fn entry(self) -> Result<Value, Failure> {
+        Ok(json!({ "name": self.name, "id": self.id }))
+    }
+}
+
+impl NewEntry for NewProject {
+    const KIND: Kind = Kind::Projects;
+    const COLUMNS: [(&'static str, &'static str); 4] =
+        [("ID", "id"), ("NAME", "name"), ("DOMAIN", "domain_id"), ("ENABLED", "enabled")];
+
+    fn entry(self) -> Result<Value, Failure> {
+        Ok(json!({ "name": self.name, "domain_id": self.domain, "parent_id": self.parent }))
+    }
+}
+
+impl NewEntry for NewRole {
+    const KIND: Kind = Kind::Roles;
+    const COLUMNS: [(&'static str, &'static str); 4] =
+        [("USER", "user_id"), ("ROLE", "role"), ("SCOPE", "scope"), ("ID", "id")];
+
+    fn entry(self) -> Result<Value, Failure> {
+        Ok(json!({
+            "user_id": self.user,
+            "role": self.role,
+            "domain_id": self.domain,
+            "project_id": self.project,
+        }))
+    }
+}
+
+/// What `set` was told, as members of a JSON object.
+fn members(told: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut members = Map::new();
+    for text in told {
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| Failure::new(format!("`{text}` is not NAME=VALUE"), Exit::Usage))?;
+        let value = match (name, value) {
+            ("password", "-") => password()?.into(),
+            ("password", text) => text.into(),
+            (_, text) => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        };
+        match name.split_once('.') {
+            // An attribute is text, whatever it looks like.
+            Some((group, name)) => {
+                let value = match value {
+                    Value::Null | Value::String(_) => value,
+                    _ => text.split_once('=').map_or(Value::Null, |(_, text)| text.into()),
+                };
+                let group = members.entry(group).or_insert_with(|| Value::Object(Map::new()));
+                group[name] = value;
+            }
+            None => {
+                members.insert(name.to_owned(), value);
+            }
+        }
+    }
+    Ok(members)
+}
+
+/// The first line of standard input.
+fn password() -> Result<String, Failure> {
+    let mut password = String::new();
+    std::io::stdin().read_line(&mut password)?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(Failure::new("there is no password on standard input", Exit::Usage));
+    }
+    Ok(password.to_owned())
+}
+
+/// Exports or imports.
+pub(super) fn whole(command: WholeCommand) -> Result<Exit, Failure> {
+    match command {
+        WholeCommand::Export { secrets, place } => {
+            let document = match Way::to(&place.data())? {
+                Way::Remote(remote) => {
+                    remote.must(Method::GET, &format!("/api/v1/directory?secrets={secrets}"), None)?
+                }
+                Way::Local(ground) => entries::export(&ground.directory, secrets)?,
+            };
+            out::line(format_args!("{document:#}"));
+        }
+        WholeCommand::Import { file, place } => {
+            let unusable = |why: String| Failure::new(format!("{}: {why}", file.display()), Exit::Failure);
+            let text = std::fs::read_to_string(&file).map_err(|error| unusable(crate::plain(&error)))?;
+            let document: Map<String, Value> =
+                serde_json::from_str(&text).map_err(|error| unusable(format!("is not an export: {error}")))?;
+            let imported = match Way::to(&place.data())? {
+                Way::Remote(remote) => {
+                    remote.must(Method::POST, "/api/v1/directory", Some(&Value::Object(document)))?
+                }
+                Way::Local(ground) => entries::import(&ground.directory, document)?,
+            };
+            out::line(format_args!(
+                "imported {} domains and projects, {} users ({} without a password), {} apps, {} devices, {} keys",
+                imported["tenants"],
+                imported["users"],
+                imported["users_without_password"],
+                imported["apps"],
+                imported["devices"],
+                imported["keys"],
+            ));
+        }
+    }
+    Ok(Exit::Success)
 }
 
 /// Does it.
@@ -189,6 +384,11 @@ pub(super) fn run<T: NewEntry>(command: EntryCommand<T>) -> Result<Exit, Failure
         EntryCommand::List { place, json } => {
             let all = Way::to(&place.data())?.all(T::KIND)?;
             if json { out::line(Value::from(all)) } else { show_all::<T>(&all) }
+        }
+        EntryCommand::Set { id, members: told, place } => {
+            let members = members(&told)?;
+            let changed = Way::to(&place.data())?.change(T::KIND, &id, members)?;
+            show_one::<T>(&changed);
         }
         EntryCommand::Remove { id, place } => {
             Way::to(&place.data())?.remove(T::KIND, &id)?;
@@ -251,6 +451,16 @@ impl Way {
         }
     }
 
+    fn change(&self, kind: Kind, id: &str, members: Map<String, Value>) -> Result<Value, Failure> {
+        match self {
+            Self::Remote(remote) => {
+                let path = format!("/api/v1/{}/{}", kind.as_str(), encoded(id));
+                Ok(remote.must(Method::PATCH, &path, Some(&Value::Object(members)))?)
+            }
+            Self::Local(ground) => Ok(changing::change(&ground.directory, kind, id, members)?),
+        }
+    }
+
     fn remove(&self, kind: Kind, id: &str) -> Result<Value, Failure> {
         match self {
             Self::Remote(remote) => {
@@ -288,5 +498,25 @@ impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
         let exit = if matches!(error, AdminError::NotFound(_)) { Exit::NotFound } else { Exit::Failure };
         Self::new(error.to_string(), exit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_set_is_told_becomes_members() {
+        let told =
+            ["enabled=false", "email=ada@example.com", "email2=null", "attributes.pin=0042", "attributes.x=null"];
+        let members = members(&told.map(str::to_owned)).unwrap();
+        let expected = json!({
+            "enabled": false,
+            "email": "ada@example.com",
+            "email2": null,
+            "attributes": { "pin": "0042", "x": null },
+        });
+        assert_eq!(Value::Object(members), expected);
+        assert!(super::members(&["enabled".to_owned()]).is_err());
     }
 }

@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::StartError;
 
-use directory::{EntryCommand, NewApp, NewDevice, NewKey, NewUser};
+use directory::{EntryCommand, NewApp, NewDevice, NewDomain, NewKey, NewProject, NewRole, NewUser, WholeCommand};
 pub(crate) use exit::Exit;
 use place::Place;
 use policy::PolicyCommand;
@@ -60,6 +60,18 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(EntryCommand<NewKey>),
+    /// Domains: tenants of Keystone, services of FIWARE.
+    #[command(subcommand)]
+    Domain(EntryCommand<NewDomain>),
+    /// Projects: accounts of the Open IoT Service Platform, service paths of FIWARE.
+    #[command(subcommand)]
+    Project(EntryCommand<NewProject>),
+    /// Roles that users have somewhere.
+    #[command(subcommand)]
+    Role(EntryCommand<NewRole>),
+    /// The whole directory, to move it or to keep a copy.
+    #[command(subcommand)]
+    Directory(WholeCommand),
     /// Why a client was let in or refused lately.
     Why {
         /// Its client identifier, its user name, or the subject of its identity.
@@ -128,6 +140,10 @@ pub(crate) fn run() -> Exit {
         Some(Command::Device(command)) => directory::run(command),
         Some(Command::User(command)) => directory::run(command),
         Some(Command::Key(command)) => directory::run(command),
+        Some(Command::Domain(command)) => directory::run(command),
+        Some(Command::Project(command)) => directory::run(command),
+        Some(Command::Role(command)) => directory::run(command),
+        Some(Command::Directory(command)) => directory::whole(command),
         Some(Command::Why { client, json, place }) => why::run(&client, json, &place),
     };
     done.unwrap_or_else(|failure| {

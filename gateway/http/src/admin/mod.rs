@@ -15,9 +15,11 @@
 //! | GET `/api/v1/connections?limit=&after=` | a page of connections |
 //! | DELETE `/api/v1/connections/{client}` | the client is disconnected |
 //! | GET `/api/v1/decisions?client=&limit=` | the latest decisions, for `portcullis why` |
-//! | GET `/api/v1/{kind}?limit=&after=` | a page of `apps`, `consumers`, `users`, `domains`, `projects`, `devices`, `keys` or `roles` |
+//! | GET `/api/v1/{kind}?limit=&after=` | a page of `apps`, `users`, `devices`, `keys`, `domains`, `projects` or `roles` |
 //! | POST `/api/v1/{kind}` | an entry is added |
-//! | GET, DELETE `/api/v1/{kind}/{id}` | one entry is shown or removed |
+//! | GET, PATCH, DELETE `/api/v1/{kind}/{id}` | one entry is shown, changed or removed |
+//! | GET `/api/v1/directory?secrets=` | the whole directory, with hashes of secrets if `true` |
+//! | POST `/api/v1/directory` | what was exported is taken in |
 //!
 //! Names in paths are percent-encoded. Bodies are JSON objects. Errors are `{"error": "…"}`.
 
@@ -143,6 +145,15 @@ impl AdminSite {
             Route::List(kind, page) => self.directory.list(kind, page).await,
             Route::Get(kind, id) => self.directory.get(kind, id).await,
             Route::Remove(kind, id) => self.directory.remove(kind, id).await,
+            Route::Export { secrets } => self.directory.export(secrets).await,
+            Route::Import => match access::read_object(request).await {
+                Ok(document) => self.directory.import(document).await,
+                Err(answer) => return answer,
+            },
+            Route::Change(kind, id) => match access::read_object(request).await {
+                Ok(members) => self.directory.change(kind, id, members).await,
+                Err(answer) => return answer,
+            },
             Route::Add(kind) => match access::read_object(request).await {
                 Ok(entry) => match self.directory.add(kind, entry).await {
                     Ok(added) => return answer::json(StatusCode::CREATED, &added),

@@ -20,7 +20,10 @@ pub(super) enum Route {
     List(Kind, Page),
     Add(Kind),
     Get(Kind, String),
+    Change(Kind, String),
     Remove(Kind, String),
+    Export { secrets: bool },
+    Import,
 }
 
 /// Reads a request. The path is taken apart before it is decoded, so that names may hold slashes and dots.
@@ -40,6 +43,7 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
     let known: &[&str] = match segments[..] {
         ["connections"] => &["limit", "after"],
         ["decisions"] => &["client", "limit"],
+        ["directory"] => &["secrets"],
         [name] if kind(name).is_some() => &["limit", "after"],
         _ => &[],
     };
@@ -63,6 +67,15 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         (["reload"], "POST") => Route::Reload,
         (["policies", name, "reload"], "POST") => Route::ReloadPolicy((*name).to_owned()),
         (["reload"] | ["policies", _, "reload"], _) => return Err(not_allowed("POST")),
+        (["directory"], _) if reads => Route::Export {
+            secrets: match value("secrets").as_deref() {
+                None | Some("false") => false,
+                Some("true") => true,
+                Some(_) => return bad("`secrets` is true or false"),
+            },
+        },
+        (["directory"], "POST") => Route::Import,
+        (["directory"], _) => return Err(not_allowed("GET, HEAD, POST")),
         (["connections", client], "DELETE") => Route::Disconnect((*client).to_owned()),
         (["connections", _], _) => return Err(not_allowed("DELETE")),
         ([name], _) => match (kind(name), method) {
@@ -74,7 +87,8 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         ([name, id], _) => match (kind(name), method) {
             (Some(kind), _) if reads => Route::Get(kind, (*id).to_owned()),
             (Some(kind), "DELETE") => Route::Remove(kind, (*id).to_owned()),
-            (Some(_), _) => return Err(not_allowed("GET, HEAD, DELETE")),
+            (Some(kind), "PATCH") => Route::Change(kind, (*id).to_owned()),
+            (Some(_), _) => return Err(not_allowed("GET, HEAD, PATCH, DELETE")),
             (None, _) => return Err(not_found()),
         },
         _ => return Err(not_found()),
@@ -107,6 +121,9 @@ mod tests {
         assert_eq!(ask("POST", "keys"), Ok(Route::Add(Kind::Keys)));
         assert_eq!(ask("GET", "devices/7"), Ok(Route::Get(Kind::Devices, "7".to_owned())));
         assert_eq!(ask("DELETE", "apps/7"), Ok(Route::Remove(Kind::Apps, "7".to_owned())));
+        assert_eq!(ask("PATCH", "users/7"), Ok(Route::Change(Kind::Users, "7".to_owned())));
+        assert_eq!(ask("GET", "directory?secrets=true"), Ok(Route::Export { secrets: true }));
+        assert_eq!(ask("POST", "directory"), Ok(Route::Import));
     }
 
     #[test]

@@ -70,46 +70,35 @@ pub struct DecisionQuery {
 pub enum Kind {
     /// Applications whose keys sign tokens.
     Apps,
-    /// Consumers of applications, by `sub`.
-    Consumers,
     /// People with a password.
     Users,
-    /// Domains (Keystone), which are FIWARE's services.
-    Domains,
-    /// Projects (Keystone), accounts (Open IoT), service paths (FIWARE).
-    Projects,
     /// Devices.
     Devices,
     /// API keys.
     Keys,
-    /// Which user has which role where.
+    /// Keystone domains, which are FIWARE services.
+    Domains,
+    /// Keystone projects, which are Open IoT accounts and FIWARE service paths.
+    Projects,
+    /// Roles that users have somewhere.
     Roles,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Apps,
-        Self::Consumers,
-        Self::Users,
-        Self::Domains,
-        Self::Projects,
-        Self::Devices,
-        Self::Keys,
-        Self::Roles,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Apps, Self::Users, Self::Devices, Self::Keys, Self::Domains, Self::Projects, Self::Roles];
 
     /// The segment of the path.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apps => "apps",
-            Self::Consumers => "consumers",
             Self::Users => "users",
-            Self::Domains => "domains",
-            Self::Projects => "projects",
             Self::Devices => "devices",
             Self::Keys => "keys",
+            Self::Domains => "domains",
+            Self::Projects => "projects",
             Self::Roles => "roles",
         }
     }
@@ -141,6 +130,12 @@ pub trait DirectoryAdmin: Send + Sync + 'static {
     fn get(&self, kind: Kind, id: String) -> BoxFuture<'_, AdminResult>;
     /// Adds an entry; answers it with its identifier, and with its secret if one was made.
     fn add(&self, kind: Kind, entry: Map<String, Value>) -> BoxFuture<'_, AdminResult>;
+    /// Changes the named members of an entry; answers it as it is then. What depends on it is looked at again at once.
+    fn change(&self, kind: Kind, id: String, members: Map<String, Value>) -> BoxFuture<'_, AdminResult>;
+    /// The whole directory as one document; `secrets`: with the hashes of passwords and keys.
+    fn export(&self, secrets: bool) -> BoxFuture<'_, AdminResult>;
+    /// Adds what such a document has and puts it in place of what has the same identifier; says how much it was.
+    fn import(&self, document: Map<String, Value>) -> BoxFuture<'_, AdminResult>;
     /// Removes an entry, and ends what it let in.
     fn remove(&self, kind: Kind, id: String) -> BoxFuture<'_, AdminResult>;
 }

@@ -1,5 +1,6 @@
 //! `http-client`: requests to the hosts that the policy's entry names, and to no other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use url::Url;
 
 use crate::bindings::portcullis::policy::http_client::{Error, Host, HttpResponse, Request as WitRequest};
@@ -26,9 +29,25 @@ const MAX_BODY: usize = 1 << 20;
 const OWN_FIELDS: [&str; 8] =
     ["connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
+/// How long a shared request may take. Whoever waits for it has a deadline of its own; this one ends it when nobody does.
+const LONGEST_FLIGHT: Duration = Duration::from_secs(30);
+
 /// The client that all policies share, so that connections are kept between calls.
 pub(crate) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Requests under way that others may share.
+    flights: Arc<Mutex<HashMap<Flight, watch::Receiver<Option<Answer>>>>>,
+}
+
+type Answer = Result<HttpResponse, Error>;
+
+/// What makes two requests one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Flight {
+    policy: Arc<str>,
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
 }
 
 impl HttpClient {
@@ -61,19 +80,67 @@ impl HttpClient {
             .http2_max_header_list_size(64 << 10)
             .pool_timer(hyper_util::rt::TokioTimer::new())
             .build(connector);
-        Ok(Self { client })
+        Ok(Self { client, flights: Arc::default() })
     }
 
     /// Sends a request to a host that `allowed` names, and reads the whole response of at most `limit` octets.
-    pub(crate) async fn send(
+    pub(crate) async fn send(&self, request: WitRequest, allowed: &[String], limit: u64) -> Answer {
+        let url = check_url(&request.url, allowed)?;
+        Self::exchange(&self.client, build(request, &url)?, limit).await
+    }
+
+    /// As [`HttpClient::send`], but a `GET` or `HEAD` of a policy that is under way already is not sent again: a crowd of
+    /// clients that bring one token asks the server behind once.
+    pub(crate) async fn send_shared(
         &self,
+        policy: &Arc<str>,
         request: WitRequest,
         allowed: &[String],
         limit: u64,
-    ) -> Result<HttpResponse, Error> {
+    ) -> Answer {
+        if !matches!(request.method.as_str(), "GET" | "HEAD") || !request.body.is_empty() {
+            return self.send(request, allowed, limit).await;
+        }
         let url = check_url(&request.url, allowed)?;
+        let flight = Flight {
+            policy: Arc::clone(policy),
+            method: request.method.clone(),
+            url: request.url.clone(),
+            headers: request.headers.clone(),
+        };
         let request = build(request, &url)?;
-        let response = self.client.request(request).await.map_err(|why| {
+        let mut landing = {
+            let mut flights = self.flights.lock();
+            match flights.get(&flight) {
+                Some(under_way) => under_way.clone(),
+                None => {
+                    let (landed, landing) = watch::channel(None);
+                    flights.insert(flight.clone(), landing.clone());
+                    let (client, flights) = (self.client.clone(), Arc::clone(&self.flights));
+                    // A task of its own: the call that began it may be given up while others wait.
+                    tokio::spawn(async move {
+                        let exchange = Self::exchange(&client, request, limit);
+                        let answer = tokio::time::timeout(LONGEST_FLIGHT, exchange).await;
+                        // Taken out first: whoever comes after the answer wants a newer one.
+                        flights.lock().remove(&flight);
+                        landed.send_replace(Some(answer.unwrap_or(Err(Error::Timeout))));
+                    });
+                    landing
+                }
+            }
+        };
+        match landing.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().unwrap_or(Err(Error::Timeout)),
+            Err(_) => Err(Error::Other("the request was given up".to_owned())),
+        }
+    }
+
+    async fn exchange(
+        client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+        limit: u64,
+    ) -> Answer {
+        let response = client.request(request).await.map_err(|why| {
             if why.is_connect() { Error::Unreachable(chain(&why)) } else { Error::Other(chain(&why)) }
         })?;
         let status = response.status().as_u16();
@@ -164,13 +231,16 @@ impl Host for State {
     async fn send(&mut self, request: WitRequest) -> Result<HttpResponse, Error> {
         self.barred().map_err(Error::Other)?;
         let wanted = request.timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(u64::from(ms)));
-        let sent = self.with.shared.http.send(request, self.with.allow.hosts(), self.with.http_response);
+        let with = &self.with;
+        let sent = with.shared.http.send_shared(&with.policy, request, with.allow.hosts(), with.http_response);
         tokio::time::timeout(wanted.min(self.remaining()), sent).await.unwrap_or(Err(Error::Timeout))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn verdict(url: &str, allowed: &[&str]) -> Result<String, Error> {
@@ -220,5 +290,63 @@ mod tests {
             assert!(matches!(request(&[bad]), Err(Error::InvalidRequest(_))), "{bad:?}");
         }
         assert!(request(&[("x", "y"); 65]).is_err());
+    }
+
+    /// A server that answers nobody before it is told to, and tells how many requests came.
+    async fn slow_server(release: Arc<tokio::sync::Notify>) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, count) = (listener.local_addr().expect("bound"), Arc::new(AtomicUsize::new(0)));
+        let counter = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (release, counter) = (Arc::clone(&release), Arc::clone(&counter));
+                tokio::spawn(async move {
+                    let _ = stream.read(&mut [0; 4096]).await;
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    release.notified().await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+                    let _ = stream.read(&mut [0; 1]).await;
+                });
+            }
+        });
+        (address, count)
+    }
+
+    #[tokio::test]
+    async fn a_crowd_with_one_question_asks_once_and_other_questions_go_their_own_way() {
+        let release = Arc::new(tokio::sync::Notify::new());
+        let (address, count) = slow_server(Arc::clone(&release)).await;
+        let client = Arc::new(HttpClient::new(&[]).expect("a client"));
+        let ask = |policy: &str, token: &str| {
+            let (client, policy) = (Arc::clone(&client), Arc::from(policy));
+            let request = WitRequest {
+                method: "GET".into(),
+                url: format!("http://{address}/v3/auth/tokens"),
+                headers: vec![("x-subject-token".into(), token.into())],
+                body: vec![],
+                timeout_ms: None,
+            };
+            tokio::spawn(async move { client.send_shared(&policy, request, &[address.to_string()], 100).await })
+        };
+        let crowd: Vec<_> = (0..20).map(|_| ask("keystone", "one")).collect();
+        let others = [ask("keystone", "two"), ask("another", "one")];
+        // Everybody has asked once each has been polled; the three requests have arrived when the server has counted.
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while count.load(Ordering::Relaxed) < 3 || client.flights.lock().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("three requests arrive");
+        for _ in 0..3 {
+            release.notify_one();
+        }
+        for answer in crowd.into_iter().chain(others) {
+            let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.expect("in time").expect("a task");
+            assert_eq!(answer.expect("an answer").body, b"hi");
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 3);
+        assert!(client.flights.lock().is_empty(), "nothing is kept of what has landed");
     }
 }
