@@ -36,6 +36,7 @@ pub(crate) fn load_tls(listener: &Listener) -> Result<Option<Tls>, TlsError> {
         cert: files.cert.value.clone(),
         key: files.key.value.clone(),
         client_ca: files.client_ca.as_ref().map(|path| path.value.clone()),
+        client_crl: files.client_crl.iter().map(|path| path.value.clone()).collect(),
         client_auth: match files.client_auth {
             config::ClientAuth::None => ClientAuth::None,
             config::ClientAuth::Optional => ClientAuth::Optional,

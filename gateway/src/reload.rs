@@ -173,6 +173,9 @@ impl Gateway {
         let chain = self.policies.load().chain(&listener.policies);
         let updated = door.update(listener, tls, Arc::new(chain.clone()));
         self.look_again_after(listener, &chain);
+        if let Some(tls) = tls.filter(|tls| !tls.revoked().is_empty()) {
+            self.end_revoked(listener, tls);
+        }
         match updated {
             Ok(()) if old.listeners.contains(listener) => {}
             Ok(()) => report
@@ -180,6 +183,29 @@ impl Gateway {
                 .push(format!("listener `{}` has new settings for connections from now on", listener.name.value)),
             Err(why) => report.kept.push(why.to_string()),
         }
+    }
+
+    /// Ends connections whose certificate was revoked: at once, and once more when nobody can be left whose handshake was
+    /// judged by an older list.
+    fn end_revoked(&self, listener: &Listener, tls: &Tls) {
+        let (broker, tls, name) = (Arc::clone(&self.broker), tls.clone(), listener.name.value.clone());
+        let end = move || {
+            let control = Control::Disconnect {
+                reason: ReasonCode::NOT_AUTHORIZED,
+                detail: "its certificate was revoked".to_owned(),
+            };
+            broker.request_where(&control, |facts, _| {
+                let certificate = facts.details.as_ref().and_then(|details| details.certificate.as_ref());
+                *facts.listener == *name && certificate.is_some_and(|certificate| tls.revoked().has(certificate))
+            });
+        };
+        end();
+        // For TLS and WebSocket, and again for CONNECT.
+        let patience = listeners::live(listener, None).handshake_timeout * 2;
+        tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            end();
+        });
     }
 
     /// Opens a listener at a place where it was not.

@@ -88,7 +88,7 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
 /// Every file that a reload reads.
 fn files(file: &Path, config: &Config) -> BTreeSet<PathBuf> {
     let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let tls = tls.flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]).flatten();
+    let tls = tls.flat_map(|tls| [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca).chain(&tls.client_crl));
     let policies = config.policies.iter().filter_map(|policy| match &policy.source.value {
         Source::File(path) => Some(path.clone()),
         Source::Builtin(_) => None,

@@ -81,3 +81,36 @@ async fn a_certificate_that_is_required_is_verified() {
         assert_eq!(without.is_ok(), auth == "optional", "without a certificate, {auth}");
     }
 }
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_its_connection_and_does_not_come_in_again() {
+    let clients = Authority::new("clients");
+    let (good, bad) = (Arc::new(clients.client("good")), Arc::new(clients.client("bad")));
+    let tls = "tls = { cert = \"server.pem\", key = \"server.key\", client-ca = \"clients.pem\", client-crl = \"revoked.pem\" }";
+    let config = Config::new()
+        .mqtt_with("tls", Transport::Tls, &["anonymous"], tls)
+        .server_certificate()
+        .file("clients.pem", clients.pem())
+        .file("revoked.pem", clients.revocation_list(&[]));
+    let mut gateway = Gateway::start(&config).await;
+    let dial = |gateway: &Gateway, name: &str, leaf: &Arc<portcullis_tests::certificates::Leaf>| {
+        let mut dial = gateway.dial(Transport::Tls, Version::V5, name);
+        dial.route.identity = Some(Arc::clone(leaf));
+        dial
+    };
+    let mut stays = dial(&gateway, "stays", &good).connect().await;
+    let mut goes = dial(&gateway, "goes", &bad).connect().await;
+
+    config::replace(&gateway.directory().join("revoked.pem"), clients.revocation_list(&[&bad]).as_bytes());
+    // No signal: a changed file is noticed.
+    assert_eq!(goes.ended().await.expect("MQTT 5 clients are told").0, 0x87);
+    let again = dial(&gateway, "goes", &bad).attempt().await;
+    assert!(matches!(again, Err(Refused::Link(_) | Refused::Closed)), "the handshake ends");
+    stays.ping().await;
+    dial(&gateway, "another", &good).connect().await.disconnect().await;
+
+    let from = gateway.log().len();
+    config::replace(&gateway.directory().join("revoked.pem"), b"no list");
+    gateway.logged(from, "holds no revocation list").await;
+    assert!(dial(&gateway, "goes", &bad).attempt().await.is_err(), "the list before stays in use");
+}

@@ -25,7 +25,14 @@ async fn tenants_people_and_roles_are_managed_by_command() {
     assert_eq!(gateway.command(&["role", "remove", &operator]).status.code(), Some(4), "it is gone already");
     assert_eq!(gateway.command(&["role", "add", &ada, "x"]).status.code(), Some(2), "a role counts somewhere");
 
-    gateway.ask(&["user", "set", "ada@example.com", "verified=true", "attributes.first-name=Ada", "attributes.pin=0042"]);
+    gateway.ask(&[
+        "user",
+        "set",
+        "ada@example.com",
+        "verified=true",
+        "attributes.first-name=Ada",
+        "attributes.pin=0042",
+    ]);
     let user = &json(&gateway.ask(&["user", "list", "--json"]))[0];
     assert_eq!(user["verified"], true);
     assert_eq!(user["attributes"], serde_json::json!([["first-name", "Ada"], ["pin", "0042"]]));

@@ -1,8 +1,9 @@
 //! Certificates for tests: an authority, and what it signs.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
+    SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -14,6 +15,7 @@ pub struct Leaf {
     pub key_pem: String,
     /// The certificate.
     pub der: CertificateDer<'static>,
+    serial: SerialNumber,
 }
 
 /// A private certificate authority.
@@ -52,6 +54,27 @@ impl Authority {
         self.sign(name, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth, None)
     }
 
+    /// A list (PEM) that revokes these certificates of this authority.
+    #[must_use]
+    pub fn revocation_list(&self, revoked: &[&Leaf]) -> String {
+        let long_ago = rcgen::date_time_ymd(2020, 1, 1);
+        let revoked_certs = revoked.iter().map(|leaf| RevokedCertParams {
+            serial_number: leaf.serial.clone(),
+            revocation_time: long_ago,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: long_ago,
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
     /// A certificate for a client, which ended in 2001.
     #[must_use]
     pub fn expired_client(&self, name: &str) -> Leaf {
@@ -74,8 +97,12 @@ impl Authority {
             params.not_after = until;
         }
         let key = KeyPair::generate().unwrap();
+        // 64 bits of the key itself: each certificate has another, as it must.
+        let serial = SerialNumber::from_slice(&key.public_key_raw()[key.public_key_raw().len() - 8..]);
+        params.serial_number = Some(serial.clone());
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Leaf { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), der: certificate.der().clone() }
+        let der = certificate.der().clone();
+        Leaf { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), der, serial }
     }
 }
 

@@ -172,6 +172,7 @@ fn a_missing_file_is_named_with_its_path() {
         cert: path.clone(),
         key: path,
         client_ca: None,
+        client_crl: Vec::new(),
         client_auth: ClientAuth::None,
         purpose: TlsPurpose::Mqtt,
     };

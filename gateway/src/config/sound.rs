@@ -185,7 +185,7 @@ fn files(config: &Config, problems: &Problems) {
     for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
         readable(&tls.cert);
         readable(&tls.key);
-        tls.client_ca.iter().for_each(readable);
+        tls.client_ca.iter().chain(&tls.client_crl).for_each(readable);
     }
     for policy in &config.policies {
         if let Source::File(path) = &policy.source.value {

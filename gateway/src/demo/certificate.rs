@@ -145,6 +145,7 @@ mod tests {
             cert: files.cert.clone(),
             key: files.key.clone(),
             client_ca: None,
+            client_crl: Vec::new(),
             client_auth: ClientAuth::None,
             purpose: TlsPurpose::Mqtt,
         };

@@ -31,7 +31,7 @@ pub fn read_certificate(der: &[u8]) -> Option<Certificate> {
 }
 
 /// A positive INTEGER may begin with an octet 0 that is only its sign.
-fn serial(octets: &[u8]) -> String {
+pub(super) fn serial(octets: &[u8]) -> String {
     match octets {
         [0, rest @ ..] if !rest.is_empty() => hex(rest),
         _ => hex(octets),

@@ -10,7 +10,7 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read {what} {path}: {source}; check the path, and that the gateway's user may read the file")]
     Read {
-        /// `the certificate`, `the key` or `the client CA`.
+        /// `the certificate`, `the key`, `the client CA` or `the revocation list`.
         what: &'static str,
         /// The file.
         path: String,
@@ -89,6 +89,21 @@ pub enum TlsError {
         path: String,
         /// What the verifier says.
         reason: String,
+    },
+    /// No revocation list in the file.
+    #[error(
+        "{path} holds no revocation list; expected PEM text with `-----BEGIN X509 CRL-----` (a DER file is converted by \
+         `openssl crl -inform der`)"
+    )]
+    NoRevocationList {
+        /// The file.
+        path: String,
+    },
+    /// A revocation list that is none.
+    #[error("{path} holds a revocation list that cannot be read; have the authority issue it anew (X.509 version 2)")]
+    BadRevocationList {
+        /// The file.
+        path: String,
     },
     /// The cryptographic library refuses.
     #[error("TLS cannot be set up: {0}")]

@@ -11,10 +11,11 @@ use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::tls::certificate::read_certificate;
 use crate::tls::error::TlsError;
+use crate::tls::revoked::Revoked;
 
 /// Whether clients show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct TlsSpec {
     pub key: PathBuf,
     /// PEM: the authorities whose client certificates are good.
     pub client_ca: Option<PathBuf>,
+    /// PEM: what those authorities have revoked. Empty: nobody asks.
+    pub client_crl: Vec<PathBuf>,
     /// Whether clients show a certificate.
     pub client_auth: ClientAuth,
     /// What is spoken inside.
@@ -59,12 +62,20 @@ pub struct TlsSpec {
 pub struct Tls {
     config: Arc<ServerConfig>,
     certificate: Arc<Certificate>,
+    revoked: Arc<Revoked>,
 }
 
 /// A PEM text with the name that errors call it by.
 struct Pem<'a> {
     name: &'a str,
     text: &'a [u8],
+}
+
+/// What is asked of clients.
+struct Clients<'a> {
+    ca: Option<Pem<'a>>,
+    crls: Vec<Pem<'a>>,
+    auth: ClientAuth,
 }
 
 impl TlsSpec {
@@ -79,12 +90,19 @@ impl TlsSpec {
         let cert = read("the certificate", &self.cert)?;
         let key = read("the key", &self.key)?;
         let client_ca = self.client_ca.as_deref().map(|path| read("the client CA", path)).transpose()?;
+        let lists = self.client_crl.iter().map(|path| Ok((path, read("the revocation list", path)?)));
+        let lists = lists.collect::<Result<Vec<_>, TlsError>>()?;
+        let names: Vec<_> = lists.iter().map(|(path, _)| path.display().to_string()).collect();
+        let crls: Vec<_> = names.iter().zip(&lists).map(|(name, (_, text))| Pem { name, text }).collect();
         let client_ca_name = self.client_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         assemble(
             &Pem { name: &self.cert.display().to_string(), text: &cert },
             &Pem { name: &self.key.display().to_string(), text: &key },
-            client_ca.as_deref().map(|text| Pem { name: &client_ca_name, text }).as_ref(),
-            self.client_auth,
+            &Clients {
+                ca: client_ca.as_deref().map(|text| Pem { name: &client_ca_name, text }),
+                crls,
+                auth: self.client_auth,
+            },
             self.purpose,
         )
     }
@@ -105,8 +123,11 @@ impl Tls {
         assemble(
             &Pem { name: "the certificate's PEM", text: cert },
             &Pem { name: "the key's PEM", text: key },
-            client_ca.map(|text| Pem { name: "the client CA's PEM", text }).as_ref(),
-            client_auth,
+            &Clients {
+                ca: client_ca.map(|text| Pem { name: "the client CA's PEM", text }),
+                crls: Vec::new(),
+                auth: client_auth,
+            },
             purpose,
         )
     }
@@ -123,22 +144,32 @@ impl Tls {
         &self.certificate
     }
 
-    /// What is allowed and surely not meant, as of `now`: a certificate out of its dates.
+    /// What clients' authorities have revoked.
+    #[must_use]
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// What is allowed and surely not meant, as of `now`: a certificate or a revocation list out of its dates.
     #[must_use]
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.certificate_warning(now).into_iter().chain(self.revoked.warnings(now)).collect()
+    }
+
+    fn certificate_warning(&self, now: u64) -> Option<String> {
         let Certificate { subject, not_before_at, not_after_at, .. } = &*self.certificate;
         let days = |from: u64, to: u64| to.saturating_sub(from).div_ceil(86_400);
         if *not_after_at < now {
             let ago = days(*not_after_at, now);
-            vec![format!("the certificate of `{subject}` ended {ago} day(s) ago and clients will refuse it; renew it")]
+            Some(format!("the certificate of `{subject}` ended {ago} day(s) ago and clients will refuse it; renew it"))
         } else if *not_before_at > now {
             let ahead = days(now, *not_before_at);
-            vec![format!(
+            Some(format!(
                 "the certificate of `{subject}` begins only in {ahead} day(s); check the clock of this machine"
-            )]
+            ))
         } else {
-            Vec::new()
+            None
         }
     }
 }
@@ -149,22 +180,24 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())))
 }
 
-fn assemble(
-    cert: &Pem<'_>,
-    key: &Pem<'_>,
-    client_ca: Option<&Pem<'_>>,
-    client_auth: ClientAuth,
-    purpose: TlsPurpose,
-) -> Result<Tls, TlsError> {
+fn assemble(cert: &Pem<'_>, key: &Pem<'_>, clients: &Clients<'_>, purpose: TlsPurpose) -> Result<Tls, TlsError> {
     let chain = certificates(cert)?;
     let Some(leaf) = chain.first() else { return Err(TlsError::NoCertificate { path: cert.name.to_owned() }) };
     let certificate = read_certificate(leaf)
         .ok_or_else(|| TlsError::BadCertificate { path: cert.name.to_owned(), reason: "not X.509".to_owned() })?;
     let certified = certified_key(chain, private_key(key)?, cert, key)?;
 
+    let mut revoked = Revoked::default();
+    let mut lists = Vec::new();
+    for pem in &clients.crls {
+        for list in revocation_lists(pem)? {
+            revoked.add(pem.name, &list)?;
+            lists.push(list);
+        }
+    }
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_client_cert_verifier(verifier(client_ca, client_auth)?)
+        .with_client_cert_verifier(verifier(clients, lists)?)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = match purpose {
         TlsPurpose::Mqtt => vec![b"mqtt".to_vec()],
@@ -176,7 +209,7 @@ fn assemble(
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = 1;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    Ok(Tls { config: Arc::new(config), certificate: Arc::new(certificate) })
+    Ok(Tls { config: Arc::new(config), certificate: Arc::new(certificate), revoked: Arc::new(revoked) })
 }
 
 fn certificates(pem: &Pem<'_>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -231,18 +264,33 @@ fn certified_key(
     }
 }
 
-fn verifier(client_ca: Option<&Pem<'_>>, client_auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    if client_auth == ClientAuth::None {
+fn revocation_lists(pem: &Pem<'_>) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem.text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::Damaged { path: pem.name.to_owned(), reason: words(&error) })?;
+    if lists.is_empty() { Err(TlsError::NoRevocationList { path: pem.name.to_owned() }) } else { Ok(lists) }
+}
+
+fn verifier(
+    clients: &Clients<'_>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    if clients.auth == ClientAuth::None {
         return Ok(Arc::new(NoClientAuth));
     }
-    let pem = client_ca.ok_or(TlsError::NoClientCa)?;
+    let pem = clients.ca.as_ref().ok_or(TlsError::NoClientCa)?;
     let bad = |reason: String| TlsError::BadClientCa { path: pem.name.to_owned(), reason };
     let mut roots = RootCertStore::empty();
     for authority in certificates(pem)? {
         roots.add(authority).map_err(|error| bad(error.to_string()))?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-    if client_auth == ClientAuth::Optional {
+    if !lists.is_empty() {
+        // Of the client's own certificate: an authority that no list speaks of cannot vouch that it revoked nothing. A list
+        // past its date still says what was revoked; without an uplink an older one is better than nobody.
+        builder = builder.with_crls(lists).only_check_end_entity_revocation();
+    }
+    if clients.auth == ClientAuth::Optional {
         builder = builder.allow_unauthenticated();
     }
     builder.build().map_err(|error| bad(error.to_string()))

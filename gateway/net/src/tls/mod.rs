@@ -5,6 +5,7 @@ mod certificate;
 mod error;
 mod load;
 mod name;
+mod revoked;
 mod session;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rustls::ServerConfig;
 pub use certificate::read_certificate;
 pub use error::TlsError;
 pub use load::{ClientAuth, Tls, TlsPurpose, TlsSpec};
+pub use revoked::Revoked;
 pub(crate) use session::describe;
 
 /// A TLS configuration that listeners share and that is replaced in one step: handshakes that begin later use the new
