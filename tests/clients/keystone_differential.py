@@ -259,7 +259,7 @@ def precise(value, path=""):
             yield path, sorted(value)
         for item in value:
             yield from precise(item, path)
-    elif path.endswith((".code", ".title", ".error.message", ".restricted", ".is_domain", ".status", ".id")) or (
+    elif path.endswith((".code", ".title", ".restricted", ".is_domain", ".status", ".id")) or (
         path.endswith(".name") and ".user" in path
     ):
         if not path.endswith(".id") or str(value).startswith("v3."):
@@ -280,7 +280,7 @@ def seen(place, status, headers, body):
     try:
         value = json.loads(plain(body.decode()))
         told["shape"] = shape(value)
-        told["values"] = [list(pair) for pair in precise(value)]
+        told["values"] = sorted(([*pair] for pair in precise(value)), key=str)
     except ValueError:
         told["body"] = "some text" if body else "empty"
     return told

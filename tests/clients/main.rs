@@ -6,6 +6,7 @@
 #![cfg(feature = "real-clients")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
 
+mod keystone;
 mod layer;
 mod mosquitto;
 mod nginx;

@@ -16,6 +16,7 @@ mod http;
 mod http_messages;
 mod http_streams;
 mod http_verify;
+mod keystone;
 mod layer;
 mod limits;
 mod messages;

@@ -15,9 +15,11 @@ pub mod config;
 pub mod directory;
 pub mod gateway;
 pub mod http;
+pub mod keystone;
 pub mod link;
 pub mod packets;
 pub mod policies;
+pub mod relay;
 pub mod script;
 pub mod tokens;
 

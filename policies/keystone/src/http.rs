@@ -18,6 +18,9 @@ pub const OWN: &str = "x-auth-token";
 /// The header with the token that the call is about.
 const SUBJECT: &str = "x-subject-token";
 
+/// The methods that are served.
+const METHODS: [&str; 3] = ["password", "token", "application_credential"];
+
 /// A request in its surroundings.
 struct Call<'a, G> {
     gateway: &'a G,
@@ -77,8 +80,12 @@ impl<G: SchemeGateway> Call<'_, G> {
     fn issue(&self) -> Answered {
         let request = Request::parse(&self.request.body).map_err(|problem| match problem {
             Problem::Malformed(why) => error(400, &why),
-            Problem::UnknownMethod => self.unauthorized("one of the methods is not served here"),
-            Problem::ScopedCredential => self.unauthorized("an application credential cannot be given another scope"),
+            Problem::UnknownMethod => {
+                self.challenge("one of the methods is not served here", Some(json!({ "methods": METHODS })))
+            }
+            Problem::ScopedCredential => {
+                self.challenge("an application credential cannot be given another scope", Some(json!({})))
+            }
         })?;
         let (token, signed) = issue(self.gateway, self.local, &request).map_err(|why| match why {
             NotIssued::NoSuchToken => error(404, "the token to be exchanged is not valid"),
@@ -166,7 +173,16 @@ impl<G: SchemeGateway> Call<'_, G> {
     }
 
     fn unauthorized(&self, message: &str) -> HttpResponse {
-        http::with(error(401, message), "www-authenticate", &format!("Keystone uri=\"{}/v3\"", self.root))
+        self.challenge(message, None)
+    }
+
+    /// The answer to whoever must prove who they are, and how they can.
+    fn challenge(&self, message: &str, identity: Option<Value>) -> HttpResponse {
+        let mut body = document(401, message);
+        if let Some(identity) = identity {
+            body["error"]["identity"] = identity;
+        }
+        http::with(http::json(401, &body), "www-authenticate", &format!("Keystone uri=\"{}/v3\"", self.root))
     }
 
     fn refused(&self, refusal: Refusal) -> HttpResponse {
@@ -205,6 +221,10 @@ fn not_allowed(methods: &str) -> HttpResponse {
 }
 
 fn error(code: u16, message: &str) -> HttpResponse {
+    http::json(code, &document(code, message))
+}
+
+fn document(code: u16, message: &str) -> Value {
     let title = match code {
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -213,7 +233,7 @@ fn error(code: u16, message: &str) -> HttpResponse {
         429 => "Too Many Requests",
         _ => "Service Unavailable",
     };
-    http::json(code, &json!({ "error": { "code": code, "message": message, "title": title } }))
+    json!({ "error": { "code": code, "message": message, "title": title } })
 }
 
 fn words(error: &policy_support::wit::directory_admin::Error) -> &'static str {

@@ -7,7 +7,7 @@
 use policy_support::digest::sha256;
 use policy_support::wit::http_client::{Error as HttpError, Request};
 use policy_support::wit::types::{Denial, DenyReason, HttpResponse};
-use policy_support::{SchemeGateway, deny, http};
+use policy_support::{SchemeGateway, deny};
 use serde_json::{Value, json};
 
 use crate::config::Upstream;
@@ -280,15 +280,4 @@ pub fn probe(gateway: &impl SchemeGateway, upstream: &Upstream) -> Result<(), St
         Err(HttpError::InvalidRequest(why)) => Err(format!("`url`: {why}")),
         _ => Ok(()),
     }
-}
-
-/// The refusal of a token in the words of HTTP, for requests that offer one.
-#[must_use]
-pub fn challenge(denial: Denial, upstream: &Upstream) -> Denial {
-    if denial.http.is_some() || denial.reason != DenyReason::BadCredentials {
-        return denial;
-    }
-    let body = json!({ "error": { "code": 401, "message": "the token is not valid", "title": "Unauthorized" } });
-    let answer = http::with(http::json(401, &body), "www-authenticate", &format!("Keystone uri=\"{}\"", upstream.url));
-    Denial { http: Some(answer), ..denial }
 }
