@@ -137,9 +137,12 @@ const FERNET_LIKE: &str =
 const UPSTREAM: &str = r#"{"mode":"upstream","url":"http://k/v3","cache":100,"stale":1000,
     "rules":[{"actions":"publish","filter":"{service}/{subservice}/{user}"}]}"#;
 
+/// What somebody says who is asked.
+type Said = Result<HttpResponse, HttpError>;
+
 /// Another Keystone: what it answers next, and how often it was asked.
 #[derive(Clone, Default)]
-struct Other(Rc<RefCell<(Option<Result<HttpResponse, HttpError>>, u32)>>);
+struct Other(Rc<RefCell<(Option<Said>, u32)>>);
 
 impl Other {
     fn says(&self, status: u16, token: Option<&Token>) {
