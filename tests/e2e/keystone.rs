@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use portcullis_tests::keystone::{PASSWORD, fill, header, issued, token, tokens};
 use portcullis_tests::relay::Relay;
 use portcullis_tests::tokens::{SigningKey, now, tampered};
-use portcullis_tests::{Config, Gateway, Http, Message, Refused, Transport, Version};
+use portcullis_tests::{Config, Dial, Gateway, Http, Message, Refused, Transport, Version};
 use serde_json::{Value, json};
 
 use crate::{named, ways};
@@ -224,6 +224,21 @@ async fn while_the_uplink_is_away_what_was_decided_stays_decided_until_it_is_too
     };
     back.disconnect().await;
     dial(&known).connect().await.disconnect().await;
+}
+
+#[tokio::test]
+async fn a_herd_with_one_token_asks_once() {
+    let (other, _) = keystone().await;
+    let relay = Relay::to(other.address("http")).await;
+    let gateway = behind(&relay, 300, 3600).await;
+    let good = token(&other, "ann", gardens()).await;
+    let before = relay.connections();
+    let dials: Vec<_> = (0..50).map(|n| gateway.tcp(Version::V5, &format!("c{n}")).login("smart", &good)).collect();
+    for client in futures_util::future::join_all(dials.iter().map(Dial::connect)).await {
+        client.disconnect().await;
+    }
+    let after = relay.connections() - before;
+    assert!(after <= 2, "50 clients made {after} connections to the Keystone");
 }
 
 #[tokio::test]
