@@ -14,18 +14,18 @@ async fn tenants_people_and_roles_are_managed_by_command() {
     let ada = directory::user(&gateway, "ada@example.com", "correct horse");
     let domain = directory::tenant(&gateway, "domain", &["plant"]);
     let project = directory::tenant(&gateway, "project", &["line-1", "--domain", &domain]);
-    gateway.ask(&["role", "add", "ada@example.com", "operator", "--project", &project]);
-    gateway.ask(&["role", "add", &ada, "admin", "--system"]);
+    let _ = gateway.ask(&["role", "add", "ada@example.com", "operator", "--project", &project]);
+    let _ = gateway.ask(&["role", "add", &ada, "admin", "--system"]);
     let roles = json(&gateway.ask(&["role", "list", "--json"]));
     let scopes: Vec<_> = roles.as_array().unwrap().iter().map(|role| role["scope"].as_str().unwrap()).collect();
     assert_eq!(scopes.len(), 2);
     assert!(scopes.contains(&"system") && scopes.contains(&format!("project:{project}").as_str()));
     let operator = format!("{ada}:project:{project}:operator");
-    gateway.ask(&["role", "remove", &operator]);
+    let _ = gateway.ask(&["role", "remove", &operator]);
     assert_eq!(gateway.command(&["role", "remove", &operator]).status.code(), Some(4), "it is gone already");
     assert_eq!(gateway.command(&["role", "add", &ada, "x"]).status.code(), Some(2), "a role counts somewhere");
 
-    gateway.ask(&[
+    let _ = gateway.ask(&[
         "user",
         "set",
         "ada@example.com",
@@ -40,8 +40,8 @@ async fn tenants_people_and_roles_are_managed_by_command() {
     assert_eq!(wrong.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("colour"), "{}", String::from_utf8_lossy(&wrong.stderr));
     assert_eq!(gateway.command(&["domain", "remove", &domain]).status.code(), Some(1), "it has a project");
-    gateway.ask(&["project", "remove", &project]);
-    gateway.ask(&["domain", "remove", &domain]);
+    let _ = gateway.ask(&["project", "remove", &project]);
+    let _ = gateway.ask(&["domain", "remove", &domain]);
 }
 
 #[tokio::test]
@@ -50,10 +50,10 @@ async fn a_device_that_is_disabled_is_disconnected_at_once_and_comes_back_when_i
     directory::app(&gateway, "pumps", &SigningKey::new("RS256").public_pem());
     let name = directory::device(&gateway, "pumps", "alice", "pump", directory::Proof::Username);
     let mut device = gateway.tcp(Version::V5, &name).user(&name).connect().await;
-    gateway.ask(&["device", "set", &name, "enabled=false"]);
+    let _ = gateway.ask(&["device", "set", &name, "enabled=false"]);
     assert_eq!(device.ended().await.unwrap().0, 0x87);
     assert_eq!(gateway.tcp(Version::V5, &name).user(&name).refusal().await, 0x87);
-    gateway.ask(&["device", "set", &name, "enabled=true"]);
+    let _ = gateway.ask(&["device", "set", &name, "enabled=true"]);
     gateway.tcp(Version::V5, &name).user(&name).connect().await;
 }
 

@@ -19,6 +19,7 @@ mod http_verify;
 mod keystone;
 mod layer;
 mod limits;
+mod matrix;
 mod messages;
 mod overload;
 mod properties;
