@@ -112,6 +112,14 @@ impl Ground {
         let directory = Directory::open(store.clone(), DirectoryOptions::default())?;
         Ok(Self { data, store, directory })
     }
+
+    /// The gateway's own signing keys in it, without those of a configuration.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub(crate) fn keyring(&self) -> Result<Keyring, StartError> {
+        Ok(Keyring::open(self.store.clone(), Clock::system(), &[])?)
+    }
 }
 
 /// A running gateway.
@@ -132,7 +140,7 @@ pub(crate) struct Gateway {
     /// What is mounted on all HTTP listeners.
     pub(crate) mounts: MountTable,
     admin: Mutex<Option<Arc<Door>>>,
-    keyring: Keyring,
+    pub(crate) keyring: Keyring,
     started: Instant,
     stopping: AtomicBool,
     /// Held while something is changed: reloads happen one after the other.
@@ -171,6 +179,7 @@ impl Gateway {
                 store: Some(ground.store.clone()),
                 directory: Some(ground.directory.clone()),
                 keyring: Some(keyring.clone()),
+                keys_stale: config.limits.keys_stale.map_or(Duration::ZERO, |time| time.0),
                 ..Services::default()
             },
             engine: engine(&config),

@@ -53,6 +53,9 @@ impl Administration for Gateway {
     fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult> {
         self.note(format!("reload policy {name}"))
     }
+    fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("rotate {name} {overlap}"))
+    }
     fn connections(&self, page: Page) -> BoxFuture<'_, AdminResult> {
         self.note(format!("connections {} after {:?}", page.limit, page.after))
     }

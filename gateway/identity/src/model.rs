@@ -163,6 +163,10 @@ pub struct App {
     pub attributes: Attributes,
     /// Its public keys, at most 16.
     pub keys: Vec<AppKey>,
+    /// Where its owner publishes further keys as a JWK Set (RFC 7517): https, or http on the loopback interface; at most
+    /// 2 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
 }
 
 /// A public key of an app, as it was registered.
@@ -189,6 +193,8 @@ pub struct NewApp {
     pub owner_id: Option<String>,
     /// PEM blocks, JWKs or JWK Sets, at most 16 keys in all.
     pub keys: Vec<String>,
+    /// See [`App::jwks_url`].
+    pub jwks_url: Option<String>,
     /// See [`Attributes`].
     pub attributes: Attributes,
 }

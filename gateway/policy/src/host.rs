@@ -95,13 +95,13 @@ impl Host {
             engine: PolicyEngine::new(options.engine).map_err(HostError::Engine)?,
             cache,
             compiler: options.compiler,
-            store: services.store,
+            store: services.store.clone(),
             shared: Arc::new(SharedServices {
                 directory: services.directory,
                 keyring: services.keyring,
                 passwords: Arc::new(Semaphore::new(checks)),
                 http: HttpClient::new(&services.http_authorities).map_err(HostError::HttpClient)?,
-                jwks: JwksCache::default(),
+                jwks: JwksCache::open(services.store, services.keys_stale),
             }),
         })
     }

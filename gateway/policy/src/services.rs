@@ -1,6 +1,7 @@
 //! What stands behind the host interfaces: given to [`crate::Host`] once, shared by all policies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_identity::{Directory, Keyring};
 use portcullis_store::Store;
@@ -9,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 /// The gateway's own rooms that policies may be let into. What is missing is refused when a policy is granted it.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
-    /// For `store`.
+    /// For `store`, and for keys that were fetched, so that they outlive a restart.
     pub store: Option<Store>,
     /// For `directory`, `directory-admin` and the `app` keys of `jose`.
     pub directory: Option<Directory>,
@@ -20,4 +21,6 @@ pub struct Services {
     /// Password checks that run at one time in the whole gateway; each keeps a core busy for tens of milliseconds.
     /// 0: half of the cores, at least one.
     pub password_checks: usize,
+    /// How old the keys of a JWK Set may become while they cannot be fetched anew. Zero: a day.
+    pub keys_stale: Duration,
 }

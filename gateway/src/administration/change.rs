@@ -57,6 +57,9 @@ struct AppChange {
     /// By `kid`.
     #[serde(default)]
     remove_keys: Vec<String>,
+    /// Null: none.
+    #[serde(default, deserialize_with = "given")]
+    jwks_url: Option<Option<String>>,
     #[serde(default)]
     attributes: Attributes,
 }
@@ -152,6 +155,9 @@ fn change_app(directory: &Directory, id: &str, change: AppChange) -> Result<(), 
     }
     for (name, value) in texts(change.attributes) {
         directory.set_app_attribute(id, &name, &value)?;
+    }
+    if let Some(url) = change.jwks_url {
+        directory.set_app_jwks_url(id, url)?;
     }
     if let Some(enabled) = change.enabled {
         directory.set_app_enabled(id, enabled)?;

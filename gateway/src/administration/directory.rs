@@ -25,6 +25,7 @@ struct AppEntry {
     owner_id: Option<String>,
     #[serde(default)]
     keys: Vec<String>,
+    jwks_url: Option<String>,
     #[serde(default)]
     attributes: Attributes,
 }
@@ -39,6 +40,9 @@ struct DeviceEntry {
     credential: Option<DeviceCredential>,
     fingerprint: Option<String>,
     certificate_subject: Option<String>,
+    /// Whether a code is made that it gets its token with: `activation_code` in the answer.
+    #[serde(default)]
+    activation: bool,
     #[serde(default)]
     attributes: Attributes,
 }
@@ -105,14 +109,22 @@ pub(crate) fn get(directory: &Directory, kind: Kind, id: &str) -> AdminResult {
 pub(crate) fn add(directory: &Directory, kind: Kind, entry: Map<String, Value>) -> AdminResult {
     match kind {
         Kind::Apps => {
-            let AppEntry { id, name, owner_id, keys, attributes } = read(entry)?;
-            let new = NewApp { id, name, owner_id, keys, attributes: pairs(attributes) };
+            let AppEntry { id, name, owner_id, keys, jwks_url, attributes } = read(entry)?;
+            let new = NewApp { id, name, owner_id, keys, jwks_url, attributes: pairs(attributes) };
             shown(&*directory.create_app(new).map_err(|error| failed(kind, error))?)
         }
         Kind::Devices => {
             let entry: DeviceEntry = read(entry)?;
             let certified = entry.fingerprint.is_some() || entry.certificate_subject.is_some();
-            let default = if certified { DeviceCredential::X509 } else { DeviceCredential::Username };
+            let default = match (certified, entry.activation) {
+                (true, _) => DeviceCredential::X509,
+                (false, true) => DeviceCredential::Token,
+                (false, false) => DeviceCredential::Username,
+            };
+            if entry.activation && entry.credential.unwrap_or(default) != DeviceCredential::Token {
+                let words = "only a device that proves itself by a token is activated with a code";
+                return Err(AdminError::Invalid(words.to_owned()));
+            }
             let new = NewDevice {
                 app_id: entry.app_id,
                 owner_id: entry.owner_id,
@@ -122,7 +134,18 @@ pub(crate) fn add(directory: &Directory, kind: Kind, entry: Map<String, Value>) 
                 certificate_subject: entry.certificate_subject,
                 attributes: pairs(entry.attributes),
             };
-            shown(&*directory.create_device(new).map_err(|error| failed(kind, error))?)
+            let device = directory.create_device(new).map_err(|error| failed(kind, error))?;
+            let mut value = shown(&*device)?;
+            if entry.activation {
+                let owner = format!("device:{}", device.id);
+                let code = NewKey { kind: "activation".to_owned(), prefix: String::new(), ..NewKey::secret(owner) };
+                let issued = directory.create_key(code).or_else(|error| {
+                    // A device that nobody can activate is of no use.
+                    directory.delete_device(&device.id).and(Err(error))
+                });
+                value["activation_code"] = issued.map_err(|error| failed(kind, error))?.secret.into();
+            }
+            Ok(value)
         }
         Kind::Users => {
             let UserEntry { name, domain_id, email, password, attributes } = read(entry)?;

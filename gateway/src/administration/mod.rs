@@ -10,6 +10,7 @@ use portcullis_grant::BoxFuture;
 use portcullis_http::{
     AdminError, AdminResult, Administration, DecisionQuery, DirectoryAdmin, Kind, Page, PublicFacts,
 };
+use portcullis_identity::{GATEWAY_ES256, GATEWAY_RS256, KeyError, Keyring};
 use portcullis_mqtt::ReasonCode;
 use portcullis_policy::{CallOutcome, Policy};
 use portcullis_session::Control;
@@ -108,6 +109,14 @@ impl Administration for Office {
         })
     }
 
+    fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move {
+            let keyring = self.gateway()?.keyring.clone();
+            let done = tokio::task::spawn_blocking(move || rotate(&keyring, &name, overlap)).await;
+            done.unwrap_or_else(|_| Err(AdminError::Unavailable("the gateway stops".to_owned())))
+        })
+    }
+
     fn connections(&self, page: Page) -> BoxFuture<'_, AdminResult> {
         Box::pin(async move {
             let found = self.gateway()?.broker.connections(page.after.as_deref(), page.limit);
@@ -184,6 +193,22 @@ impl DirectoryAdmin for Office {
 
     fn remove(&self, kind: Kind, id: String) -> BoxFuture<'_, AdminResult> {
         Box::pin(self.with_directory(move |entries| directory::remove(entries, kind, &id)))
+    }
+}
+
+/// Makes a new key of the gateway's own; the old one verifies for another `overlap` seconds. Blocks for up to a second.
+pub(crate) fn rotate(keyring: &Keyring, name: &str, overlap: u64) -> AdminResult {
+    let overlap =
+        u32::try_from(overlap).map_err(|_| AdminError::Invalid("the overlap is longer than 136 years".to_owned()))?;
+    match keyring.rotate(name, overlap) {
+        Ok(()) => {
+            tracing::info!(key = name, overlap, "a signing key was rotated");
+            Ok(json!({ "rotated": name, "overlap": overlap }))
+        }
+        Err(KeyError::Unknown(_)) => Err(AdminError::NotFound(format!(
+            "the gateway has no key {name:?} of its own to rotate; there are {GATEWAY_RS256} and {GATEWAY_ES256}"
+        ))),
+        Err(error) => Err(AdminError::Failed(format!("the key was not rotated: {error}"))),
     }
 }
 

@@ -78,6 +78,9 @@ pub(super) struct NewApp {
     /// A file with its owner's public keys: PEM, JWK or JWK Set. May be repeated.
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
+    /// Where its owner publishes keys as a JWK Set.
+    #[arg(long, value_name = "URL")]
+    jwks_url: Option<String>,
 }
 
 /// A device.
@@ -97,6 +100,12 @@ pub(super) struct NewDevice {
     /// Subject of its certificate (RFC 4514), instead of the fingerprint.
     #[arg(long, value_name = "DN", conflicts_with = "fingerprint")]
     subject: Option<String>,
+    /// Show a code, once, that it gets its token with (Open IoT Service Platform).
+    #[arg(long, conflicts_with_all = ["fingerprint", "subject"])]
+    activation: bool,
+    /// The account, a project, that it belongs to.
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
 }
 
 /// A user. The password is read from standard input.
@@ -174,6 +183,24 @@ pub(super) struct NewRole {
     system: bool,
 }
 
+/// What can be done with keys: those of the directory, and those that the gateway signs with.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    #[command(flatten)]
+    Entries(EntryCommand<NewKey>),
+    /// Make a new key of the gateway's own, which signs from now on.
+    Rotate {
+        /// `gateway-rs256` or `gateway-es256`.
+        name: String,
+        /// How long the old one still verifies: longer than the longest life of a token that it signed, and than others
+        /// keep our JWK Set.
+        #[arg(long, value_name = "TIME", value_parser = time, default_value = "24h")]
+        overlap: Time,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
 /// The directory as one document.
 #[derive(Debug, Subcommand)]
 pub(super) enum WholeCommand {
@@ -216,7 +243,7 @@ impl NewEntry for NewApp {
             })
         };
         let keys = self.keys.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        Ok(json!({ "id": self.id, "name": self.name, "keys": keys }))
+        Ok(json!({ "id": self.id, "name": self.name, "keys": keys, "jwks_url": self.jwks_url }))
     }
 }
 
@@ -232,6 +259,8 @@ impl NewEntry for NewDevice {
             "owner_id": self.owner,
             "fingerprint": self.fingerprint,
             "certificate_subject": self.subject,
+            "activation": self.activation.then_some(true),
+            "attributes": self.account.map(|id| json!({ "account": id })),
         }))
     }
 }
@@ -335,6 +364,27 @@ fn password() -> Result<String, Failure> {
     Ok(password.to_owned())
 }
 
+/// Does what is to be done with keys.
+pub(super) fn keys(command: KeyCommand) -> Result<Exit, Failure> {
+    let (name, overlap, place) = match command {
+        KeyCommand::Entries(command) => return run(command),
+        KeyCommand::Rotate { name, overlap, place } => (name, overlap, place),
+    };
+    let seconds = overlap.0.as_secs();
+    match Way::to(&place.data())? {
+        Way::Remote(remote) => {
+            let path = format!("/api/v1/keys/{}/rotate", encoded(&name));
+            remote.must(Method::POST, &path, Some(&json!({ "overlap": seconds })))?;
+        }
+        Way::Local(ground) => {
+            let rotated = crate::administration::rotate(&ground.keyring()?, &name, seconds);
+            rotated?;
+        }
+    }
+    out::line(format_args!("{name} has a new key; the old one verifies for another {overlap}"));
+    Ok(Exit::Success)
+}
+
 /// Exports or imports.
 pub(super) fn whole(command: WholeCommand) -> Result<Exit, Failure> {
     match command {
@@ -408,8 +458,10 @@ fn text(value: &Value) -> String {
 
 fn show_one<T: NewEntry>(entry: &Value) {
     let mut rows: Vec<_> = T::COLUMNS.iter().map(|(title, key)| [title.to_lowercase(), text(&entry[*key])]).collect();
-    if let Some(secret) = entry["secret"].as_str() {
-        rows.push(["secret".to_owned(), format!("{secret}   (shown this once)")]);
+    for (title, member) in [("secret", "secret"), ("activation code", "activation_code")] {
+        if let Some(secret) = entry[member].as_str() {
+            rows.push([title.to_owned(), format!("{secret}   (shown this once)")]);
+        }
     }
     table::print(&rows);
 }

@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::StartError;
 
-use directory::{EntryCommand, NewApp, NewDevice, NewDomain, NewKey, NewProject, NewRole, NewUser, WholeCommand};
+use directory::{EntryCommand, KeyCommand, NewApp, NewDevice, NewDomain, NewProject, NewRole, NewUser, WholeCommand};
 pub(crate) use exit::Exit;
 use place::Place;
 use policy::PolicyCommand;
@@ -57,9 +57,9 @@ enum Command {
     /// People with a password.
     #[command(subcommand)]
     User(EntryCommand<NewUser>),
-    /// API keys.
+    /// API keys, and the keys that the gateway signs with.
     #[command(subcommand)]
-    Key(EntryCommand<NewKey>),
+    Key(KeyCommand),
     /// Domains: tenants of Keystone, services of FIWARE.
     #[command(subcommand)]
     Domain(EntryCommand<NewDomain>),
@@ -139,7 +139,7 @@ pub(crate) fn run() -> Exit {
         Some(Command::App(command)) => directory::run(command),
         Some(Command::Device(command)) => directory::run(command),
         Some(Command::User(command)) => directory::run(command),
-        Some(Command::Key(command)) => directory::run(command),
+        Some(Command::Key(command)) => directory::keys(command),
         Some(Command::Domain(command)) => directory::run(command),
         Some(Command::Project(command)) => directory::run(command),
         Some(Command::Role(command)) => directory::run(command),

@@ -59,6 +59,8 @@ pub(crate) struct Limits {
     pub(crate) retained_bytes: Option<Size>,
     /// Octets that wait for all clients together.
     pub(crate) waiting_bytes: Option<Size>,
+    /// How old keys of a JWK Set may become while they cannot be fetched anew.
+    pub(crate) keys_stale: Option<Time>,
 }
 
 /// `[admin]`: the interface for administrators and for the command line.
@@ -151,6 +153,7 @@ impl Config {
                     retained_messages: limits.optional("retained-messages"),
                     retained_bytes: limits.optional("retained-bytes"),
                     waiting_bytes: limits.optional("waiting-bytes"),
+                    keys_stale: limits.optional("keys-stale"),
                 };
                 limits.finish();
                 read

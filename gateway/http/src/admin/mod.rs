@@ -18,6 +18,7 @@
 //! | GET `/api/v1/{kind}?limit=&after=` | a page of `apps`, `users`, `devices`, `keys`, `domains`, `projects` or `roles` |
 //! | POST `/api/v1/{kind}` | an entry is added |
 //! | GET, PATCH, DELETE `/api/v1/{kind}/{id}` | one entry is shown, changed or removed |
+//! | POST `/api/v1/keys/{name}/rotate` | a key of the gateway's own is replaced; `overlap`: seconds that the old one verifies |
 //! | GET `/api/v1/directory?secrets=` | the whole directory, with hashes of secrets if `true` |
 //! | POST `/api/v1/directory` | what was exported is taken in |
 //!
@@ -145,6 +146,13 @@ impl AdminSite {
             Route::List(kind, page) => self.directory.list(kind, page).await,
             Route::Get(kind, id) => self.directory.get(kind, id).await,
             Route::Remove(kind, id) => self.directory.remove(kind, id).await,
+            Route::RotateKey(name) => match access::read_object(request).await {
+                Ok(members) => match members.get("overlap").map(serde_json::Value::as_u64) {
+                    Some(Some(seconds)) if members.len() == 1 => self.administration.rotate_key(name, seconds).await,
+                    _ => Err(AdminError::Invalid("expected `{\"overlap\": seconds}`".to_owned())),
+                },
+                Err(answer) => return answer,
+            },
             Route::Export { secrets } => self.directory.export(secrets).await,
             Route::Import => match access::read_object(request).await {
                 Ok(document) => self.directory.import(document).await,

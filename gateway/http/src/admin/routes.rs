@@ -22,6 +22,7 @@ pub(super) enum Route {
     Get(Kind, String),
     Change(Kind, String),
     Remove(Kind, String),
+    RotateKey(String),
     Export { secrets: bool },
     Import,
 }
@@ -66,7 +67,8 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         (["status" | "policies" | "connections" | "decisions"], _) => return Err(not_allowed("GET, HEAD")),
         (["reload"], "POST") => Route::Reload,
         (["policies", name, "reload"], "POST") => Route::ReloadPolicy((*name).to_owned()),
-        (["reload"] | ["policies", _, "reload"], _) => return Err(not_allowed("POST")),
+        (["keys", name, "rotate"], "POST") => Route::RotateKey((*name).to_owned()),
+        (["reload"] | ["policies", _, "reload"] | ["keys", _, "rotate"], _) => return Err(not_allowed("POST")),
         (["directory"], _) if reads => Route::Export {
             secrets: match value("secrets").as_deref() {
                 None | Some("false") => false,
@@ -124,6 +126,7 @@ mod tests {
         assert_eq!(ask("PATCH", "users/7"), Ok(Route::Change(Kind::Users, "7".to_owned())));
         assert_eq!(ask("GET", "directory?secrets=true"), Ok(Route::Export { secrets: true }));
         assert_eq!(ask("POST", "directory"), Ok(Route::Import));
+        assert_eq!(ask("POST", "keys/gateway-rs256/rotate"), Ok(Route::RotateKey("gateway-rs256".to_owned())));
     }
 
     #[test]

@@ -114,6 +114,8 @@ pub trait Administration: Send + Sync + 'static {
     fn policies(&self) -> BoxFuture<'_, AdminResult>;
     /// Reads one policy again.
     fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult>;
+    /// Makes a new key of the gateway's own by this name; the old one verifies for another `overlap` seconds.
+    fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult>;
     /// A page of connections, by client identifier.
     fn connections(&self, page: Page) -> BoxFuture<'_, AdminResult>;
     /// Disconnects a client.

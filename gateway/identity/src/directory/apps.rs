@@ -14,6 +14,8 @@ use crate::model::{App, AppKey, NewApp};
 
 /// Keys of one app.
 const MAX_KEYS: usize = 16;
+/// Hosts that are reached without leaving the machine.
+const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 impl Directory {
     /// Makes an app, enabled.
@@ -30,6 +32,7 @@ impl Directory {
             created_at: now,
             attributes: new.attributes,
             keys: Vec::new(),
+            jwks_url: new.jwks_url,
         };
         for text in &new.keys {
             add_keys(&mut app, text, now)?;
@@ -79,7 +82,19 @@ impl Directory {
         })
     }
 
-    /// Sets an attribute of an app, such as `jwks-url`; an empty value removes it.
+    /// Says where an app's owner publishes further keys, or that it does so nowhere. Consumers whose tokens they signed are
+    /// looked at again.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Invalid`].
+    pub fn set_app_jwks_url(&self, id: &str, url: Option<String>) -> Result<Arc<App>, DirectoryError> {
+        self.edit_app(id, ChangeKind::Updated, false, |app| {
+            app.jwks_url = url;
+            Ok(())
+        })
+    }
+
+    /// Sets an attribute of an app; an empty value removes it.
     ///
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Invalid`].
@@ -166,6 +181,12 @@ fn app_key(entry: &PublicEntry, now: u64) -> AppKey {
     AppKey { jwk: jwk(&kid, algorithm.as_deref(), &entry.key), kid, named: entry.kid.is_some(), added_at: now }
 }
 
+/// Whether an http URL is of this host.
+fn is_at(url: &str, host: &str) -> bool {
+    let rest = url.strip_prefix("http://").and_then(|rest| rest.strip_prefix(host));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/', '?']))
+}
+
 pub(super) fn check(tables: &Tables, app: &App) -> Result<(), DirectoryError> {
     let mut problems = Problems::default();
     problems.word("id", &app.id, "._-");
@@ -178,6 +199,12 @@ pub(super) fn check(tables: &Tables, app: &App) -> Result<(), DirectoryError> {
         if let Err(why) = entries_from_text(&key.jwk) {
             problems.note("keys", format!("{}: {why}", key.kid));
         }
+    }
+    if let Some(url) = &app.jwks_url {
+        problems.text("jwks-url", url, 2048);
+        // Whoever can change the answer on its way signs as the app's owner.
+        let safe = url.starts_with("https://") || LOOPBACK.iter().any(|host| is_at(url, host));
+        problems.expect(safe, "jwks-url", "must begin with https:// (http:// on the loopback interface only)");
     }
     problems.attributes(&app.attributes);
     problems.result()

@@ -6,15 +6,17 @@
 //! never checked against the octets of a public key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use portcullis_identity::{KeyError, VerificationKey, keys_from_jwks, keys_from_pem};
 use serde_json::{Map, Value};
+use url::Url;
 
-use super::JwksCache;
 use super::clock::seconds_now;
+use super::{JwksCache, SharedServices};
 use crate::bindings::portcullis::policy::jose::{Error, Host, KeySource, Requirements, UnverifiedToken, VerifiedToken};
 use crate::spec::DirectoryAccess;
 use crate::state::State;
@@ -207,6 +209,25 @@ fn key_error(why: KeyError) -> Error {
     }
 }
 
+/// The keys that an app's owner registered and those that they publish. Who registered the URL has decided that the
+/// gateway may go there: no policy has to be granted the host.
+async fn with_published(
+    shared: &Arc<SharedServices>,
+    registered: Arc<[VerificationKey]>,
+    url: &str,
+    kid: Option<&str>,
+    patience: Duration,
+) -> Result<Arc<[VerificationKey]>, Error> {
+    let host =
+        Url::parse(url).ok().and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+    match JwksCache::keys(shared, url, host.as_slice(), kid, patience).await {
+        Ok(published) => Ok(registered.iter().chain(published.iter()).cloned().collect()),
+        // A registered key may still be the one.
+        Err(_) if registered.iter().any(|key| key.answers_to(kid)) => Ok(registered),
+        Err(why) => Err(why),
+    }
+}
+
 // What waits takes the state exclusively: a shared reference held over a wait would not be `Send`.
 impl State {
     fn may_use_key(&self, name: &str) -> Result<(), Error> {
@@ -218,6 +239,8 @@ impl State {
     }
 
     async fn keys(&mut self, source: &KeySource, kid: Option<&str>) -> Result<Arc<[VerificationKey]>, Error> {
+        // A server that is slow must not cost the policy its deadline: that would count against the policy.
+        let patience = self.remaining() / 2;
         let shared = &self.with.shared;
         match source {
             KeySource::Named(name) => {
@@ -230,9 +253,16 @@ impl State {
                     return Err(Error::NotAllowed("keys of apps: add `allow = { directory = \"read\" }`".to_owned()));
                 }
                 let directory = self.directory().map_err(Error::Other)?;
-                directory.app_keys(id).ok_or_else(|| Error::UnknownKey(format!("no app {id:?}")))
+                let registered = directory.app_keys(id).ok_or_else(|| Error::UnknownKey(format!("no app {id:?}")))?;
+                let url = directory.find_app(id).and_then(|app| app.jwks_url.clone());
+                match url {
+                    Some(url) if !registered.iter().any(|key| key.kid.is_some() && key.kid.as_deref() == kid) => {
+                        with_published(shared, registered, &url, kid, patience).await
+                    }
+                    _ => Ok(registered),
+                }
             }
-            KeySource::JwksUrl(url) => JwksCache::keys(shared, url, self.with.allow.hosts(), kid).await,
+            KeySource::JwksUrl(url) => JwksCache::keys(shared, url, self.with.allow.hosts(), kid, patience).await,
             KeySource::Pem(text) => keys_from_pem(text).map(Into::into).map_err(key_error),
             KeySource::Jwks(text) => keys_from_jwks(text).map(Into::into).map_err(key_error),
         }

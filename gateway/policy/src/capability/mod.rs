@@ -20,6 +20,7 @@ mod directory_admin;
 mod http_client;
 mod jose;
 mod jwks;
+mod jwks_shelf;
 mod log;
 mod peer;
 mod random;
