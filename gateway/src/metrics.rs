@@ -56,6 +56,7 @@ fn totals(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
         ("messages_unauthorized", "Publications that the grant did not permit", totals.unauthorized),
         ("logins_admitted", "MQTT logins that succeeded", totals.connected),
         ("logins_refused", "MQTT logins that were refused", totals.logins_refused),
+        ("password_checks", "Hashes computed to check passwords", gateway.ground.directory.password_checks()),
         ("connections_malformed", "Connections ended for a malformed or forbidden packet", totals.malformed),
     ];
     for (name, help, value) in counters {

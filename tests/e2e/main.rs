@@ -3,6 +3,7 @@
 //! Each module is one promise of the gateway. Waits are for events and bounded; nothing sleeps.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
 
+mod attacks;
 mod certificates;
 mod check;
 mod contract;
@@ -18,9 +19,11 @@ mod http_streams;
 mod http_verify;
 mod keystone;
 mod layer;
+mod key_sets;
 mod limits;
 mod matrix;
 mod messages;
+mod oisp;
 mod overload;
 mod properties;
 mod proxy;

@@ -88,3 +88,22 @@ pub fn user(gateway: &Gateway, email: &str, password: &str) -> String {
 pub fn tenant(gateway: &Gateway, kind: &str, arguments: &[&str]) -> String {
     text(&ask(gateway, &[&[kind, "add"], arguments].concat()), "id")
 }
+
+/// Makes an app whose owner publishes keys at this URL.
+///
+/// # Panics
+/// When it is refused.
+pub fn app_at(gateway: &Gateway, id: &str, jwks_url: &str) {
+    ask(gateway, &["app", "add", id, "--id", id, "--jwks-url", jwks_url]);
+}
+
+/// Makes a device that is activated with a code, in an account, and gives its identifier, its client identifier and the
+/// code.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn activated(gateway: &Gateway, name: &str, account: &str) -> (String, String, String) {
+    let made = ask(gateway, &["device", "add", name, "--activation", "--account", account]);
+    (text(&made, "id"), text(&made, "client_id"), text(&made, "activation_code"))
+}
