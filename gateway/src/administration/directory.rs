@@ -329,6 +329,39 @@ mod tests {
     }
 
     #[test]
+    fn an_activation_code_is_shown_once_and_is_its_devices() {
+        let directory = directory();
+        let pump = json!({ "external_id": "pump", "activation": true, "attributes": { "account": "plant" } });
+        let pump = add(&directory, Kind::Devices, entry(pump)).unwrap();
+        assert_eq!(pump["credential"], "token");
+        let code = directory.find_key(pump["activation_code"].as_str().unwrap()).unwrap();
+        assert_eq!((code.kind.as_str(), code.owner), ("activation", format!("device:{}", pump["id"].as_str().unwrap())));
+        let shown = get(&directory, Kind::Devices, pump["client_id"].as_str().unwrap()).unwrap();
+        assert!(shown.get("activation_code").is_none());
+        let certified = json!({ "external_id": "x", "activation": true, "credential": "username" });
+        let refused = add(&directory, Kind::Devices, entry(certified));
+        assert!(matches!(refused, Err(AdminError::Invalid(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn keys_come_over_a_road_that_nobody_can_change() {
+        let directory = directory();
+        for (url, good) in [
+            ("https://keys.example/set", true),
+            ("http://127.0.0.1:8000/set", true),
+            ("http://[::1]/set", true),
+            ("http://localhost", true),
+            ("http://keys.example/set", false),
+            ("http://127.0.0.1.attacker.example/set", false),
+            ("http://localhost@attacker.example/", false),
+            ("file:///etc/passwd", false),
+        ] {
+            let made = add(&directory, Kind::Apps, entry(json!({ "name": "Shop", "jwks_url": url })));
+            assert_eq!(made.is_ok(), good, "{url}: {made:?}");
+        }
+    }
+
+    #[test]
     fn pages_follow_one_another() {
         let directory = directory();
         for name in ["a", "b", "c"] {
