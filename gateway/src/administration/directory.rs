@@ -335,7 +335,10 @@ mod tests {
         let pump = add(&directory, Kind::Devices, entry(pump)).unwrap();
         assert_eq!(pump["credential"], "token");
         let code = directory.find_key(pump["activation_code"].as_str().unwrap()).unwrap();
-        assert_eq!((code.kind.as_str(), code.owner), ("activation", format!("device:{}", pump["id"].as_str().unwrap())));
+        assert_eq!(
+            (code.kind.as_str(), code.owner),
+            ("activation", format!("device:{}", pump["id"].as_str().unwrap()))
+        );
         let shown = get(&directory, Kind::Devices, pump["client_id"].as_str().unwrap()).unwrap();
         assert!(shown.get("activation_code").is_none());
         let certified = json!({ "external_id": "x", "activation": true, "credential": "username" });
@@ -354,6 +357,7 @@ mod tests {
             ("http://keys.example/set", false),
             ("http://127.0.0.1.attacker.example/set", false),
             ("http://localhost@attacker.example/", false),
+            ("http://localhost:80@attacker.example/", false),
             ("file:///etc/passwd", false),
         ] {
             let made = add(&directory, Kind::Apps, entry(json!({ "name": "Shop", "jwks_url": url })));

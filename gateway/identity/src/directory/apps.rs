@@ -184,7 +184,8 @@ fn app_key(entry: &PublicEntry, now: u64) -> AppKey {
 /// Whether an http URL is of this host.
 fn is_at(url: &str, host: &str) -> bool {
     let rest = url.strip_prefix("http://").and_then(|rest| rest.strip_prefix(host));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/', '?']))
+    // A name and password before the host would make it another one.
+    rest.is_some_and(|rest| (rest.is_empty() || rest.starts_with([':', '/', '?'])) && !rest.contains('@'))
 }
 
 pub(super) fn check(tables: &Tables, app: &App) -> Result<(), DirectoryError> {
