@@ -33,7 +33,7 @@ pub async fn fill(gateway: &Gateway) -> Value {
     for role in [
         json!({ "user_id": ann, "role": "operator", "project_id": gardens }),
         json!({ "user_id": ann, "role": "operator", "domain_id": smart }),
-        json!({ "user_id": ann, "role": "reader" }),
+        json!({ "user_id": ann, "role": "reader", "system": true }),
         json!({ "user_id": bob, "role": "reader", "project_id": other }),
     ] {
         make("roles", role).await;

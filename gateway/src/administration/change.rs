@@ -224,6 +224,7 @@ mod tests {
         remove(&directory, Kind::Domains, "plant").unwrap();
         assert!(matches!(remove(&directory, Kind::Domains, "default"), Err(AdminError::Invalid(_))));
         for wrong in [
+            json!({ "user_id": "ada", "role": "x" }),
             json!({ "user_id": "ada", "role": "x", "domain_id": "nowhere" }),
             json!({ "user_id": "ada", "role": "x", "project_id": "p", "domain_id": "default" }),
             json!({ "user_id": "ada", "role": "x", "colour": "red" }),

@@ -36,7 +36,8 @@ struct ProjectEntry {
     attributes: Attributes,
 }
 
-/// A role to be given: in a project, in a domain, or else in the whole gateway.
+/// A role to be given: in a project, in a domain, or in the whole gateway. What is forgotten must not be the widest of
+/// them, so that one is said.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RoleEntry {
@@ -44,6 +45,8 @@ struct RoleEntry {
     role: String,
     domain_id: Option<String>,
     project_id: Option<String>,
+    #[serde(default)]
+    system: bool,
 }
 
 pub(super) fn add_domain(directory: &Directory, entry: Map<String, Value>) -> AdminResult {
@@ -60,13 +63,14 @@ pub(super) fn add_project(directory: &Directory, entry: Map<String, Value>) -> A
 }
 
 pub(super) fn add_role(directory: &Directory, entry: Map<String, Value>) -> AdminResult {
-    let RoleEntry { user_id, role, domain_id, project_id } = read(entry)?;
-    let scope = match (domain_id, project_id) {
-        (None, None) => Scope::System,
-        (Some(id), None) => Scope::Domain(id),
-        (None, Some(id)) => Scope::Project(id),
-        (Some(_), Some(_)) => {
-            return Err(AdminError::Invalid("a role is given in a domain or in a project, not in both".to_owned()));
+    let RoleEntry { user_id, role, domain_id, project_id, system } = read(entry)?;
+    let scope = match (domain_id, project_id, system) {
+        (None, None, true) => Scope::System,
+        (Some(id), None, false) => Scope::Domain(id),
+        (None, Some(id), false) => Scope::Project(id),
+        _ => {
+            let words = "say where the role counts: one of `domain_id`, `project_id` and `system = true`";
+            return Err(AdminError::Invalid(words.to_owned()));
         }
     };
     let user = find_user(directory, &user_id).ok_or_else(|| absent(Kind::Users, &user_id))?;
@@ -178,7 +182,7 @@ mod tests {
                 let shown = made(&directory, Kind::Roles, role);
                 assert_eq!(get(&directory, Kind::Roles, shown["id"].as_str().unwrap()).unwrap(), shown);
             }
-            made(&directory, Kind::Roles, json!({ "user_id": user, "role": "a:b" }));
+            made(&directory, Kind::Roles, json!({ "user_id": user, "role": "a:b", "system": true }));
             users.push(user);
         }
         let mut page = Page { limit: 4, after: None };

@@ -320,6 +320,7 @@ impl NewEntry for NewRole {
             "role": self.role,
             "domain_id": self.domain,
             "project_id": self.project,
+            "system": self.system,
         }))
     }
 }
