@@ -26,7 +26,7 @@ impl Directory {
     }
 
     /// The key of this kind, owner and shape whose secret is always the same: made when there is none, given again until
-    /// it is revoked or expires. The secret follows from the key's identifier and [`super::pepper`].
+    /// it is revoked or expires. The secret follows from the key's identifier and a secret of the directory's own.
     ///
     /// # Errors
     /// As [`Directory::create_key`].
