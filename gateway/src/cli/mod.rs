@@ -4,6 +4,7 @@ mod check;
 mod compile;
 mod desk;
 mod directory;
+mod entries;
 mod exit;
 mod out;
 mod place;
@@ -19,7 +20,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::StartError;
 
-use directory::{EntryCommand, KeyCommand, NewApp, NewDevice, NewDomain, NewProject, NewRole, NewUser, WholeCommand};
+use directory::{EntryCommand, KeyCommand, WholeCommand};
+use entries::{NewApp, NewDevice, NewDomain, NewProject, NewRole, NewUser};
 pub(crate) use exit::Exit;
 use place::Place;
 use policy::PolicyCommand;
