@@ -5,7 +5,8 @@
 //! Without a part: start to first CONNACK with a warm compile cache; resident memory of the idle demo; how long clients wait for
 //! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. `durable`: what
 //! an acknowledgement costs that means *stored*, beside a broker that only saves now and then, see [`durable`];
-//! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`].
+//! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`]; `logins`: what connections
+//! with each credential cost, see [`logins`].
 //!
 //! It is a measurement, not a test: nothing fails when a figure is missed, the table says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on stops with the reason")]
@@ -13,6 +14,7 @@
 
 mod durable;
 mod load;
+mod logins;
 mod peer;
 mod restart;
 
@@ -37,7 +39,8 @@ async fn main() {
             "swap" => rows.append(&mut swap().await),
             "durable" => rows.append(&mut durable::measure().await),
             "restart" => rows.append(&mut restart::measure().await),
-            other => panic!("there is no part {other:?}; there are: start, memory, swap, durable, restart"),
+            "logins" => rows.append(&mut logins::measure().await),
+            other => panic!("there is no part {other:?}; there are: start, memory, swap, durable, restart, logins"),
         }
     }
     if parts.is_empty() {
