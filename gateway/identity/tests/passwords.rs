@@ -168,3 +168,34 @@ fn another_password_or_a_revocation_makes_older_tokens_void() {
         "nobody may take it back"
     );
 }
+
+#[test]
+fn an_old_export_does_not_make_void_tokens_good_again() {
+    let Home { directory, hand, .. } = memory();
+    let ada = directory.create_user(user("ada")).unwrap();
+    let old = directory.export(false).unwrap();
+    hand.advance_ms(5_000);
+    directory.set_password(&ada.id, b"another password").unwrap();
+    directory.import(&old).unwrap();
+    assert_eq!(directory.find_user(UserSelector::Id(&ada.id)).unwrap().tokens_valid_from, Some(NOW + 5));
+}
+
+#[test]
+fn whoever_has_a_role_in_a_domain_that_is_disabled_is_looked_at_again() {
+    let Home { directory, .. } = memory();
+    let ada = directory.create_user(user("ada")).unwrap();
+    let domain = directory.create_domain(None, "plant", vec![]).unwrap();
+    let project = directory.create_project(&domain.id, "line", None, vec![]).unwrap();
+    let role = RoleAssignment { role: "operator".into(), scope: Scope::Project(project.id.clone()) };
+    directory.assign_role(&ada.id, role).unwrap();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hears = std::sync::Arc::clone(&told);
+    let _listening = directory.subscribe(move |change| hears.lock().unwrap().extend(change.dependencies.clone()));
+    directory.set_domain_enabled(&domain.id, false).unwrap();
+    assert!(told.lock().unwrap().contains(&format!("user:{}", ada.id)), "a user of another domain");
+    told.lock().unwrap().clear();
+    let mut whole: serde_json::Value = serde_json::from_str(&directory.export(true).unwrap()).unwrap();
+    whole["roles"] = serde_json::json!([{ "user": ada.id, "roles": [] }]);
+    directory.import(&whole.to_string()).unwrap();
+    assert!(told.lock().unwrap().contains(&format!("user:{}", ada.id)), "an import takes a role away");
+}

@@ -48,6 +48,14 @@ impl Directory {
             let domain = Arc::new(Domain { enabled, ..Domain::clone(old) });
             let users = tables.users.values().filter(|account| account.user.domain_id == id);
             let users = users.flat_map(|account| super::users::dependents(tables, &account.user.id));
+            // Users of other domains may have roles in this one, or in a project of it.
+            let within = |role: &RoleAssignment| match &role.scope {
+                Scope::System => false,
+                Scope::Domain(of) => of == id,
+                Scope::Project(of) => tables.projects.get(of).is_some_and(|project| project.domain_id == id),
+            };
+            let holders = tables.roles.iter().filter(|(_, roles)| roles.iter().any(within));
+            let users = users.chain(holders.map(|(user, _)| format!("user:{user}")));
             draft.tell(switched(enabled), std::iter::once(format!("domain:{id}")).chain(users).collect());
             draft.edit(Edit::Domain(Arc::clone(&domain)))?;
             Ok(domain)

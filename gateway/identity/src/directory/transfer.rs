@@ -15,7 +15,7 @@ use super::passwords::Passwords;
 use super::tables::Tables;
 use super::{api_keys, apps, devices, tenancy, users};
 use crate::error::DirectoryError;
-use crate::model::{App, Device, Domain, Key, Project, RoleAssignment};
+use crate::model::{App, Device, Domain, Key, Project, RoleAssignment, Scope};
 
 /// The version of the document.
 const VERSION: u32 = 1;
@@ -135,11 +135,20 @@ fn bring_in(mut tables: Tables, draft: &mut Draft, document: Document) -> Result
         imported.tenants += 1;
     }
     for project in document.projects {
+        let scope = Scope::Project(project.id.clone());
+        let holders = tables.roles.iter().filter(|(_, roles)| roles.iter().any(|role| role.scope == scope));
+        touched.extend(holders.map(|(user, _)| format!("user:{user}")));
+        touched.push(format!("project:{}", project.id));
         // A parent may stand behind its child in the document, so that is checked with all of them there.
         take(&mut tables, draft, Edit::Project(Arc::new(project)))?;
         imported.tenants += 1;
     }
-    for Account { user, password } in document.users {
+    for Account { mut user, password } in document.users {
+        // What was made void here stays void, however old the document is.
+        if let Some(here) = tables.users.get(&user.id).and_then(|here| here.user.tokens_valid_from) {
+            let user = Arc::make_mut(&mut user);
+            user.tokens_valid_from = Some(user.tokens_valid_from.map_or(here, |theirs| theirs.max(here)));
+        }
         users::check(&tables, &user).map_err(within("user", &user.id))?;
         if password.as_deref().is_some_and(|hash| !Passwords::is_hash(hash)) {
             return Err(invalid(&format!("user {}", user.id), "has a password that is not an argon2id hash"));
@@ -159,6 +168,7 @@ fn bring_in(mut tables: Tables, draft: &mut Draft, document: Document) -> Result
         }
         roles.sort();
         roles.dedup();
+        touched.extend(users::dependents(&tables, &user));
         take(&mut tables, draft, Edit::Roles(user, roles))?;
     }
     for app in document.apps {
