@@ -1,7 +1,8 @@
 //! Sessions against a model: random events, played to machines without any I/O.
 //!
 //! When a case fails: `STORY=1 cargo test -p portcullis-session --test model` tells its events, the last ones printed
-//! are those of the smallest case.
+//! are those of the smallest case. `model/open/` has cases for `play_stored` that fail and are not mended: after a restart
+//! an identifier of QoS 1 that the client has not acknowledged comes again without DUP (one in some thousand cases).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
