@@ -159,9 +159,9 @@ fn another_password_or_a_revocation_makes_older_tokens_void() {
     assert_eq!(ada.tokens_valid_from, None);
     hand.advance_ms(5_000);
     directory.set_password(&ada.id, b"another password").unwrap();
-    assert_eq!(directory.find_user(UserSelector::Id(&ada.id)).unwrap().tokens_valid_from, Some(NOW + 5));
+    assert_eq!(directory.find_user(UserSelector::Id(&ada.id)).unwrap().tokens_valid_from, Some(NOW + 6));
     hand.advance_ms(5_000);
-    assert_eq!(directory.revoke_tokens(&ada.id).unwrap().tokens_valid_from, Some(NOW + 10));
+    assert_eq!(directory.revoke_tokens(&ada.id).unwrap().tokens_valid_from, Some(NOW + 11));
     let claim = [("tokens-valid-from".to_owned(), "0".to_owned())];
     assert!(
         matches!(directory.update_user(&ada.id, &claim), Err(DirectoryError::Invalid(_))),
@@ -177,7 +177,7 @@ fn an_old_export_does_not_make_void_tokens_good_again() {
     hand.advance_ms(5_000);
     directory.set_password(&ada.id, b"another password").unwrap();
     directory.import(&old).unwrap();
-    assert_eq!(directory.find_user(UserSelector::Id(&ada.id)).unwrap().tokens_valid_from, Some(NOW + 5));
+    assert_eq!(directory.find_user(UserSelector::Id(&ada.id)).unwrap().tokens_valid_from, Some(NOW + 6));
 }
 
 #[test]

@@ -157,12 +157,13 @@ impl Directory {
             let user = Arc::new(User {
                 updated_at: now,
                 password_expires_at: None,
-                tokens_valid_from: Some(now),
+                tokens_valid_from: Some(now + 1),
                 ..User::clone(&account.user)
             });
             put(tables, draft, Account { user, password }, ChangeKind::Updated)
         })?;
         self.0.attempts.forget(user_id);
+        self.until_tokens_count();
         Ok(())
     }
 
@@ -183,10 +184,22 @@ impl Directory {
     /// [`DirectoryError::NotFound`].
     pub fn revoke_tokens(&self, id: &str) -> Result<Arc<User>, DirectoryError> {
         let now = self.now();
-        self.edit_user(id, |user| {
-            user.tokens_valid_from = Some(now);
+        let user = self.edit_user(id, |user| {
+            user.tokens_valid_from = Some(now + 1);
             Ok(())
-        })
+        })?;
+        self.until_tokens_count();
+        Ok(user)
+    }
+
+    /// Tokens tell the second in which they were issued and no more. What is of the second of the change is void, or a
+    /// thief who renews all the time would always hold one; so the change is over when that second is, and whoever logs
+    /// in after it has a token that counts.
+    fn until_tokens_count(&self) {
+        let (changed, begun) = (self.now(), std::time::Instant::now());
+        while self.now() == changed && begun.elapsed() < std::time::Duration::from_secs(1) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
     }
 
     /// Opens the lock that wrong passwords closed, if there is one.
