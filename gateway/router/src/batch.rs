@@ -59,6 +59,16 @@ pub enum Change {
         /// The message's sequence number.
         sequence: u64,
     },
+    /// The client may have it, has not acknowledged it, and is not sent it again. No other message may come under its
+    /// identifier as if that were free: the session goes on behind its sequence number after a restart.
+    Withdrawn {
+        /// The session's number.
+        session: u64,
+        /// The message's sequence number.
+        sequence: u64,
+        /// The one that was withdrawn before, which need not be remembered any more. 0: there is none.
+        before: u64,
+    },
 }
 
 /// One worker's scratch. Kept between batches for its buffers.

@@ -16,6 +16,7 @@ mod rules;
 mod scratch;
 mod state;
 mod stats;
+mod subscription;
 mod sys;
 
 pub use broker::{Broker, BrokerOptions, ConnectionSummary, Observer, SessionMark, Silent};

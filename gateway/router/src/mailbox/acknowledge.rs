@@ -108,20 +108,22 @@ impl Mailbox {
     pub fn retain_queued(&self, batch: &mut Batch, mut keep: impl FnMut(&Message) -> bool) -> usize {
         let mut guard = self.inner.lock();
         let g = &mut *guard;
-        let session = g.session;
-        let Some(queue) = &mut g.queue else { return 0 };
+        let Some(mut queue) = g.queue.take() else { return 0 };
         let before = queue.len();
         let mut bytes = 0;
         queue.retain(|q| {
             let stays = keep(&q.message);
             if stays {
                 bytes += q.message.size() as u32;
-            } else if session != 0 && q.sequence != 0 {
-                batch.changes.push(Change::Done { session, sequence: q.sequence });
+            } else if q.dup {
+                g.withdraw(q.sequence, &mut batch.changes);
+            } else {
+                g.forget(q.sequence, &mut batch.changes);
             }
             stays
         });
         let removed = before - queue.len();
+        g.queue = Some(queue);
         g.queued_bytes = bytes;
         self.count(g);
         removed

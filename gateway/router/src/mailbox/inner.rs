@@ -41,6 +41,8 @@ pub(super) struct Inner {
     pub session: u64,
     /// The last sequence number that was given to a message.
     pub sequence: u64,
+    /// The last of the sequence numbers of [`Change::Withdrawn`].
+    pub withdrawn: u64,
     /// QoS 2 messages of a stored session that are not on disk yet, and so not sent: they could come again, under the same
     /// identifier, as other messages. Each counts by itself, since the batches of several publishers reach the disk in
     /// another order than their messages came here.
@@ -162,6 +164,16 @@ impl Inner {
         }
     }
 
+    /// Tells the store that a message that may have been sent is not sent again, whatever the client has made of it.
+    pub(super) fn withdraw(&mut self, sequence: u64, changes: &mut Vec<Change>) {
+        if self.session == 0 || sequence <= self.withdrawn {
+            self.forget(sequence, changes);
+            return;
+        }
+        let before = std::mem::replace(&mut self.withdrawn, sequence);
+        changes.push(Change::Withdrawn { session: self.session, sequence, before });
+    }
+
     /// Writes what is to be sent again, as `pick` gives it out, until as much is unsent as may be. True if anything was.
     pub(super) fn send_again(
         &mut self,
@@ -195,7 +207,7 @@ impl Inner {
             Resent::Sent
         });
         for sequence in dropped {
-            self.forget(sequence, changes);
+            self.withdraw(sequence, changes);
         }
         self.buf.len() > before
     }
@@ -211,9 +223,11 @@ impl Inner {
         while self.may_send_head(limits) {
             let Some(queued) = self.queue.as_mut().and_then(|q| q.pop_front()) else { break };
             self.queued_bytes -= queued.message.size() as u32;
-            let sequence = queued.sequence;
+            let (sequence, sent_before) = (queued.sequence, queued.dup);
             if self.send_queued(queued, now) {
                 any = true;
+            } else if sent_before {
+                self.withdraw(sequence, changes);
             } else {
                 self.forget(sequence, changes);
             }

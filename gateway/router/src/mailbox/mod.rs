@@ -170,16 +170,23 @@ impl Mailbox {
 
     /// The session is stored from now on, under this number. 0: it is not.
     pub fn set_session(&self, number: u64) {
-        self.inner.lock().session = number;
+        let mut g = self.inner.lock();
+        if std::mem::replace(&mut g.session, number) != number {
+            g.withdrawn = 0;
+        }
     }
 
     /// Fills the mailbox of a session that was found in the store. `queued` is in the order of the sequence numbers;
-    /// `released` are the QoS 2 messages whose PUBREC had come.
-    pub fn restore(&self, session: u64, queued: Vec<Queued>, released: &[u64], last_sequence: u64) {
+    /// `released` are the QoS 2 messages whose PUBREC had come, `withdrawn` is what [`Change::Withdrawn`] told last.
+    ///
+    /// [`Change::Withdrawn`]: crate::Change::Withdrawn
+    pub fn restore(&self, session: u64, queued: Vec<Queued>, released: &[u64], withdrawn: u64) {
         let mut g = self.inner.lock();
         g.persistent = true;
         g.session = session;
-        g.sequence = last_sequence;
+        g.withdrawn = withdrawn;
+        let last_queued = queued.last().map_or(0, |q| q.sequence);
+        g.sequence = last_queued.max(released.last().copied().unwrap_or(0)).max(withdrawn);
         let last_released = released.last().copied().unwrap_or(0);
         let mut waiting = VecDeque::new();
         let mut released = released.iter().copied().peekable();

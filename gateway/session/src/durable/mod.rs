@@ -27,6 +27,9 @@ pub(crate) use recovery::{Found, recover};
 /// For what nobody waits for: it shares the sync of what somebody does, or has one of its own within this time.
 pub(crate) const SOON: Durability = Durability::Interval(Duration::from_millis(200));
 
+/// Marks the sequence number of a message that is not there any more and that a client may have.
+const WITHDRAWN: u64 = 1 << 63;
+
 /// The store, as sessions use it.
 pub(crate) struct Durable {
     submitter: Submitter,
@@ -222,14 +225,29 @@ fn gather(s: &mut Scratch) -> Option<(portcullis_store::Batch, bool)> {
                 must_wait = true;
                 batch.put_queued(session, sequence, record::encode_released());
             }
-            Change::Done { session, sequence } => {
-                batch.delete_queued(session, sequence);
-            }
+            gone @ (Change::Done { .. } | Change::Withdrawn { .. }) => remove(&mut batch, &gone),
         }
     }
     // After the messages: the end of a session takes them with it.
     batch.append(std::mem::take(&mut s.journal));
     Some((batch, must_wait))
+}
+
+/// A message is not kept any more.
+fn remove(batch: &mut portcullis_store::Batch, change: &Change) {
+    match *change {
+        Change::Done { session, sequence } => {
+            batch.delete_queued(session, sequence);
+        }
+        Change::Withdrawn { session, sequence, before } => {
+            batch.delete_queued(session, sequence);
+            batch.put_queued(session, sequence | WITHDRAWN, record::encode_withdrawn());
+            if before != 0 {
+                batch.delete_queued(session, before | WITHDRAWN);
+            }
+        }
+        Change::Queued { .. } | Change::Released { .. } => {}
+    }
 }
 
 /// On the writer's thread: the messages that were waiting for the disk may go, and what `send` puts into mailboxes.
@@ -242,11 +260,7 @@ fn finish(store: &Submitter, uncommitted: Vec<(Arc<Mailbox>, u64)>, send: impl F
     send(&mut batch);
     batch.wake_owners();
     let mut changes = portcullis_store::Batch::new();
-    for change in std::mem::take(&mut batch.changes) {
-        if let Change::Done { session, sequence } = change {
-            changes.delete_queued(session, sequence);
-        }
-    }
+    batch.changes.drain(..).for_each(|change| remove(&mut changes, &change));
     if !changes.is_empty() {
         store.submit_then(changes, SOON, |_| {});
     }

@@ -12,6 +12,7 @@ use crate::registry::Owner;
 use crate::state::Held;
 
 const RELEASED: u8 = 0xFF;
+const WITHDRAWN: u8 = 0xFE;
 
 const RETAIN: u8 = 4;
 const HAS_EXPIRY: u8 = 8;
@@ -46,6 +47,7 @@ pub(crate) struct WillRecord {
 pub(crate) enum QueueRow {
     Message(Queued),
     Released,
+    Withdrawn,
 }
 
 /// Milliseconds since 1970 minus [`now_ms`]: clocks of memory and of the file.
@@ -219,11 +221,18 @@ pub(super) fn encode_released() -> Vec<u8> {
     vec![RELEASED]
 }
 
+/// A message that a client may have, in place of the message.
+pub(super) fn encode_withdrawn() -> Vec<u8> {
+    vec![WITHDRAWN]
+}
+
 pub(crate) fn decode_queued(bytes: &[u8], sequence: u64) -> Result<QueueRow, Broken> {
     let mut r = Reader(bytes);
     let flags = r.u8()?;
-    if flags == RELEASED {
-        return Ok(QueueRow::Released);
+    match flags {
+        RELEASED => return Ok(QueueRow::Released),
+        WITHDRAWN => return Ok(QueueRow::Withdrawn),
+        _ => {}
     }
     let mut ids = SmallVec::new();
     for _ in 0..r.u8()? {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use portcullis_router::{Holder, Queued, Retained, RetainedLimits};
 use portcullis_store::{Durability, SessionRow, Store, StoreError};
 
+use super::WITHDRAWN;
 use super::record::{Broken, QueueRow, SessionRecord, WillRecord, decode_queued, decode_retained, decode_subscription};
+
 use crate::state::Held;
 
 /// A session as it was found.
@@ -20,7 +22,8 @@ pub(crate) struct Found {
     pub queued: Vec<Queued>,
     /// Sequence numbers.
     pub released: Vec<u64>,
-    pub last_sequence: u64,
+    /// The last sequence number of a message that the client may have and that is not there any more.
+    pub withdrawn: u64,
     pub will: Option<WillRecord>,
 }
 
@@ -93,7 +96,7 @@ fn take(
                     unreleased: Vec::new(),
                     queued: Vec::new(),
                     released: Vec::new(),
-                    last_sequence: 0,
+                    withdrawn: 0,
                     will: None,
                 },
             );
@@ -112,10 +115,10 @@ fn take(
         SessionRow::Queued { session, sequence, bytes } => {
             let row = decode_queued(bytes, sequence).map_err(broken("message", format!("{session}/{sequence}")))?;
             if let Some(s) = of(session, found, orphans) {
-                s.last_sequence = sequence;
                 match row {
                     QueueRow::Message(queued) => s.queued.push(queued),
                     QueueRow::Released => s.released.push(sequence),
+                    QueueRow::Withdrawn => s.withdrawn = sequence & !WITHDRAWN,
                 }
             }
         }

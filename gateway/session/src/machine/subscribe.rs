@@ -13,11 +13,12 @@ use super::offering::Offering;
 use super::open::Open;
 use super::reply::codes_size;
 use super::{Fault, Stop};
-use crate::broker::{Broker, split_share, subscription};
+use crate::broker::Broker;
 use crate::durable::encode_subscription;
 use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
 use crate::state::{Held, SessionState};
+use crate::subscription::{split_share, subscription};
 
 /// What a filter of SUBSCRIBE comes to.
 enum Answer {

@@ -1,0 +1,117 @@
+//! A session for a login: made, resumed, or waited for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use portcullis_grant::{Action, ConnectionFacts, Grant, Identity};
+use portcullis_router::{Mailbox, MailboxLimits};
+
+use super::Broker;
+use crate::handle::Handle;
+use crate::machine::unanswered;
+use crate::registry::{Entry, Live};
+use crate::scratch::Scratch;
+use crate::state::SessionState;
+use crate::unix_now;
+
+/// What came of asking for a session.
+pub(crate) enum Opened {
+    /// It is the caller's.
+    Yes { entry: Arc<Entry>, mailbox: Arc<Mailbox>, state: Box<SessionState>, present: bool },
+    /// Another connection has it and was told to leave, or what that one did is not on disk yet; the caller is woken
+    /// when it may try again.
+    Wait,
+    /// It has a subscription that the gatekeeper has to be asked about first. The caller has it only after that: messages
+    /// go on waiting for it meanwhile.
+    Ask(Action),
+    /// It belongs to somebody else.
+    OfAnother,
+}
+
+/// Whose session is to be opened, and how.
+pub(crate) struct Opening<'a> {
+    pub client_id: &'a str,
+    pub clean_start: bool,
+    pub facts: &'a Arc<ConnectionFacts>,
+    pub grant: &'a Arc<Grant>,
+    /// What the gatekeeper answered so far about subscriptions of the session.
+    pub asked: &'a HashMap<Action, bool>,
+    pub limits: MailboxLimits,
+    pub handle: &'a Arc<Handle>,
+}
+
+impl Broker {
+    /// Asks for the session of `client_id`.
+    pub(crate) fn open(&self, login: &Opening<'_>, s: &mut Scratch) -> Opened {
+        let &Opening { client_id, clean_start, facts, grant, asked, limits, handle } = login;
+        loop {
+            let mailbox = || self.router.mailbox(limits, false);
+            let (entry, _) = self.registry.get_or_create(client_id, &grant.identity, mailbox);
+            let mut slot = entry.lock();
+            if slot.gone {
+                continue;
+            }
+            if !entry.belongs_to(&grant.identity) {
+                return Opened::OfAnother;
+            }
+            if slot.give_way_to(handle) {
+                return Opened::Wait;
+            }
+            // What the last connection did is known here before it is on disk. Were it answered again now (a PUBREC for
+            // what is resent, a PUBREL), that would be an acknowledgement of what may yet be lost.
+            if slot.unsettled.as_ref().is_some_and(|held| held.keeps_waiting(handle)) {
+                return Opened::Wait;
+            }
+            slot.unsettled = None;
+            let resumed = slot.state.as_deref().filter(|_| !clean_start);
+            if let Some(action) = resumed.and_then(|state| unanswered(state, grant, asked)) {
+                return Opened::Ask(action);
+            }
+            self.cancel_appointments(&mut slot);
+            let mut state = slot.state.take().unwrap_or_default();
+            let known = slot.generation > 0;
+            if known && clean_start {
+                self.unsubscribe_all(&state, &slot.mailbox);
+                slot.mailbox.close();
+                slot.mailbox = self.router.mailbox(limits, false);
+                state = Box::default();
+                if slot.number != 0 {
+                    s.journal.delete_session(&entry.client_id, slot.number);
+                    slot.number = 0;
+                }
+                if let Some(will) = slot.will.take() {
+                    self.publish_will(&entry.owner, &will, s);
+                }
+            }
+            // The client is back before the delay has passed: the will is not sent (MQTT 5 §3.1.3.2.2).
+            slot.will = None;
+            slot.generation += 1;
+            slot.live = Some(Live {
+                handle: Arc::clone(handle),
+                facts: Arc::clone(facts),
+                grant: Arc::clone(grant),
+                since: unix_now(),
+            });
+            self.stats.connections.fetch_add(1, Ordering::Relaxed);
+            self.stats.connected.fetch_add(1, Ordering::Relaxed);
+            let mailbox = Arc::clone(&slot.mailbox);
+            drop(slot);
+            return Opened::Yes { entry, mailbox, state, present: known && !clean_start };
+        }
+    }
+
+    /// Has the live connection of `client_id` leave, if it is one of the same identity; `handle` is woken when it has.
+    /// False: there is none.
+    pub(crate) fn take_over(&self, client_id: &str, identity: &Identity, handle: &Arc<Handle>) -> bool {
+        let Some(entry) = self.registry.get(client_id) else { return false };
+        entry.belongs_to(identity) && entry.lock().give_way_to(handle)
+    }
+
+    /// Another grant is in force on a live connection.
+    pub(crate) fn regrant(&self, entry: &Entry, grant: &Arc<Grant>) {
+        if let Some(live) = &mut entry.lock().live {
+            live.grant = Arc::clone(grant);
+        }
+    }
+}
