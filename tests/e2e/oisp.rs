@@ -152,6 +152,31 @@ async fn a_refreshed_token_has_the_rights_of_now_and_the_old_one_keeps_its_own()
 }
 
 #[tokio::test]
+async fn an_account_that_is_disabled_is_lost_by_old_tokens_and_live_connections() {
+    let gateway = Gateway::start(&config()).await;
+    ada(&gateway);
+    let account = directory::tenant(&gateway, "project", &["plant"]);
+    let _ = gateway.ask(&["role", "add", "ada@example.com", "user", "--project", &account]);
+    let (id, client_id, code) = directory::activated(&gateway, "pump", &account);
+    let token = token(&gateway, "ada@example.com").await;
+    let device = activate(&gateway, &id, &code).await.good()["deviceToken"].as_str().unwrap().to_owned();
+    let mut person = gateway.tcp(Version::V5, "phone").login("ada@example.com", &token).connect().await;
+    let mut pump = gateway.tcp(Version::V5, &client_id).login(&id, &device).connect().await;
+    let (shared, own) = (format!("accounts/{account}/x"), format!("accounts/{account}/{client_id}/x"));
+    assert_eq!(person.publish(Message::new(&shared, "1").qos(1)).await, 0x10);
+    assert_eq!(pump.publish(Message::new(&own, "1").qos(1)).await, 0x10);
+    let _ = gateway.ask(&["project", "set", &account, "enabled=false"]);
+    for (client, topic) in [(&mut person, &shared), (&mut pump, &own)] {
+        within("the account is lost", async { while client.publish(Message::new(topic, "2").qos(1)).await != 0x87 {} })
+            .await;
+    }
+    let mut again = gateway.tcp(Version::V5, "tablet").login("ada@example.com", &token).connect().await;
+    assert_eq!(again.subscribe(&format!("accounts/{account}/#"), 1).await, 0x87);
+    let info = public(&gateway).bearer(&token).get("/v1/api/auth/tokenInfo").await.good();
+    assert_eq!(info["payload"]["accounts"], json!([]));
+}
+
+#[tokio::test]
 async fn logging_out_ends_what_the_token_let_in_and_nothing_else() {
     let gateway = Gateway::start(&config()).await;
     ada(&gateway);

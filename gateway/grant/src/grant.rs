@@ -150,7 +150,7 @@ impl Grant {
         };
         bound("rules", draft.rules.len(), 1024)?;
         bound("attributes of the identity", draft.identity.attributes.len(), 32)?;
-        bound("entries in depends-on", draft.depends_on.len(), 16)?;
+        bound("entries in depends-on", draft.depends_on.len(), 512)?;
         bound("octets of state", draft.state.len(), 4096)?;
         if let Some((name, _)) = draft.attributes.first() {
             return Err(GrantError::UnknownAttribute(name.clone()));

@@ -18,11 +18,11 @@ pub const DEFAULT_DOMAIN: &str = "default";
 pub struct User {
     /// 32 hexadecimal digits.
     pub id: String,
-    /// Unique within the domain; case counts. 1 to 255 octets.
+    /// Unique within the domain; case counts. 1 to 255 octets. Never another user's identifier or e-mail address.
     pub name: String,
     /// The domain it belongs to.
     pub domain_id: String,
-    /// Unique in the directory without regard to ASCII case.
+    /// Unique in the directory without regard to ASCII case, among names as well.
     pub email: Option<String>,
     /// Whether the e-mail address was confirmed.
     pub verified: bool,

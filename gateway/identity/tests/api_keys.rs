@@ -199,3 +199,37 @@ fn a_stable_key_outlives_a_restart_and_is_not_in_an_export() {
     let (_store, directory) = open();
     assert_eq!(directory.stable_key(token()).unwrap().secret, first);
 }
+
+#[test]
+fn whoever_revokes_without_end_fills_nothing_and_loses_every_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let ada;
+    {
+        let Home { directory, store, .. } = on_disk(folder.path());
+        ada = directory.create_user(user("ada")).unwrap().id.clone();
+        let eve = directory.create_user(user("eve")).unwrap().id.clone();
+        directory.revoke_token_of(&eve, "eves", NOW + 100).unwrap();
+        directory.revoke_token("nobodys", NOW + 100).unwrap();
+        for n in 0..256 {
+            directory.revoke_token_of(&ada, &format!("t{n}"), NOW + 100).unwrap();
+        }
+        directory.revoke_token_of(&ada, "t7", NOW + 200).unwrap();
+        let void_from = |id: &str| directory.find_user(UserSelector::Id(id)).unwrap().tokens_valid_from;
+        assert_eq!(void_from(&ada), None, "one of them again is not one more");
+        directory.revoke_token_of(&ada, "the last straw", NOW + 100).unwrap();
+        assert_eq!((void_from(&ada), void_from(&eve)), (Some(NOW + 1), None));
+        assert!(!directory.is_revoked("t7") && directory.is_revoked("eves") && directory.is_revoked("nobodys"));
+        let mut stored = 0;
+        store.visit_entries("revoked-token", |_, _| stored += 1).unwrap();
+        assert_eq!(stored, 2);
+        directory.revoke_token_of(&ada, "another", NOW + 100).unwrap();
+        let gone = directory.revoke_token_of("nobody", "token", NOW + 100);
+        assert_eq!(gone.unwrap_err(), DirectoryError::NotFound);
+    }
+    let Home { directory, store, .. } = on_disk(folder.path());
+    assert!(directory.is_revoked("another"), "whose it was is stored with it");
+    directory.delete_user(&ada).unwrap();
+    let mut stored = Vec::new();
+    store.visit_entries("revoked-token", |id, _| stored.push(id.to_owned())).unwrap();
+    assert_eq!(stored, ["eves", "nobodys"], "tokens of nobody need no name");
+}

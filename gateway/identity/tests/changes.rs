@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 
 use common::*;
 use portcullis_identity::*;
+use serde_json::json;
 
 struct Heard(mpsc::Receiver<Change>, #[allow(dead_code)] Subscription);
 
@@ -162,5 +163,102 @@ fn a_bad_import_changes_nothing_and_says_what_is_wrong() {
     }
     let to = memory();
     to.directory.create_user(user("ada")).unwrap();
-    assert_eq!(to.directory.import(&good).unwrap_err(), DirectoryError::Conflict("email"));
+    let why = to.directory.import(&good).unwrap_err().to_string();
+    assert!(why.contains("email is another entry's already;"), "{why}");
+    assert!(why.contains("name is another entry's already"), "{why}");
+}
+
+#[test]
+fn an_import_says_everything_that_is_wrong_at_once() {
+    let to = memory();
+    let before = to.directory.export(true).unwrap();
+    let (user, project) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
+    let person = |id: &str, name: &str, email: &str| {
+        json!({ "id": id, "name": name, "domain_id": "default", "email": email, "verified": true, "enabled": true,
+                "created_at": 1, "updated_at": 1, "password_expires_at": null, "attributes": [] })
+    };
+    let place = |id: &str, name: &str, parent: &str| json!({ "id": id, "name": name, "domain_id": "default", "parent_id": parent, "enabled": true, "attributes": [] });
+    let other = "0".repeat(32);
+    let document = json!({
+        "version": 1,
+        "domains": [{ "id": "a/b", "name": "Slashed", "enabled": true, "attributes": [] }],
+        "projects": [place(project, "One", &other), place(&other, "Two", project)],
+        "users": [
+            person("../admin", "ada", "ada@example.org"),
+            person(user, "eve@example.org", "eve@example.com"),
+            person(user, "eve@example.org", "eve@example.com"),
+            person(&"f".repeat(32), "mallory", "EVE@example.org"),
+        ],
+        "roles": [{ "user": "nobody", "roles": [{ "role": "admin", "scope": { "project": "nowhere" } }] }],
+        "apps": [{ "id": "+", "name": "", "owner_id": null, "enabled": true, "created_at": 1, "attributes": [], "keys": [] }],
+        "devices": [{ "id": "#", "app_id": null, "owner_id": null, "client_id": "a/b", "namespace": "#",
+                      "credential": "username", "fingerprint": null, "certificate_subject": null, "enabled": true,
+                      "created_at": 1, "attributes": [] }],
+        "keys": [{ "id": "k", "kind": "secret", "owner": "user:gone", "created_at": 1, "expires_at": null,
+                   "attributes": [], "hash": "00".repeat(32) }],
+        "revoked-tokens": [["", NOW + 100], ["x".repeat(257), NOW + 100, user]],
+    });
+    let DirectoryError::Invalid(problems) = to.directory.import(&document.to_string()).unwrap_err() else { panic!() };
+    let said: Vec<String> = problems.iter().map(|(field, why)| format!("{field} {why}")).collect();
+    for wanted in [
+        "domain a/b: id must be",
+        &format!("project {project}: parent-id is the project itself or below it"),
+        "user ../admin: id must be 32 hexadecimal digits",
+        &format!("user {user}: id is in the document twice"),
+        &format!("user {}: email is another entry's already", "f".repeat(32)),
+        "roles of user nobody: user is not in the directory",
+        "roles of user nobody: scope is not a project",
+        "app +: id must be",
+        "app +: name must not be empty",
+        "device #: id must be 32",
+        "device #: client-id must be",
+        "device #: namespace must be",
+        "key k: id must be 32",
+        "key k: owner is not in the directory",
+        "revoked token : token-id must not be empty",
+        &format!("revoked token {}: token-id must not have more", "x".repeat(64)),
+    ] {
+        assert!(said.iter().any(|line| line.starts_with(wanted)), "{wanted:?} is not in {said:#?}");
+    }
+    assert_eq!(to.directory.export(true).unwrap(), before, "nothing was written");
+}
+
+#[test]
+fn a_report_is_not_longer_than_anybody_reads() {
+    let key = json!({ "id": "k", "kind": "", "owner": "?", "created_at": 1, "expires_at": null, "attributes": [],
+                      "hash": "00".repeat(32) });
+    let document = json!({ "version": 1, "keys": vec![key; 100] });
+    let DirectoryError::Invalid(problems) = memory().directory.import(&document.to_string()).unwrap_err() else {
+        panic!()
+    };
+    assert_eq!(problems.len(), 101);
+    assert!(problems[100].1.ends_with("more problems"), "{:?}", problems[100]);
+}
+
+#[test]
+fn an_import_that_disables_a_domain_tells_whoever_is_in_it() {
+    let from = furnished();
+    let user = from.directory.list_users(None, 1).remove(0);
+    let mut parts: serde_json::Value = serde_json::from_str(&from.directory.export(true).unwrap()).unwrap();
+    parts["domains"].as_array_mut().unwrap().iter_mut().for_each(|domain| domain["enabled"] = false.into());
+    let only = json!({ "version": 1, "domains": parts["domains"] });
+    let heard = Heard::by(&from.directory);
+    from.directory.import(&only.to_string()).unwrap();
+    assert!(heard.one().1.contains(&format!("user:{}", user.id)));
+}
+
+#[test]
+fn an_imported_revocation_stays_its_users_and_never_shortens_one() {
+    let from = furnished();
+    let user = from.directory.list_users(None, 1).remove(0);
+    from.directory.revoke_token_of(&user.id, "own", NOW + 100).unwrap();
+    let document = from.directory.export(true).unwrap();
+    let to = memory();
+    to.directory.revoke_token("own", NOW + 200).unwrap();
+    to.directory.import(&document).unwrap();
+    to.hand.advance_ms(150_000);
+    assert!(to.directory.is_revoked("own"));
+    let again = memory();
+    again.directory.import(&document).unwrap();
+    assert_eq!(again.directory.export(true).unwrap(), document);
 }

@@ -51,6 +51,30 @@ fn names_and_addresses_are_unique_and_conflicts_say_which() {
 }
 
 #[test]
+fn no_name_is_another_users_address_or_identifier() {
+    let Home { directory, .. } = memory();
+    let ada = directory.create_user(user("ada")).unwrap();
+    let elsewhere = directory.create_domain(None, "Second", Vec::new()).unwrap().id.clone();
+    for (domain_id, name) in [(DEFAULT_DOMAIN, "ada@example.org"), (elsewhere.as_str(), "ADA@Example.org")] {
+        let squatter = NewUser { domain_id: domain_id.to_owned(), email: None, ..user(name) };
+        assert_eq!(directory.create_user(squatter).unwrap_err(), DirectoryError::Conflict("name"));
+    }
+    let squatter = NewUser { email: None, ..user(&ada.id) };
+    assert_eq!(directory.create_user(squatter).unwrap_err(), DirectoryError::Conflict("name"));
+    // The other way round: somebody is called like an address that nobody has registered yet.
+    let called = NewUser { email: None, ..user("Eve@example.org") };
+    let called = directory.create_user(NewUser { domain_id: elsewhere.clone(), ..called }).unwrap();
+    assert_eq!(directory.create_user(user("eve")).unwrap_err(), DirectoryError::Conflict("email"));
+    let changed = directory.update_user(&ada.id, &[pair("email", "eve@example.org")]);
+    assert_eq!(changed.unwrap_err(), DirectoryError::Conflict("email"));
+    let renamed = directory.update_user(&called.id, &[pair("name", "ada@example.org")]);
+    assert_eq!(renamed.unwrap_err(), DirectoryError::Conflict("name"));
+    // One's own address is a good name, and a name that was given up is free.
+    directory.update_user(&called.id, &[pair("name", "eve")]).unwrap();
+    directory.update_user(&ada.id, &[pair("email", "eve@example.org"), pair("name", "eve@example.org")]).unwrap();
+}
+
+#[test]
 fn what_a_user_may_not_be_is_said_by_field() {
     let Home { directory, .. } = memory();
     let new = NewUser {

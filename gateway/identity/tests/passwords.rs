@@ -71,6 +71,49 @@ fn those_who_exist_and_those_who_do_not_are_answered_and_locked_alike() {
 }
 
 #[test]
+fn asking_in_two_ways_does_not_tell_who_exists() {
+    let Home { directory, .. } = memory();
+    // Registered as km-api does it: the name is the address.
+    directory.create_user(NewUser { name: "ada@example.org".to_owned(), ..user("ada") }).unwrap();
+    let story = |address: &'static str, from| -> Vec<_> {
+        let named = UserSelector::Name { name: address, domain_id: DEFAULT_DOMAIN };
+        let ways = [UserSelector::Email(address), named, UserSelector::Email(address), named];
+        ways.into_iter().map(|who| check(&directory, who, b"guess", from)).collect()
+    };
+    let known = story("Ada@example.org", 1);
+    assert_eq!(known, story("bob@example.org", 2));
+    assert!(matches!(known[3], Err(PasswordError::Locked(_))), "{known:?}");
+
+    // Where name and address differ each is counted, of somebody as of nobody.
+    let eve = directory.create_user(user("eve")).unwrap();
+    let story = |name: &'static str, address: &'static str, from| -> Vec<_> {
+        let named = UserSelector::Name { name, domain_id: DEFAULT_DOMAIN };
+        let ways = [named, UserSelector::Email(address), named, UserSelector::Email(address)];
+        ways.into_iter().map(|who| check(&directory, who, b"guess", from)).collect()
+    };
+    assert_eq!(story("eve", "eve@example.org", 3), story("bob", "bob@example.com", 4));
+    directory.unlock_user(&eve.id);
+    assert_eq!(story("eve", "eve@example.org", 5), vec![Err(PasswordError::Wrong); 4], "all of them were forgotten");
+}
+
+#[test]
+fn who_shares_a_name_does_not_open_the_lock_of_the_other() {
+    let Home { directory, .. } = memory();
+    let second = directory.create_domain(None, "Second", Vec::new()).unwrap().id.clone();
+    let called = |domain_id: &str| NewUser { domain_id: domain_id.to_owned(), email: None, ..user("ops@example.org") };
+    directory.create_user(called(DEFAULT_DOMAIN)).unwrap();
+    directory.create_user(NewUser { password: b"another password".to_vec(), ..called(&second) }).unwrap();
+    let victim = UserSelector::Name { name: "ops@example.org", domain_id: DEFAULT_DOMAIN };
+    let own = UserSelector::Name { name: "ops@example.org", domain_id: &second };
+    for _ in 0..2 {
+        assert_eq!(check(&directory, victim, b"guess", 1), Err(PasswordError::Wrong));
+    }
+    assert_eq!(check(&directory, own, b"another password", 1), Ok(()));
+    assert_eq!(check(&directory, victim, b"guess", 1), Err(PasswordError::Wrong));
+    assert!(matches!(check(&directory, victim, b"guess", 1), Err(PasswordError::Locked(_))));
+}
+
+#[test]
 fn looking_for_nobody_costs_a_hash_as_well() {
     let Home { directory, .. } = memory();
     directory.create_user(user("ada")).unwrap();
@@ -101,7 +144,7 @@ fn the_right_password_forgets_the_wrong_ones() {
     for _ in 0..3 {
         assert_eq!(check(&directory, RIGHT, b"guess", 2), Err(PasswordError::Wrong));
     }
-    assert!(matches!(check(&directory, UserSelector::Id(&made.id), PASSWORD, 3), Err(PasswordError::Locked(_))));
+    assert!(matches!(check(&directory, RIGHT, PASSWORD, 3), Err(PasswordError::Locked(_))));
     directory.unlock_user(&made.id);
     assert_eq!(check(&directory, RIGHT, PASSWORD, 3), Ok(()));
 }

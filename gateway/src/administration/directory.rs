@@ -199,11 +199,19 @@ pub(crate) fn import(directory: &Directory, document: Map<String, Value>) -> Adm
     }))
 }
 
-/// People know users by their e-mail address or, in the default domain, by name.
+/// People know users by their e-mail address or, in the default domain, by name. Whoever is meant by two of these is known
+/// by identifier only: of an old directory it may be that one's name is another's address, and a slip would delete the
+/// wrong one.
 pub(super) fn find_user(directory: &Directory, id: &str) -> Option<std::sync::Arc<portcullis_identity::User>> {
-    let by =
-        [UserSelector::Id(id), UserSelector::Email(id), UserSelector::Name { name: id, domain_id: DEFAULT_DOMAIN }];
-    by.into_iter().find_map(|by| directory.find_user(by))
+    if let Some(user) = directory.find_user(UserSelector::Id(id)) {
+        return Some(user);
+    }
+    let address = directory.find_user(UserSelector::Email(id));
+    let name = directory.find_user(UserSelector::Name { name: id, domain_id: DEFAULT_DOMAIN });
+    match (address, name) {
+        (Some(address), Some(name)) => (address.id == name.id).then_some(address),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Removes an entry. What it let in is looked at again at once.

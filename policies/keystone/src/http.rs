@@ -125,7 +125,7 @@ impl<G: SchemeGateway> Call<'_, G> {
             names.push(chain(own));
         }
         for name in names {
-            if let Err(why) = self.gateway.revoke_token(&name, token.expires_at) {
+            if let Err(why) = self.gateway.revoke_user_token(&token.user.id, &name, token.expires_at) {
                 return Err(error(503, &format!("the token could not be revoked: {}", words(&why))));
             }
         }

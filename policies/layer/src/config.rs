@@ -180,6 +180,14 @@ fn provider(entry: &Table<'_>) -> Result<Provider, ConfigError> {
     Ok(Provider { id: id(entry, "id")?.ok_or_else(missing)?, key_id: id(entry, "key-id")?, keys, app: text("app")? })
 }
 
+impl Config {
+    /// Whether sessions are for this Layer app.
+    #[must_use]
+    pub fn admits_app(&self, id: &str) -> bool {
+        self.apps.is_empty() || self.apps.iter().any(|app| app == id)
+    }
+}
+
 /// The UUID of a Layer app, named by it alone or as `layer:///apps/production/<uuid>`. None: it is neither.
 pub fn app_id(name: &str) -> Option<String> {
     let last = match name.strip_prefix("layer:///apps/").or_else(|| name.strip_prefix("layer://apps/")) {

@@ -140,6 +140,16 @@ fn a_session_lasts_until_its_end_and_no_password_survives_it() {
 }
 
 #[test]
+fn a_session_ends_when_its_app_is_no_longer_listed() {
+    let gateway = stage();
+    let issued = session(&gateway, "user:id-ann");
+    let listed = config(r#"{"apps":["e49e50aa-ffda-453f-adc8-404f68de84ae"]}"#);
+    assert!(denied(login(&gateway, &listed, None, &issued.secret)).detail.contains("not one of this service"));
+    let grant = allowed(login(&gateway, &config(""), None, &issued.secret));
+    assert!(renew(&gateway, &listed, &connection("tcp"), &grant.state).is_err());
+}
+
+#[test]
 fn a_principal_of_another_provider_has_a_branch_of_its_own_and_its_apps_devices() {
     let mut lamp = device("d1", "lamp_a");
     (lamp.owner_id, lamp.app_id) = (Some("id-ann".into()), Some("shop".into()));

@@ -84,7 +84,7 @@ fn open(
     // Before anything else is looked at: the nonce is used up whatever comes of it.
     let fresh = nonce::consume(gateway, &reading.nonce).map_err(|denial| failed(&denial))?;
     let app = property(body, "app_id")?;
-    let app = app_id(app).filter(|app| config.apps.is_empty() || config.apps.contains(app));
+    let app = app_id(app).filter(|app| config.admits_app(app));
     let app =
         app.ok_or_else(|| error(403, "invalid_app_id", 2, "The app ID is not one of this service.", json!({})))?;
     if !fresh {

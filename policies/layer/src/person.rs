@@ -99,6 +99,10 @@ pub fn by_session(gateway: &impl SchemeGateway, config: &Config, secret: &str) -
         return Err(bad("the session token has not the form of one"));
     }
     let key = gateway.find_key(secret)?.filter(|key| key.kind == SESSION).ok_or_else(unknown)?;
+    // The configuration may have changed since it was opened.
+    if !config.admits_app(attribute(&key, APP).unwrap_or_default()) {
+        return Err(bad("the session is of an app that is not one of this service any more"));
+    }
     let person = match key.owner.split_once(':') {
         Some(("user", id)) => Person::Local(local(gateway, config, id, Some(key.created_at))?),
         Some(("consumer", principal)) => {

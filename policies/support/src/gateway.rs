@@ -95,7 +95,7 @@ pub trait SchemeGateway: Gateway {
     fn create_key(&self, key: &NewKey) -> Result<IssuedKey, directory_admin::Error>;
     fn stable_key(&self, key: &NewKey) -> Result<IssuedKey, directory_admin::Error>;
     fn revoke_key(&self, id: &str) -> Result<bool, directory_admin::Error>;
-    fn revoke_token(&self, token_id: &str, expires_at: u64) -> Result<(), directory_admin::Error>;
+    fn revoke_user_token(&self, user: &str, token: &str, expires_at: u64) -> Result<(), directory_admin::Error>;
     fn revoke_tokens(&self, user_id: &str) -> Result<(), directory_admin::Error>;
     fn update_device(&self, id: &str, changes: &[(String, String)]) -> Result<Device, directory_admin::Error>;
 
@@ -240,8 +240,8 @@ impl SchemeGateway for Live {
         directory_admin::revoke_key(id)
     }
 
-    fn revoke_token(&self, token_id: &str, expires_at: u64) -> Result<(), directory_admin::Error> {
-        directory_admin::revoke_token(token_id, expires_at)
+    fn revoke_user_token(&self, user: &str, token: &str, expires_at: u64) -> Result<(), directory_admin::Error> {
+        directory_admin::revoke_user_token(user, token, expires_at)
     }
 
     fn revoke_tokens(&self, user_id: &str) -> Result<(), directory_admin::Error> {

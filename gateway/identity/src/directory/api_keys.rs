@@ -7,14 +7,18 @@ use sha2::{Digest, Sha256};
 use super::Directory;
 use super::changes::ChangeKind;
 use super::check::{Problems, invalid};
-use super::draft::{Edit, HashedKey};
+use super::draft::{Account, Draft, Edit, HashedKey};
 use super::find::owner_enabled;
 use super::random;
+use super::tables::{Revocation, Tables, second_of};
+use super::users;
 use crate::error::DirectoryError;
-use crate::model::{Alphabet, IssuedKey, Key, NewKey};
+use crate::model::{Alphabet, IssuedKey, Key, NewKey, User};
 
 /// Octets of a token's identifier.
 const MAX_TOKEN_ID: usize = 256;
+/// Tokens of one user that are remembered as revoked.
+const MAX_REVOKED: usize = 256;
 
 impl Directory {
     /// Makes a key. The secret is in the answer and nowhere else.
@@ -100,21 +104,61 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Invalid`]: the identifier is empty or longer than 256 octets.
     pub fn revoke_token(&self, token_id: &str, expires_at: u64) -> Result<(), DirectoryError> {
-        let mut problems = Problems::default();
-        problems.text("token-id", token_id, MAX_TOKEN_ID);
-        problems.result()?;
+        check_token(token_id)?;
         if expires_at <= self.now() {
             return Ok(());
         }
-        self.change(|tables, draft| {
-            // Revoked twice, the longer life counts.
-            if tables.revoked.get(token_id).is_some_and(|until| *until >= expires_at) {
-                return Ok(());
-            }
-            draft.tell(ChangeKind::Deleted, vec![format!("token:{token_id}")]);
-            draft.edit(Edit::Revoked(token_id.to_owned(), expires_at))
-        })
+        self.change(|tables, draft| revoke(tables, draft, token_id, Revocation { until: expires_at, owner: None }))
     }
+
+    /// As [`Directory::revoke_token`], for tokens that belong to a user and are void when
+    /// [`Directory::revoke_tokens`] was called for them: of those no more than 256 are remembered. One more makes void all
+    /// that the user has, and the list begins anew. So whoever holds a token that can be renewed and revoked for ever fills
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Directory::revoke_token`]; [`DirectoryError::NotFound`] without such a user.
+    pub fn revoke_token_of(&self, user_id: &str, token_id: &str, expires_at: u64) -> Result<(), DirectoryError> {
+        check_token(token_id)?;
+        let now = self.now();
+        if expires_at <= now {
+            return Ok(());
+        }
+        let all = self.change(|tables, draft| {
+            let account = tables.users.get(user_id).ok_or(DirectoryError::NotFound)?;
+            let listed: Vec<_> = second_of(&tables.revoked_of, user_id, "").cloned().collect();
+            if listed.len() < MAX_REVOKED || tables.revoked.contains_key(token_id) {
+                let owner = Some(user_id.to_owned());
+                revoke(tables, draft, token_id, Revocation { until: expires_at, owner })?;
+                return Ok(false);
+            }
+            let user = Arc::new(User { tokens_valid_from: Some(now + 1), ..User::clone(&account.user) });
+            let told = std::iter::once(format!("token:{token_id}")).chain(users::dependents(tables, user_id));
+            draft.tell(ChangeKind::Updated, told.collect());
+            draft.edit(Edit::User(Account { user, password: account.password.clone() }))?;
+            listed.into_iter().try_for_each(|token| draft.edit(Edit::DropRevoked(token)))?;
+            Ok(true)
+        })?;
+        if all {
+            self.until_tokens_count();
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_token(id: &str) -> Result<(), DirectoryError> {
+    let mut problems = Problems::default();
+    problems.text("token-id", id, MAX_TOKEN_ID);
+    problems.result()
+}
+
+fn revoke(tables: &Tables, draft: &mut Draft, token: &str, new: Revocation) -> Result<(), DirectoryError> {
+    // Revoked twice, the longer life counts.
+    if tables.revoked.get(token).is_some_and(|known| known.until >= new.until) {
+        return Ok(());
+    }
+    draft.tell(ChangeKind::Deleted, vec![format!("token:{token}")]);
+    draft.edit(Edit::Revoked(token.to_owned(), new))
 }
 
 /// Whether a secret can look like this.

@@ -151,7 +151,7 @@ impl Directory {
 }
 
 /// An app, and what stands or falls with it.
-fn dependents(tables: &Tables, id: &str) -> Vec<String> {
+pub(super) fn dependents(tables: &Tables, id: &str) -> Vec<String> {
     let own = format!("app:{id}");
     let keys = tables.keys_owned_by(&own).map(|key| format!("key:{key}"));
     let devices = second_of(&tables.devices_of_app, id, "");
@@ -196,7 +196,9 @@ pub(super) fn check(tables: &Tables, app: &App) -> Result<(), DirectoryError> {
         problems.expect(tables.users.contains_key(owner), "owner-id", "is not a user of the directory");
     }
     problems.expect(app.keys.len() <= MAX_KEYS, "keys", "must not be more than 16");
-    for key in &app.keys {
+    for (at, key) in app.keys.iter().enumerate() {
+        problems.text("keys", &key.kid, 256);
+        problems.expect(app.keys[..at].iter().all(|other| other.kid != key.kid), "keys", "must not be given twice");
         if let Err(why) = entries_from_text(&key.jwk) {
             problems.note("keys", format!("{}: {why}", key.kid));
         }

@@ -1,4 +1,7 @@
-//! Slowing those who guess: a lock per user, known or not, and a rate per address.
+//! Slowing those who guess: a lock per name that is tried, whether somebody has it or not, and a rate per address.
+//!
+//! Wrong passwords are counted by what was asked for and not by whom it found: a user who is asked for in two ways is
+//! counted twice, exactly as nobody is. Were they counted together, the sixth attempt would tell that there is somebody.
 //!
 //! Both are kept in memory and bounded. A restart forgets them: it opens no door that the next wrong password does not
 //! begin to close again.
@@ -39,28 +42,23 @@ struct Count {
     wrong: u32,
     /// When this count is forgotten, or the lock opens.
     until: u64,
+    /// Whether it found a user: no stranger can multiply these, and none can push them out.
+    known: bool,
 }
 
-/// Who an attempt is for.
-#[derive(Clone, Debug)]
-pub(super) enum Target {
-    /// A user's identifier. There are no more of them than users.
-    Known(String),
-    /// A digest of whatever was asked for.
-    Unknown([u8; 32]),
-}
+/// A digest of what was asked for: see `users::asked`.
+pub(super) type Asked = [u8; 32];
 
 #[derive(Debug)]
 pub(super) struct Attempts {
     rule: LockOut,
-    known: Mutex<HashMap<String, Count>>,
-    unknown: Mutex<HashMap<[u8; 32], Count>>,
+    names: Mutex<HashMap<Asked, Count>>,
     addresses: Mutex<HashMap<IpAddr, Count>>,
 }
 
 impl Attempts {
     pub(super) fn new(rule: LockOut) -> Self {
-        Self { rule, known: Mutex::default(), unknown: Mutex::default(), addresses: Mutex::default() }
+        Self { rule, names: Mutex::default(), addresses: Mutex::default() }
     }
 
     /// Seconds that an address must wait.
@@ -70,56 +68,50 @@ impl Attempts {
         (count.until > now && count.wrong >= self.rule.per_address).then(|| (count.until - now) as u32)
     }
 
-    /// Until when the target is locked.
-    pub(super) fn locked(&self, target: &Target, now: u64) -> Option<u64> {
-        let count = match target {
-            Target::Known(id) => self.known.lock().get(id).copied(),
-            Target::Unknown(digest) => self.unknown.lock().get(digest).copied(),
-        };
+    /// Until when a name is locked.
+    pub(super) fn locked(&self, asked: &Asked, now: u64) -> Option<u64> {
+        let count = self.names.lock().get(asked).copied();
         count.filter(|count| count.until > now && count.wrong >= self.rule.after).map(|count| count.until)
     }
 
-    /// Notes a wrong password.
-    pub(super) fn wrong(&self, target: Target, address: Option<IpAddr>, now: u64) {
-        match target {
-            Target::Known(id) => self.count(&mut self.known.lock(), id, now),
-            Target::Unknown(digest) => {
-                let mut unknown = self.unknown.lock();
-                make_room(&mut unknown, now);
-                self.count(&mut unknown, digest, now);
-            }
+    /// Notes a wrong password. `known`: somebody has that name.
+    pub(super) fn wrong(&self, asked: Asked, known: bool, address: Option<IpAddr>, now: u64) {
+        let mut names = self.names.lock();
+        make_room(&mut names, now);
+        let window = u64::from(self.rule.window);
+        let count = one_more(&mut names, asked, now, window);
+        count.known |= known;
+        if count.wrong == self.rule.after {
+            count.until = now + u64::from(self.rule.lasts);
         }
+        drop(names);
         if let Some(address) = address {
             let mut addresses = self.addresses.lock();
             make_room(&mut addresses, now);
-            let fresh = Count { wrong: 0, until: now + MINUTE };
-            let count = addresses.entry(network(address)).or_insert(fresh);
-            if count.until <= now {
-                *count = fresh;
-            }
-            count.wrong = count.wrong.saturating_add(1);
+            one_more(&mut addresses, network(address), now, MINUTE);
         }
     }
 
     /// Forgets wrong passwords: the right one came, or an operator set another.
-    pub(super) fn forget(&self, user_id: &str) {
-        self.known.lock().remove(user_id);
-    }
-
-    fn count<K: Eq + Hash>(&self, counts: &mut HashMap<K, Count>, target: K, now: u64) {
-        let fresh = Count { wrong: 0, until: now + u64::from(self.rule.window) };
-        let count = counts.entry(target).or_insert(fresh);
-        if count.until <= now {
-            *count = fresh;
-        }
-        count.wrong = count.wrong.saturating_add(1);
-        if count.wrong == self.rule.after {
-            count.until = now + u64::from(self.rule.lasts);
+    pub(super) fn forget(&self, asked: &[Asked]) {
+        let mut names = self.names.lock();
+        for asked in asked {
+            names.remove(asked);
         }
     }
 }
 
-/// Forgets what is over when the map is full; if nothing is, some entry: an attacker who fills it pays for each with a
+fn one_more<K: Eq + Hash>(counts: &mut HashMap<K, Count>, key: K, now: u64, window: u64) -> &mut Count {
+    let fresh = Count { wrong: 0, until: now + window, known: false };
+    let count = counts.entry(key).or_insert(fresh);
+    if count.until <= now {
+        *count = fresh;
+    }
+    count.wrong = count.wrong.saturating_add(1);
+    count
+}
+
+/// Forgets what is over when the map is full; if nothing is, some entry that found nobody: an attacker who fills it pays for each with a
 /// hash, and is held by the rate of the address meanwhile.
 fn make_room<K: Eq + Hash + Clone>(counts: &mut HashMap<K, Count>, now: u64) {
     if counts.len() < REMEMBERED {
@@ -127,7 +119,7 @@ fn make_room<K: Eq + Hash + Clone>(counts: &mut HashMap<K, Count>, now: u64) {
     }
     counts.retain(|_, count| count.until > now);
     if counts.len() >= REMEMBERED {
-        let some = counts.keys().next().cloned();
+        let some = counts.iter().find(|(_, count)| !count.known).map(|(key, _)| key.clone());
         some.map(|key| counts.remove(&key));
     }
 }
@@ -147,17 +139,21 @@ mod tests {
     const RULE: LockOut = LockOut { after: 3, window: 100, lasts: 50, per_address: 4 };
 
     #[test]
-    fn the_map_of_the_unknown_is_bounded() {
+    fn the_map_of_the_unknown_is_bounded_and_pushes_nobody_known_out() {
         let attempts = Attempts::new(RULE);
+        for _ in 0..RULE.after {
+            attempts.wrong([7; 32], true, None, 1000);
+        }
         for n in 0..REMEMBERED as u32 + 100 {
             let mut digest = [0; 32];
             digest[..4].copy_from_slice(&n.to_le_bytes());
-            attempts.wrong(Target::Unknown(digest), Some(IpAddr::from((u128::from(n) << 64).to_be_bytes())), 1000);
+            attempts.wrong(digest, false, Some(IpAddr::from((u128::from(n) << 64).to_be_bytes())), 1000);
         }
-        assert_eq!(attempts.unknown.lock().len(), REMEMBERED);
+        assert_eq!(attempts.names.lock().len(), REMEMBERED);
         assert_eq!(attempts.addresses.lock().len(), REMEMBERED);
-        attempts.wrong(Target::Unknown([9; 32]), None, 10_000);
-        assert_eq!(attempts.unknown.lock().len(), 1, "what is over is forgotten first");
+        assert_eq!(attempts.locked(&[7; 32], 1000), Some(1050));
+        attempts.wrong([9; 32], false, None, 10_000);
+        assert_eq!(attempts.names.lock().len(), 1, "what is over is forgotten first");
     }
 
     #[test]
@@ -165,13 +161,13 @@ mod tests {
         let attempts = Attempts::new(RULE);
         for host in 1..=4_u16 {
             let address = IpAddr::from([0x2001, 0xdb8, 0, 7, host, 0, 0, host]);
-            attempts.wrong(Target::Unknown([host as u8; 32]), Some(address), 1000);
+            attempts.wrong([host as u8; 32], false, Some(address), 1000);
         }
         assert_eq!(attempts.wait_for("2001:db8:0:7::99".parse().ok(), 1000), Some(60));
         assert_eq!(attempts.wait_for("2001:db8:0:8::99".parse().ok(), 1000), None);
         assert_eq!(attempts.wait_for("2001:db8:0:7::99".parse().ok(), 1060), None);
         for _ in 0..4 {
-            attempts.wrong(Target::Unknown([0; 32]), "::ffff:192.0.2.1".parse().ok(), 1000);
+            attempts.wrong([0; 32], false, "::ffff:192.0.2.1".parse().ok(), 1000);
         }
         assert_eq!(attempts.wait_for("192.0.2.1".parse().ok(), 1030), Some(30));
         assert_eq!(attempts.wait_for(None, 1000), None);
@@ -180,14 +176,11 @@ mod tests {
     #[test]
     fn old_wrong_passwords_do_not_count() {
         let attempts = Attempts::new(RULE);
-        let target = || Target::Known("u".to_owned());
-        attempts.wrong(target(), None, 0);
-        attempts.wrong(target(), None, 99);
-        attempts.wrong(target(), None, 100);
-        assert_eq!(attempts.locked(&target(), 100), None, "the first two are over");
-        attempts.wrong(target(), None, 101);
-        attempts.wrong(target(), None, 102);
-        assert_eq!(attempts.locked(&target(), 102), Some(152));
-        assert_eq!(attempts.locked(&target(), 152), None);
+        let wrong = |now| attempts.wrong([1; 32], true, None, now);
+        [0, 99, 100].into_iter().for_each(wrong);
+        assert_eq!(attempts.locked(&[1; 32], 100), None, "the first two are over");
+        [101, 102].into_iter().for_each(wrong);
+        assert_eq!(attempts.locked(&[1; 32], 102), Some(152));
+        assert_eq!(attempts.locked(&[1; 32], 152), None);
     }
 }

@@ -167,7 +167,7 @@ pub(super) fn dependents(tables: &Tables, id: &str) -> Vec<String> {
 }
 
 /// The owner under both names: whether it is a consumer or a user is known to whoever depends on it.
-fn owners(device: &Device) -> impl Iterator<Item = String> {
+pub(super) fn owners(device: &Device) -> impl Iterator<Item = String> {
     device.owner_id.iter().flat_map(|owner| [format!("consumer:{owner}"), format!("user:{owner}")])
 }
 
@@ -204,15 +204,18 @@ pub(super) fn check(tables: &Tables, device: &Device) -> Result<(), DirectoryErr
     }
     problems.attributes(&device.attributes);
     problems.result()?;
+    conflicts(tables, device).first().map_or(Ok(()), |field| Err(DirectoryError::Conflict(field)))
+}
+
+/// The fields in which a device is like another and must not be.
+pub(super) fn conflicts(tables: &Tables, device: &Device) -> Vec<&'static str> {
     let taken = |by: Option<&String>| by.is_some_and(|id| *id != device.id);
-    if taken(tables.client_ids.get(&device.client_id)) {
-        return Err(DirectoryError::Conflict("client-id"));
-    }
-    if device.fingerprint.as_ref().is_some_and(|value| taken(tables.fingerprints.get(value))) {
-        return Err(DirectoryError::Conflict("fingerprint"));
-    }
-    if device.certificate_subject.as_ref().is_some_and(|value| taken(tables.subjects.get(value))) {
-        return Err(DirectoryError::Conflict("certificate-subject"));
-    }
-    Ok(())
+    let by_fingerprint = device.fingerprint.as_ref().and_then(|value| tables.fingerprints.get(value));
+    let by_subject = device.certificate_subject.as_ref().and_then(|value| tables.subjects.get(value));
+    let found = [
+        (tables.client_ids.get(&device.client_id), "client-id"),
+        (by_fingerprint, "fingerprint"),
+        (by_subject, "certificate-subject"),
+    ];
+    found.into_iter().filter_map(|(by, field)| taken(by).then_some(field)).collect()
 }

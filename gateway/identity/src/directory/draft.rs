@@ -6,6 +6,7 @@ use portcullis_store::{Batch, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::changes::{Change, ChangeKind};
+use super::tables::Revocation;
 use crate::error::DirectoryError;
 use crate::model::{App, Device, Domain, Key, Project, RoleAssignment, User};
 
@@ -60,8 +61,8 @@ pub(super) enum Edit {
     DropDevice(String),
     Key(HashedKey),
     DropKey(String),
-    /// A token and when it would have expired.
-    Revoked(String, u64),
+    /// A token by its identifier.
+    Revoked(String, Revocation),
     DropRevoked(String),
 }
 
@@ -96,7 +97,7 @@ impl Draft {
             Edit::DropDevice(id) => batch.delete_entry(kind::DEVICE, id),
             Edit::Key(key) => batch.put_entry(kind::KEY, &key.key.id, json(key)?),
             Edit::DropKey(id) => batch.delete_entry(kind::KEY, id).delete_entry(kind::KEY_USED, id),
-            Edit::Revoked(id, until) => batch.put_entry(kind::REVOKED, id, until.to_le_bytes().to_vec()),
+            Edit::Revoked(id, revocation) => batch.put_entry(kind::REVOKED, id, revocation.to_bytes()),
             Edit::DropRevoked(id) => batch.delete_entry(kind::REVOKED, id),
         };
         self.edits.push(edit);

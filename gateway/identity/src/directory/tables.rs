@@ -23,6 +23,8 @@ pub(super) struct Tables {
     pub(super) users: BTreeMap<String, Account>,
     pub(super) emails: HashMap<String, String>,
     pub(super) user_names: HashMap<(String, String), String>,
+    /// (a name that could be an e-mail address, in lower case; user), in all domains.
+    pub(super) address_names: BTreeSet<(String, String)>,
     pub(super) domains: BTreeMap<String, Arc<Domain>>,
     pub(super) domain_names: HashMap<String, String>,
     pub(super) projects: BTreeMap<String, Arc<Project>>,
@@ -40,7 +42,9 @@ pub(super) struct Tables {
     pub(super) key_hashes: HashMap<[u8; 32], String>,
     /// (owner, key).
     pub(super) keys_of: BTreeSet<(String, String)>,
-    pub(super) revoked: HashMap<String, u64>,
+    pub(super) revoked: HashMap<String, Revocation>,
+    /// (user, token).
+    pub(super) revoked_of: BTreeSet<(String, String)>,
     /// When to forget what.
     forget: BTreeSet<(u64, Forget)>,
 }
@@ -49,6 +53,28 @@ pub(super) struct Tables {
 enum Forget {
     Key(String),
     Revoked(String),
+}
+
+/// A token that was revoked by its identifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Revocation {
+    /// When the token would have expired.
+    pub(super) until: u64,
+    /// The user whose token it was, if it was said.
+    pub(super) owner: Option<String>,
+}
+
+impl Revocation {
+    /// The time, and behind it the owner: what was written before owners were known has none.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        [&self.until.to_le_bytes()[..], self.owner.as_deref().unwrap_or_default().as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (until, owner) = bytes.split_at_checked(8)?;
+        let owner = Some(std::str::from_utf8(owner).ok()?.to_owned()).filter(|owner| !owner.is_empty());
+        Some(Self { until: number(until)?, owner })
+    }
 }
 
 /// An app with its keys ready for use.
@@ -90,12 +116,16 @@ impl Tables {
         tables.read(store, kind::DEVICE, |_, device| Edit::Device(Arc::new(device)))?;
         tables.read(store, kind::KEY, |_, key| Edit::Key(key))?;
         let mut broken = None;
-        store.visit_entries(kind::REVOKED, |id, bytes| match number(bytes) {
-            Some(until) => tables.apply(Edit::Revoked(id.to_owned(), until)),
+        store.visit_entries(kind::REVOKED, |id, bytes| match Revocation::from_bytes(bytes) {
+            Some(revocation) => tables.apply(Edit::Revoked(id.to_owned(), revocation)),
             None => broken = Some(id.to_owned()),
         })?;
         if let Some(id) = broken {
-            return Err(DirectoryError::Unreadable { kind: kind::REVOKED, id, why: "not a time".to_owned() });
+            return Err(DirectoryError::Unreadable {
+                kind: kind::REVOKED,
+                id,
+                why: "not a time and an owner".to_owned(),
+            });
         }
         let mut orphans = Batch::new();
         store.visit_entries(kind::KEY_USED, |id, bytes| match (tables.keys.get(id), number(bytes)) {
@@ -138,6 +168,9 @@ impl Tables {
                     self.emails.insert(email.to_ascii_lowercase(), user.id.clone());
                 }
                 self.user_names.insert((user.domain_id.clone(), user.name.clone()), user.id.clone());
+                if let Some(name) = like_an_address(&user.name) {
+                    self.address_names.insert((name, user.id.clone()));
+                }
                 self.users.insert(user.id.clone(), account);
             }
             Edit::DropUser(id) => self.drop_user(&id),
@@ -195,17 +228,15 @@ impl Tables {
                 self.keys.insert(key.id.clone(), KeyEntry { stored, usage });
             }
             Edit::DropKey(id) => self.drop_key(&id),
-            Edit::Revoked(id, until) => {
-                if let Some(old) = self.revoked.insert(id.clone(), until) {
-                    self.forget.remove(&(old, Forget::Revoked(id.clone())));
+            Edit::Revoked(id, revocation) => {
+                self.drop_revoked(&id);
+                self.forget.insert((revocation.until, Forget::Revoked(id.clone())));
+                if let Some(owner) = &revocation.owner {
+                    self.revoked_of.insert((owner.clone(), id.clone()));
                 }
-                self.forget.insert((until, Forget::Revoked(id)));
+                self.revoked.insert(id, revocation);
             }
-            Edit::DropRevoked(id) => {
-                if let Some(until) = self.revoked.remove(&id) {
-                    self.forget.remove(&(until, Forget::Revoked(id)));
-                }
-            }
+            Edit::DropRevoked(id) => self.drop_revoked(&id),
         }
     }
 
@@ -215,7 +246,16 @@ impl Tables {
                 self.emails.remove(&email.to_ascii_lowercase());
             }
             self.user_names.remove(&(user.domain_id.clone(), user.name.clone()));
+            if let Some(name) = like_an_address(&user.name) {
+                self.address_names.remove(&(name, id.to_owned()));
+            }
         }
+    }
+
+    fn drop_revoked(&mut self, id: &str) {
+        let Some(Revocation { until, owner }) = self.revoked.remove(id) else { return };
+        self.forget.remove(&(until, Forget::Revoked(id.to_owned())));
+        owner.map(|owner| self.revoked_of.remove(&(owner, id.to_owned())));
     }
 
     fn index_device(&mut self, device: &Device) {
@@ -259,7 +299,7 @@ impl Tables {
             // The change itself may just have given it a new life; the next one will look again.
             let touched = draft.edits.iter().any(|edit| match (edit, what) {
                 (Edit::Key(key), Forget::Key(id)) => key.key.id == *id,
-                (Edit::Revoked(token, _), Forget::Revoked(id)) => token == id,
+                (Edit::Revoked(token, _) | Edit::DropRevoked(token), Forget::Revoked(id)) => token == id,
                 _ => false,
             });
             if !touched {
@@ -276,6 +316,11 @@ impl Tables {
     pub(super) fn keys_owned_by(&self, owner: &str) -> impl Iterator<Item = &String> {
         second_of(&self.keys_of, owner, "")
     }
+}
+
+/// A name as it could be meant as somebody's e-mail address, if it could.
+pub(super) fn like_an_address(name: &str) -> Option<String> {
+    name.contains('@').then(|| name.to_ascii_lowercase())
 }
 
 /// The second halves of the pairs with this first half, from `from` on.

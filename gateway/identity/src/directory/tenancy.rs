@@ -12,7 +12,7 @@ use crate::error::DirectoryError;
 use crate::model::{Attributes, DEFAULT_DOMAIN, Domain, Project, RoleAssignment, Scope};
 
 /// Roles of one user.
-const MAX_ROLES: usize = 1_024;
+pub(super) const MAX_ROLES: usize = 1_024;
 
 impl Directory {
     /// Makes a domain: with this identifier (1 to 64 of `A-Z a-z 0-9 . _ -`), or one that is made up.
@@ -46,17 +46,7 @@ impl Directory {
         self.change(|tables, draft| {
             let old = tables.domains.get(id).ok_or(DirectoryError::NotFound)?;
             let domain = Arc::new(Domain { enabled, ..Domain::clone(old) });
-            let users = tables.users.values().filter(|account| account.user.domain_id == id);
-            let users = users.flat_map(|account| super::users::dependents(tables, &account.user.id));
-            // Users of other domains may have roles in this one, or in a project of it.
-            let within = |role: &RoleAssignment| match &role.scope {
-                Scope::System => false,
-                Scope::Domain(of) => of == id,
-                Scope::Project(of) => tables.projects.get(of).is_some_and(|project| project.domain_id == id),
-            };
-            let holders = tables.roles.iter().filter(|(_, roles)| roles.iter().any(within));
-            let users = users.chain(holders.map(|(user, _)| format!("user:{user}")));
-            draft.tell(switched(enabled), std::iter::once(format!("domain:{id}")).chain(users).collect());
+            draft.tell(switched(enabled), within_domain(tables, id));
             draft.edit(Edit::Domain(Arc::clone(&domain)))?;
             Ok(domain)
         })
@@ -113,10 +103,7 @@ impl Directory {
         self.change(|tables, draft| {
             let old = tables.projects.get(id).ok_or(DirectoryError::NotFound)?;
             let project = Arc::new(Project { enabled, ..Project::clone(old) });
-            let scope = Scope::Project(id.to_owned());
-            let holders = tables.roles.iter().filter(|(_, roles)| roles.iter().any(|role| role.scope == scope));
-            let holders = holders.map(|(user, _)| format!("user:{user}"));
-            draft.tell(switched(enabled), std::iter::once(format!("project:{id}")).chain(holders).collect());
+            draft.tell(switched(enabled), within_project(tables, id));
             draft.edit(Edit::Project(Arc::clone(&project)))?;
             Ok(project)
         })
@@ -194,6 +181,28 @@ impl Directory {
     }
 }
 
+/// A domain, its users with what depends on them, and whoever has a role in it.
+pub(super) fn within_domain(tables: &Tables, id: &str) -> Vec<String> {
+    let users = tables.users.values().filter(|account| account.user.domain_id == id);
+    let users = users.flat_map(|account| super::users::dependents(tables, &account.user.id));
+    // Users of other domains may have roles in this one, or in a project of it.
+    let within = |role: &RoleAssignment| match &role.scope {
+        Scope::System => false,
+        Scope::Domain(of) => of == id,
+        Scope::Project(of) => tables.projects.get(of).is_some_and(|project| project.domain_id == id),
+    };
+    let holders = tables.roles.iter().filter(|(_, roles)| roles.iter().any(within));
+    let users = users.chain(holders.map(|(user, _)| format!("user:{user}")));
+    std::iter::once(format!("domain:{id}")).chain(users).collect()
+}
+
+/// A project, and whoever has a role in it.
+pub(super) fn within_project(tables: &Tables, id: &str) -> Vec<String> {
+    let scope = Scope::Project(id.to_owned());
+    let holders = tables.roles.iter().filter(|(_, roles)| roles.iter().any(|role| role.scope == scope));
+    std::iter::once(format!("project:{id}")).chain(holders.map(|(user, _)| format!("user:{user}"))).collect()
+}
+
 /// Takes the roles that were given in a scope that goes, and tells those who had them.
 fn drop_scope(tables: &Tables, draft: &mut Draft, entry: String, scope: &Scope) -> Result<(), DirectoryError> {
     let mut told = vec![entry];
@@ -229,15 +238,31 @@ pub(super) fn check_project(tables: &Tables, project: &Project) -> Result<(), Di
     problems.text("name", &project.name, 64);
     problems.expect(tables.domains.contains_key(&project.domain_id), "domain-id", "is not a domain of the directory");
     if let Some(parent) = &project.parent_id {
-        let parent = tables.projects.get(parent).filter(|parent| parent.domain_id == project.domain_id);
-        problems.expect(
-            parent.is_some_and(|parent| parent.id != project.id),
-            "parent-id",
-            "is not another project of the domain",
-        );
+        let other = tables.projects.get(parent).filter(|parent| parent.domain_id == project.domain_id);
+        problems.expect(other.is_some(), "parent-id", "is not another project of the domain");
+        problems.expect(!is_above(tables, &project.id, parent), "parent-id", "is the project itself or below it");
     }
     problems.attributes(&project.attributes);
     problems.result()?;
+    check_project_name(tables, project)
+}
+
+/// Whether the project `id` is `from`, or somewhere above it.
+fn is_above(tables: &Tables, id: &str, from: &str) -> bool {
+    let mut next = tables.projects.get(from);
+    // More steps than projects: a circle that somebody else is part of.
+    for _ in 0..tables.projects.len() {
+        let Some(project) = next else { return from == id };
+        if project.id == id {
+            return true;
+        }
+        next = project.parent_id.as_ref().and_then(|parent| tables.projects.get(parent));
+    }
+    next.is_some()
+}
+
+/// Whether the name of a project is nobody else's in its domain.
+pub(super) fn check_project_name(tables: &Tables, project: &Project) -> Result<(), DirectoryError> {
     match tables.project_names.get(&(project.domain_id.clone(), project.name.clone())) {
         Some(id) if *id != project.id => Err(DirectoryError::Conflict("name")),
         _ => Ok(()),

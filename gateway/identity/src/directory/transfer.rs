@@ -3,19 +3,20 @@
 //! Without secrets, passwords and keys must be set anew after an import. With them (hashes, never the secrets themselves)
 //! the copy is as good as the original, and as worth guarding.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
 use super::changes::ChangeKind;
-use super::check::invalid;
+use super::check::{Problems, invalid};
 use super::draft::{Account, Draft, Edit, HashedKey};
 use super::passwords::Passwords;
-use super::tables::Tables;
+use super::tables::{Revocation, Tables};
 use super::{api_keys, apps, devices, tenancy, users};
 use crate::error::DirectoryError;
-use crate::model::{App, Device, Domain, Key, Project, RoleAssignment, Scope};
+use crate::model::{App, Device, Domain, Key, Project, RoleAssignment};
 
 /// The version of the document.
 const VERSION: u32 = 1;
@@ -40,7 +41,15 @@ struct Document {
     #[serde(default)]
     keys: Vec<HashedKey>,
     #[serde(default)]
-    revoked_tokens: Vec<(String, u64)>,
+    revoked_tokens: Vec<Revoked>,
+}
+
+/// A token, when it would have expired, and the user whose it was if that is known.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Revoked {
+    OfUser(String, u64, String),
+    OfNobody(String, u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,8 +95,12 @@ impl Directory {
             let mut roles: Vec<Roles> =
                 tables.roles.iter().map(|(user, roles)| Roles { user: user.clone(), roles: roles.clone() }).collect();
             roles.sort_by(|a, b| a.user.cmp(&b.user));
-            let mut revoked_tokens: Vec<_> = tables.revoked.iter().map(|(id, until)| (id.clone(), *until)).collect();
-            revoked_tokens.sort();
+            let mut revoked: Vec<_> = tables.revoked.iter().collect();
+            revoked.sort_by_key(|(id, _)| *id);
+            let revoked_tokens = revoked.into_iter().map(|(id, Revocation { until, owner })| match owner {
+                Some(owner) => Revoked::OfUser(id.clone(), *until, owner.clone()),
+                None => Revoked::OfNobody(id.clone(), *until),
+            });
             Document {
                 version: VERSION,
                 domains: tables.domains.values().map(|domain| Domain::clone(domain)).collect(),
@@ -97,7 +110,7 @@ impl Directory {
                 apps: tables.apps.values().map(|entry| App::clone(&entry.app)).collect(),
                 devices: tables.devices.values().map(|device| Device::clone(device)).collect(),
                 keys: tables.keys.values().filter(|_| secrets).map(key).collect(),
-                revoked_tokens,
+                revoked_tokens: revoked_tokens.collect(),
             }
         };
         serde_json::to_string_pretty(&document).map_err(|error| invalid("document", &error.to_string()))
@@ -107,110 +120,231 @@ impl Directory {
     /// without a password in the document keeps the one here); others stay. All or nothing.
     ///
     /// # Errors
-    /// [`DirectoryError::Invalid`] with the entry that is wrong; [`DirectoryError::Conflict`] with the field that an entry
-    /// shares with another.
+    /// [`DirectoryError::Invalid`] with everything that is wrong with the document, by entry, up to a hundred problems.
     pub fn import(&self, json: &str) -> Result<Imported, DirectoryError> {
         let document: Document =
             serde_json::from_str(json).map_err(|error| invalid("document", &format!("is not an export: {error}")))?;
         if document.version != VERSION {
             return Err(invalid("version", &format!("is {}; this gateway reads {VERSION}", document.version)));
         }
-        self.change(|tables, draft| bring_in(tables.clone(), draft, document))
+        let now = self.now();
+        self.change(|tables, draft| bring_in(tables.clone(), draft, document, now))
     }
 }
 
-/// Tries the document entry by entry on a copy of the directory: each must fit beside those before it.
-fn bring_in(mut tables: Tables, draft: &mut Draft, document: Document) -> Result<Imported, DirectoryError> {
+/// Problems that one report names.
+const REPORTED: usize = 100;
+
+/// A document that is being tried: on a copy of the directory, entry by entry, so that each must fit beside those before
+/// it. One that does not fit is noted and taken all the same: what refers to it is not wrong for that reason.
+struct Trial<'d> {
+    tables: Tables,
+    draft: &'d mut Draft,
+    /// Entries so far, to find those that are in the document twice.
+    seen: HashSet<(&'static str, String)>,
+    /// Whom to tell.
+    touched: Vec<String>,
+    problems: Vec<(String, String)>,
+    more: usize,
+}
+
+impl Trial<'_> {
+    /// Notes what is wrong with an entry.
+    fn judge(
+        &mut self,
+        kind: &'static str,
+        id: &str,
+        verdict: Result<(), DirectoryError>,
+    ) -> Result<(), DirectoryError> {
+        let found = match verdict {
+            Ok(()) => return Ok(()),
+            Err(DirectoryError::Invalid(fields)) => fields,
+            Err(DirectoryError::Conflict(field)) => vec![(field.to_owned(), "is another entry's already".to_owned())],
+            Err(failed) => return Err(failed),
+        };
+        for (field, why) in found {
+            if self.problems.len() < REPORTED {
+                // What is wrong may be the identifier itself, and of any length.
+                let id: String = id.chars().take(64).flat_map(char::escape_debug).collect();
+                self.problems.push((format!("{kind} {id}: {field}"), why));
+            } else {
+                self.more += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what every entry has: an identifier of its own.
+    fn identifier(&mut self, kind: &'static str, id: &str, form: Form) -> Result<(), DirectoryError> {
+        let mut problems = Problems::default();
+        match form {
+            Form::Made => problems.expect(
+                id.len() == 32 && id.bytes().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f')),
+                "id",
+                "must be 32 hexadecimal digits in lower case",
+            ),
+            Form::Checked => {}
+        }
+        problems.expect(self.seen.insert((kind, id.to_owned())), "id", "is in the document twice");
+        self.judge(kind, id, problems.result())
+    }
+
+    fn take(&mut self, edit: Edit) -> Result<(), DirectoryError> {
+        self.draft.edit(edit.clone())?;
+        self.tables.apply(edit);
+        Ok(())
+    }
+}
+
+/// What an identifier looks like.
+enum Form {
+    /// The gateway made it.
+    Made,
+    /// Something else: what checks the entry looks at it.
+    Checked,
+}
+
+fn bring_in(tables: Tables, draft: &mut Draft, document: Document, now: u64) -> Result<Imported, DirectoryError> {
     let mut imported = Imported { keys: document.keys.len(), ..Imported::default() };
-    let mut touched = Vec::new();
-    let take = |tables: &mut Tables, draft: &mut Draft, edit: Edit| {
-        draft.edit(edit.clone())?;
-        tables.apply(edit);
-        Ok::<_, DirectoryError>(())
-    };
+    let mut trial = Trial { tables, draft, seen: HashSet::new(), touched: Vec::new(), problems: Vec::new(), more: 0 };
     for domain in document.domains {
-        tenancy::check_domain(&tables, &domain).map_err(within("domain", &domain.id))?;
-        touched.push(format!("domain:{}", domain.id));
-        take(&mut tables, draft, Edit::Domain(Arc::new(domain)))?;
+        trial.identifier("domain", &domain.id, Form::Checked)?;
+        let verdict = tenancy::check_domain(&trial.tables, &domain);
+        trial.judge("domain", &domain.id, verdict)?;
+        trial.touched.extend(tenancy::within_domain(&trial.tables, &domain.id));
+        trial.take(Edit::Domain(Arc::new(domain)))?;
         imported.tenants += 1;
     }
+    let mut projects = Vec::new();
     for project in document.projects {
-        let scope = Scope::Project(project.id.clone());
-        let holders = tables.roles.iter().filter(|(_, roles)| roles.iter().any(|role| role.scope == scope));
-        touched.extend(holders.map(|(user, _)| format!("user:{user}")));
-        touched.push(format!("project:{}", project.id));
-        // A parent may stand behind its child in the document, so that is checked with all of them there.
-        take(&mut tables, draft, Edit::Project(Arc::new(project)))?;
+        trial.identifier("project", &project.id, Form::Made)?;
+        trial.touched.extend(tenancy::within_project(&trial.tables, &project.id));
+        // A parent may stand behind its child in the document, so the rest is checked with all of them there. A name that
+        // another has must be found before the index forgets whose it was.
+        let verdict = tenancy::check_project_name(&trial.tables, &project);
+        trial.judge("project", &project.id, verdict)?;
+        projects.push(project.id.clone());
+        trial.take(Edit::Project(Arc::new(project)))?;
         imported.tenants += 1;
     }
-    for Account { mut user, password } in document.users {
-        // What was made void here stays void, however old the document is.
-        if let Some(here) = tables.users.get(&user.id).and_then(|here| here.user.tokens_valid_from) {
-            let user = Arc::make_mut(&mut user);
-            user.tokens_valid_from = Some(user.tokens_valid_from.map_or(here, |theirs| theirs.max(here)));
-        }
-        users::check(&tables, &user).map_err(within("user", &user.id))?;
-        if password.as_deref().is_some_and(|hash| !Passwords::is_hash(hash)) {
-            return Err(invalid(&format!("user {}", user.id), "has a password that is not an argon2id hash"));
-        }
-        let password = password.or_else(|| tables.users.get(&user.id).and_then(|here| here.password.clone()));
-        imported.without_password += usize::from(password.is_none());
-        imported.users += 1;
-        touched.extend(users::dependents(&tables, &user.id));
-        take(&mut tables, draft, Edit::User(Account { user, password }))?;
+    for id in &projects {
+        let Some(project) = trial.tables.projects.get(id).cloned() else { continue };
+        let verdict = tenancy::check_project(&trial.tables, &project);
+        trial.judge("project", id, verdict)?;
+    }
+    for account in document.users {
+        trial.identifier("user", &account.user.id, Form::Made)?;
+        user(&mut trial, account, &mut imported)?;
     }
     for Roles { user, mut roles } in document.roles {
-        for role in &roles {
-            tenancy::check_role(&tables, role).map_err(within("roles of user", &user))?;
-        }
-        if !tables.users.contains_key(&user) {
-            return Err(invalid(&format!("roles of user {user}"), "are of nobody"));
-        }
+        trial.identifier("roles of user", &user, Form::Checked)?;
+        let mut problems = Problems::default();
+        problems.expect(trial.tables.users.contains_key(&user), "user", "is not in the directory");
         roles.sort();
         roles.dedup();
-        touched.extend(users::dependents(&tables, &user));
-        take(&mut tables, draft, Edit::Roles(user, roles))?;
+        problems.expect(roles.len() <= tenancy::MAX_ROLES, "roles", "must not be more than 1024");
+        trial.judge("roles of user", &user, problems.result())?;
+        for role in &roles {
+            let verdict = tenancy::check_role(&trial.tables, role);
+            trial.judge("roles of user", &user, verdict)?;
+        }
+        trial.touched.extend(users::dependents(&trial.tables, &user));
+        trial.take(Edit::Roles(user, roles))?;
     }
     for app in document.apps {
-        apps::check(&tables, &app).map_err(within("app", &app.id))?;
-        touched.push(format!("app:{}", app.id));
-        take(&mut tables, draft, Edit::App(Arc::new(app)))?;
+        trial.identifier("app", &app.id, Form::Checked)?;
+        let verdict = apps::check(&trial.tables, &app);
+        trial.judge("app", &app.id, verdict)?;
+        trial.touched.extend(apps::dependents(&trial.tables, &app.id));
+        trial.take(Edit::App(Arc::new(app)))?;
         imported.apps += 1;
     }
     for device in document.devices {
-        devices::check(&tables, &device).map_err(within("device", &device.id))?;
-        touched.extend(devices::dependents(&tables, &device.id));
-        take(&mut tables, draft, Edit::Device(Arc::new(device)))?;
+        trial.identifier("device", &device.id, Form::Made)?;
+        let verdict = devices::check(&trial.tables, &device);
+        trial.judge("device", &device.id, verdict)?;
+        for field in devices::conflicts(&trial.tables, &device).into_iter().skip(1) {
+            trial.judge("device", &device.id, Err(DirectoryError::Conflict(field)))?;
+        }
+        trial.touched.extend(devices::dependents(&trial.tables, &device.id));
+        trial.touched.extend(devices::owners(&device));
+        trial.take(Edit::Device(Arc::new(device)))?;
         imported.devices += 1;
     }
     for key in document.keys {
-        api_keys::check(&key.key).map_err(within("key", &key.key.id))?;
-        if tables.key_hashes.get(&key.hash).is_some_and(|id| *id != key.key.id) {
-            return Err(DirectoryError::Conflict("hash"));
+        trial.identifier("key", &key.key.id, Form::Made)?;
+        let verdict = api_keys::check(&key.key);
+        trial.judge("key", &key.key.id, verdict)?;
+        let mut problems = Problems::default();
+        problems.expect(owner_exists(&trial.tables, &key.key.owner), "owner", "is not in the directory");
+        let other = trial.tables.key_hashes.get(&key.hash).is_some_and(|id| *id != key.key.id);
+        problems.expect(!other, "hash", "is another key's");
+        trial.judge("key", &key.key.id, problems.result())?;
+        trial.touched.push(format!("key:{}", key.key.id));
+        trial.take(Edit::Key(key))?;
+    }
+    for token in document.revoked_tokens {
+        let (token, until, owner) = match token {
+            Revoked::OfUser(token, until, owner) => (token, until, Some(owner)),
+            Revoked::OfNobody(token, until) => (token, until, None),
+        };
+        trial.identifier("revoked token", &token, Form::Checked)?;
+        let verdict = api_keys::check_token(&token);
+        trial.judge("revoked token", &token, verdict)?;
+        // What is over, or what was revoked here for longer, need not be said.
+        let known = trial.tables.revoked.get(&token).map_or(now, |known| known.until);
+        if until > known {
+            trial.touched.push(format!("token:{token}"));
+            trial.take(Edit::Revoked(token, Revocation { until, owner }))?;
         }
-        touched.push(format!("key:{}", key.key.id));
-        take(&mut tables, draft, Edit::Key(key))?;
     }
-    for (token, until) in document.revoked_tokens {
-        touched.push(format!("token:{token}"));
-        take(&mut tables, draft, Edit::Revoked(token, until))?;
+    let Trial { draft, mut touched, mut problems, more, .. } = trial;
+    if more > 0 {
+        problems.push(("document".to_owned(), format!("has {more} more problems")));
     }
-    for project in tables.projects.values() {
-        tenancy::check_project(&tables, project).map_err(within("project", &project.id))?;
+    if !problems.is_empty() {
+        return Err(DirectoryError::Invalid(problems));
     }
+    touched.sort_unstable();
+    touched.dedup();
     if !touched.is_empty() {
         draft.tell(ChangeKind::Updated, touched);
     }
     Ok(imported)
 }
 
-/// Says of which entry a field is.
-fn within(kind: &'static str, id: &str) -> impl FnOnce(DirectoryError) -> DirectoryError {
-    let of = format!("{kind} {id}: ");
-    move |error| match error {
-        DirectoryError::Invalid(fields) => {
-            DirectoryError::Invalid(fields.into_iter().map(|(field, why)| (format!("{of}{field}"), why)).collect())
-        }
-        other => other,
+fn user(trial: &mut Trial<'_>, account: Account, imported: &mut Imported) -> Result<(), DirectoryError> {
+    let Account { mut user, password } = account;
+    let here = trial.tables.users.get(&user.id);
+    // What was made void here stays void, however old the document is.
+    if let Some(here) = here.and_then(|here| here.user.tokens_valid_from) {
+        let user = Arc::make_mut(&mut user);
+        user.tokens_valid_from = Some(user.tokens_valid_from.map_or(here, |theirs| theirs.max(here)));
+    }
+    let kept = here.and_then(|here| here.password.clone());
+    let mut problems = Problems::default();
+    let good = password.as_deref().is_none_or(Passwords::is_hash);
+    problems.expect(good, "password", "is not an argon2id hash that the gateway can afford");
+    trial.judge("user", &user.id, problems.result())?;
+    let verdict = users::check(&trial.tables, &user);
+    trial.judge("user", &user.id, verdict)?;
+    for field in users::conflicts(&trial.tables, &user).into_iter().skip(1) {
+        trial.judge("user", &user.id, Err(DirectoryError::Conflict(field)))?;
+    }
+    let password = password.or(kept);
+    imported.without_password += usize::from(password.is_none());
+    imported.users += 1;
+    trial.touched.extend(users::dependents(&trial.tables, &user.id));
+    trial.take(Edit::User(Account { user, password }))
+}
+
+/// Whether the owner of a key is there, enabled or not. Consumers are known to their app only.
+fn owner_exists(tables: &Tables, owner: &str) -> bool {
+    match owner.split_once(':') {
+        Some(("user", id)) => tables.users.contains_key(id),
+        Some(("device", id)) => tables.devices.contains_key(id),
+        Some(("app", id)) => tables.apps.contains_key(id),
+        // Of other kinds the form is wrong already.
+        _ => true,
     }
 }

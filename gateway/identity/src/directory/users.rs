@@ -6,21 +6,21 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::Directory;
-use super::attempts::Target;
+use super::attempts::Asked;
 use super::changes::ChangeKind;
 use super::check::{Problems, invalid};
 use super::draft::{Account, Draft, Edit};
 use super::find::{shown_user, user_id};
 use super::random;
-use super::tables::Tables;
+use super::tables::{Tables, like_an_address, second_of};
 use crate::error::{DirectoryError, PasswordError};
 use crate::model::{NewUser, User, UserSelector};
 
 impl Directory {
     /// Checks a password with argon2id. Takes tens of milliseconds of a processor, and blocks while others are checked.
     ///
-    /// Wrong attempts are counted by user and by the address `from` that they come from; a user who does not exist is
-    /// counted and locked like one who does, so that nothing tells which they are.
+    /// Wrong attempts are counted by what was asked for and by the address `from` that they come from; a user who does not
+    /// exist is counted and locked like one who does, so that nothing tells which they are.
     ///
     /// # Errors
     /// [`PasswordError`].
@@ -34,12 +34,10 @@ impl Directory {
             self.0.attempts.wait_for(from, self.now()).map_or(Ok(()), |wait| Err(PasswordError::RateLimited(wait)))
         };
         slow()?;
-        let (target, account) = {
+        let target = asked(user);
+        let account = {
             let tables = self.0.tables.read();
-            match user_id(&tables, user).and_then(|id| tables.users.get(id)) {
-                Some(account) => (Target::Known(account.user.id.clone()), Some(account.clone())),
-                None => (Target::Unknown(digest(user)), None),
-            }
+            user_id(&tables, user).and_then(|id| tables.users.get(id)).cloned()
         };
         let locked = || -> Result<(), PasswordError> {
             self.0.attempts.locked(&target, self.now()).map_or(Ok(()), |until| Err(PasswordError::Locked(until)))
@@ -52,13 +50,17 @@ impl Directory {
         let hash = account.as_ref().and_then(|account| account.password.as_deref());
         let right = self.0.passwords.check(&turn, password, hash);
         let now = self.now();
+        let known = account.is_some();
         let Some(account) = account.filter(|_| right) else {
-            self.0.attempts.wrong(target, from, now);
+            self.0.attempts.wrong(target, known, from, now);
             return Err(PasswordError::Wrong);
         };
         drop(turn);
-        self.0.attempts.forget(&account.user.id);
-        let user = shown_user(&self.0.tables.read(), &account.user);
+        let user = {
+            let tables = self.0.tables.read();
+            self.0.attempts.forget(&all_asked(&tables, &account.user));
+            shown_user(&tables, &account.user)
+        };
         if !user.enabled {
             return Err(PasswordError::Disabled);
         }
@@ -162,7 +164,7 @@ impl Directory {
             });
             put(tables, draft, Account { user, password }, ChangeKind::Updated)
         })?;
-        self.0.attempts.forget(user_id);
+        self.unlock_user(user_id);
         self.until_tokens_count();
         Ok(())
     }
@@ -195,7 +197,7 @@ impl Directory {
     /// Tokens tell the second in which they were issued and no more. What is of the second of the change is void, or a
     /// thief who renews all the time would always hold one; so the change is over when that second is, and whoever logs
     /// in after it has a token that counts.
-    fn until_tokens_count(&self) {
+    pub(super) fn until_tokens_count(&self) {
         let (changed, begun) = (self.now(), std::time::Instant::now());
         while self.now() == changed && begun.elapsed() < std::time::Duration::from_secs(1) {
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -204,7 +206,10 @@ impl Directory {
 
     /// Opens the lock that wrong passwords closed, if there is one.
     pub fn unlock_user(&self, id: &str) {
-        self.0.attempts.forget(id);
+        let tables = self.0.tables.read();
+        if let Some(account) = tables.users.get(id) {
+            self.0.attempts.forget(&all_asked(&tables, &account.user));
+        }
     }
 
     /// Deletes a user with their roles and keys. Devices and apps stay, and keep the owner's name.
@@ -212,19 +217,19 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::NotFound`].
     pub fn delete_user(&self, id: &str) -> Result<(), DirectoryError> {
-        self.change(|tables, draft| {
-            if !tables.users.contains_key(id) {
-                return Err(DirectoryError::NotFound);
-            }
+        let names = self.change(|tables, draft| {
+            let names = all_asked(tables, &tables.users.get(id).ok_or(DirectoryError::NotFound)?.user);
             draft.tell(ChangeKind::Deleted, dependents(tables, id));
             draft.edit(Edit::DropUser(id.to_owned()))?;
             draft.edit(Edit::Roles(id.to_owned(), Vec::new()))?;
             for key in tables.keys_owned_by(&format!("user:{id}")) {
                 draft.edit(Edit::DropKey(key.clone()))?;
             }
-            Ok(())
+            // Tokens of nobody are void without being named.
+            second_of(&tables.revoked_of, id, "").try_for_each(|token| draft.edit(Edit::DropRevoked(token.clone())))?;
+            Ok(names)
         })?;
-        self.0.attempts.forget(id);
+        self.0.attempts.forget(&names);
         Ok(())
     }
 
@@ -239,6 +244,11 @@ impl Directory {
             edit(&mut user)?;
             check(tables, &user)?;
             user.updated_at = self.now();
+            // Names that are not theirs any more are nobody's, and need not be remembered.
+            let names = all_asked(tables, &user);
+            let left: Vec<_> =
+                all_asked(tables, &account.user).into_iter().filter(|name| !names.contains(name)).collect();
+            self.0.attempts.forget(&left);
             let kind = if account.user.enabled && !user.enabled { ChangeKind::Disabled } else { ChangeKind::Updated };
             let user = Arc::new(user);
             put(tables, draft, Account { user: Arc::clone(&user), password: account.password.clone() }, kind)?;
@@ -301,30 +311,49 @@ pub(super) fn check(tables: &Tables, user: &User) -> Result<(), DirectoryError> 
     problems.expect(tables.domains.contains_key(&user.domain_id), "domain-id", "is not a domain of the directory");
     problems.attributes(&user.attributes);
     problems.result()?;
-    let taken = |by: Option<&String>| by.is_some_and(|id| *id != user.id);
-    if user.email.as_ref().is_some_and(|email| taken(tables.emails.get(&email.to_ascii_lowercase()))) {
-        return Err(DirectoryError::Conflict("email"));
-    }
-    if taken(tables.user_names.get(&(user.domain_id.clone(), user.name.clone()))) {
-        return Err(DirectoryError::Conflict("name"));
-    }
-    Ok(())
+    conflicts(tables, user).first().map_or(Ok(()), |field| Err(DirectoryError::Conflict(field)))
 }
 
-/// What was asked for, in one size, whatever a stranger sends.
-fn digest(user: UserSelector<'_>) -> [u8; 32] {
+/// The fields in which a user is like another and must not be.
+pub(super) fn conflicts(tables: &Tables, user: &User) -> Vec<&'static str> {
+    let taken = |by: Option<&String>| by.is_some_and(|id| *id != user.id);
+    // What one has as a name and another as an address would name either, according to who asks. Identifiers likewise.
+    let named = |email: &String| second_of(&tables.address_names, email, "").any(|id| *id != user.id);
+    let email = user.email.as_ref().map(|email| email.to_ascii_lowercase());
+    let email = email.is_some_and(|email| taken(tables.emails.get(&email)) || named(&email));
+    let name = taken(tables.user_names.get(&(user.domain_id.clone(), user.name.clone())))
+        || like_an_address(&user.name).is_some_and(|name| taken(tables.emails.get(&name)))
+        || (user.name != user.id && tables.users.contains_key(&user.name));
+    [(email, "email"), (name, "name")].into_iter().filter_map(|(taken, field)| taken.then_some(field)).collect()
+}
+
+/// What was asked for, in one size, whatever a stranger sends. What could be an e-mail address is the same as address and
+/// as name in whatever domain, since the schemes differ in what they look for first, and it would tell what they found.
+fn asked(user: UserSelector<'_>) -> Asked {
     let mut hasher = Sha256::new();
     let mut part = |text: &str| {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
     };
-    match user {
-        UserSelector::Id(id) => ["id", id].map(&mut part),
-        UserSelector::Email(email) => ["email", &email.to_ascii_lowercase()].map(&mut part),
-        UserSelector::Name { name, domain_id } => {
-            part(domain_id);
-            ["name", name].map(&mut part)
-        }
+    let address = match user {
+        UserSelector::Id(_) => None,
+        UserSelector::Email(email) => Some(email.to_ascii_lowercase()),
+        UserSelector::Name { name, .. } => like_an_address(name),
+    };
+    match (address, user) {
+        (Some(address), _) => ["address", &address].map(&mut part).len(),
+        (None, UserSelector::Id(id) | UserSelector::Email(id)) => ["id", id].map(&mut part).len(),
+        (None, UserSelector::Name { name, domain_id }) => ["name", domain_id, name].map(&mut part).len(),
     };
     hasher.finalize().into()
+}
+
+/// All that a user, and nobody else, can be asked for by. A name that could be an address may be had in several domains:
+/// what one of them knows must not open the lock of another.
+fn all_asked(tables: &Tables, user: &User) -> Vec<Asked> {
+    let name = UserSelector::Name { name: &user.name, domain_id: &user.domain_id };
+    let shared = |name: &String| second_of(&tables.address_names, name, "").any(|id| *id != user.id);
+    let name = Some(name).filter(|_| !like_an_address(&user.name).as_ref().is_some_and(shared));
+    let email = user.email.as_deref().map(UserSelector::Email);
+    std::iter::once(UserSelector::Id(&user.id)).chain(name).chain(email).map(asked).collect()
 }

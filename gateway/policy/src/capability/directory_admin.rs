@@ -97,6 +97,11 @@ impl Host for State {
         self.change("revoke-token", move |directory| directory.revoke_token(&token_id, expires_at)).await
     }
 
+    async fn revoke_user_token(&mut self, user_id: String, token_id: String, expires_at: u64) -> Result<(), Error> {
+        let revoke = move |directory: &Directory| directory.revoke_token_of(&user_id, &token_id, expires_at);
+        self.change("revoke-user-token", revoke).await
+    }
+
     async fn revoke_tokens(&mut self, user_id: String) -> Result<(), Error> {
         self.change("revoke-tokens", move |directory| directory.revoke_tokens(&user_id).map(|_| ())).await
     }

@@ -3,7 +3,7 @@
 //! Nothing here tells a wrong password from a user who does not exist, or a wrong activation code from a device that does
 //! not: neither by the answer nor by the work that is done.
 
-use policy_support::wit::directory::{DeviceSelector, PasswordError, ProjectSelector, User, UserSelector};
+use policy_support::wit::directory::{DeviceSelector, PasswordError, User, UserSelector};
 use policy_support::wit::types::{Denial, DenyReason, HttpRequest, HttpResponse};
 use policy_support::{SchemeGateway, http, time};
 use serde_json::{Map, Value, json};
@@ -29,13 +29,13 @@ pub fn handle(gateway: &impl SchemeGateway, oisp: &Oisp, request: &HttpRequest) 
     match (segments.as_slice(), method) {
         (["v1", "api", "auth", "token"], "POST") => log_in(gateway, oisp, request),
         (["v1", "api", "auth", "token"], _) => answer::not_allowed("POST"),
-        (["v1", "api", "auth", "tokenInfo"], "GET") => {
-            protected(gateway, oisp, request, |bearer| token_info(gateway, bearer))
-        }
+        (["v1", "api", "auth", "tokenInfo"], "GET") => protected(gateway, oisp, request, token_info),
         (["v1", "api", "auth", "tokenInfo"], _) => answer::not_allowed("GET, HEAD"),
         (["v1", "api", "auth", "me"], "GET") => person(gateway, oisp, request, |user, _| answer::good(&shown(user))),
         (["v1", "api", "auth", "me"], "PUT") => person(gateway, oisp, request, |user, _| issued(gateway, oisp, user)),
-        (["v1", "api", "auth", "me"], "DELETE") => person(gateway, oisp, request, |_, bearer| log_out(gateway, bearer)),
+        (["v1", "api", "auth", "me"], "DELETE") => {
+            person(gateway, oisp, request, |user, bearer| log_out(gateway, user, bearer))
+        }
         (["v1", "api", "auth", "me"], _) => answer::not_allowed("GET, HEAD, PUT, DELETE"),
         (["v1", "api", "devices", id, "activation"], "PUT") => activate(gateway, oisp, request, id),
         (["v1", "api", "devices", _, "activation"], _) => answer::not_allowed("PUT"),
@@ -145,8 +145,9 @@ fn not_made(gateway: &impl SchemeGateway, NotMade(why): &NotMade) -> HttpRespons
     answer::unavailable()
 }
 
-fn log_out(gateway: &impl SchemeGateway, bearer: &Bearer) -> HttpResponse {
-    match gateway.revoke_token(&bearer.id, bearer.token.expires_at.unwrap_or(u64::from(u32::MAX))) {
+fn log_out(gateway: &impl SchemeGateway, user: &User, bearer: &Bearer) -> HttpResponse {
+    let until = bearer.token.expires_at.unwrap_or(u64::from(u32::MAX));
+    match gateway.revoke_user_token(&user.id, &bearer.id, until) {
         Ok(()) => answer::uncached(http::empty(204)),
         Err(_) => answer::unavailable(),
     }
@@ -165,18 +166,10 @@ fn shown(user: &User) -> Value {
 }
 
 /// What the token says, with the times and the list that clients of this interface expect.
-fn token_info(gateway: &impl SchemeGateway, bearer: &Bearer) -> HttpResponse {
+fn token_info(bearer: &Bearer) -> HttpResponse {
     let header: Value = serde_json::from_str(&bearer.token.header).unwrap_or_default();
-    let mut accounts = Vec::new();
-    for account in &bearer.accounts {
-        match gateway.find_project(&ProjectSelector::Id(account.id.clone())) {
-            Ok(Some(project)) => {
-                accounts.push(json!({ "id": account.id, "name": project.name, "role": account.role }));
-            }
-            Ok(None) => {}
-            Err(_) => return answer::unavailable(),
-        }
-    }
+    let accounts = bearer.accounts.iter();
+    let accounts = accounts.map(|account| json!({ "id": account.id, "name": account.name, "role": account.role }));
     answer::good(&json!({
         "header": { "typ": header["typ"], "alg": header["alg"] },
         "payload": {
@@ -184,7 +177,7 @@ fn token_info(gateway: &impl SchemeGateway, bearer: &Bearer) -> HttpResponse {
             "iss": bearer.token.issuer,
             "sub": bearer.token.subject,
             "exp": bearer.token.expires_at.map(|at| time::iso_millis(at * 1_000)),
-            "accounts": accounts,
+            "accounts": accounts.collect::<Vec<_>>(),
         },
     }))
 }

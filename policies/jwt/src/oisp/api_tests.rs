@@ -2,7 +2,7 @@
 
 use policy_support::fake::scheme::user;
 use policy_support::fake::{Fake, device};
-use policy_support::wit::directory::{Key, PasswordError, Project, RoleAssignment, Scope};
+use policy_support::wit::directory::{Domain, Key, PasswordError, Project, RoleAssignment, Scope};
 use policy_support::wit::jose::{Error, VerifiedToken};
 use policy_support::wit::types::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
@@ -31,6 +31,10 @@ pub(in crate::oisp) fn verified(token: &str) -> Result<VerifiedToken, Error> {
     })
 }
 
+fn domain(id: &str, enabled: bool) -> Domain {
+    Domain { id: id.into(), name: id.into(), enabled, attributes: vec![] }
+}
+
 /// Ann, who is admin of one account and user of another; Unconfirmed; a device that waits for its activation.
 pub(in crate::oisp) fn gateway() -> Fake {
     let mut thing = device("d1", "pump_a1b2c3");
@@ -48,6 +52,7 @@ pub(in crate::oisp) fn gateway() -> Fake {
         .users
         .borrow_mut()
         .extend([(user("u1", "ann@example.com"), b"correct horse".to_vec()), (unconfirmed, b"correct horse".to_vec())]);
+    gateway.scheme.domains = vec![domain("default", true), domain("other", true)];
     let project = |id: &str, enabled| Project {
         id: id.into(),
         name: format!("{id} Inc."),
@@ -299,6 +304,26 @@ fn a_stale_token_keeps_its_rights_and_gains_none() {
     assert_eq!(accounts(&stale), 2);
     let fresh = ask(&gateway, "PUT", "/v1/api/auth/me", Some(&stale), "");
     assert_eq!(accounts(read(&fresh)["token"].as_str().unwrap()), 1);
+}
+
+#[test]
+fn a_stale_token_loses_accounts_that_are_disabled_or_gone() {
+    let names = |gateway: &Fake, token: &str| {
+        let answer = read(&ask(gateway, "GET", "/v1/api/auth/tokenInfo", Some(token), ""));
+        let accounts = answer["payload"]["accounts"].as_array().unwrap().clone();
+        accounts.iter().map(|account| account["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut gateway = gateway();
+    let stale = token(&gateway);
+    assert_eq!(names(&gateway, &stale), ["acc1", "acc2"]);
+    gateway.scheme.projects[1].enabled = false;
+    assert_eq!(names(&gateway, &stale), ["acc1"]);
+    gateway.scheme.projects.remove(1);
+    assert_eq!(names(&gateway, &stale), ["acc1"]);
+    gateway.scheme.projects[0].domain_id = "other".into();
+    gateway.scheme.domains[1].enabled = false;
+    assert!(names(&gateway, &stale).is_empty());
+    assert!(names(&gateway, &token(&gateway)).is_empty(), "a fresh one has them no more");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use policy_support::wit::types::{Denial, DenyReason, Grant, Identity, Rule};
 use policy_support::{SchemeGateway, answer, client_id, deny, owned, rules, state};
 
 use super::config::Oisp;
-use super::token::{self, ACCOUNT, Bearer, Whose, attribute};
+use super::token::{self, Account, Bearer, Whose};
 use crate::config::Config;
 use crate::decision::{Login, STATE, bad, check_client_id};
 use crate::grant::{SCHEME, end};
@@ -107,7 +107,8 @@ fn of_device(
             return Err(deny(DenyReason::ClientIdNotValid, detail));
         }
     };
-    let rules = rules::expand(&oisp.device_rules, &Thing(device), &[]).map_err(|unfit| client_id::unfit(&unfit))?;
+    let rules =
+        rules::expand(&oisp.device_rules, &Thing { device, bearer }, &[]).map_err(|unfit| client_id::unfit(&unfit))?;
     let mut attributes = vec![("namespace".to_owned(), device.namespace.clone())];
     attributes.extend(device.owner_id.iter().map(|owner| ("owner".to_owned(), owner.clone())));
     let identity = Identity {
@@ -125,6 +126,11 @@ fn of_device(
 
 fn derived(identity: Identity, rules: Vec<Rule>, mut depends_on: Vec<String>, bearer: &Bearer) -> Grant {
     depends_on.push(format!("token:{}", bearer.id));
+    // An account that goes, or is disabled, is lost at once.
+    let mut accounts: Vec<String> = bearer.accounts.iter().flat_map(Account::depends_on).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    depends_on.extend(accounts);
     Grant { depends_on, ..answer::grant(identity, rules) }
 }
 
@@ -153,18 +159,21 @@ impl Values for Person<'_> {
 }
 
 /// What the placeholders of a device's rules stand for.
-struct Thing<'a>(&'a Device);
+struct Thing<'a> {
+    device: &'a Device,
+    bearer: &'a Bearer,
+}
 
 impl Values for Thing<'_> {
     fn value(&self, name: &str) -> Result<Value<'_>, Unfit> {
-        let Self(device) = self;
+        let Self { device, bearer } = self;
         Ok(Value::maybe(match name {
             "device" => Some(&device.namespace),
             "device-id" => Some(&device.id),
             "client-id" => Some(&device.client_id),
             "app" => device.app_id.as_deref(),
             "owner" => device.owner_id.as_deref(),
-            _ => attribute(device, ACCOUNT),
+            _ => bearer.accounts.first().map(|account| account.id.as_str()),
         }))
     }
 }

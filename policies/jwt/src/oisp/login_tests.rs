@@ -85,7 +85,7 @@ fn a_person_has_their_devices_their_branch_and_their_accounts() {
             filters(&grant),
             ["lamp_a1b2c3/stream", "lamp_a1b2c3/control", "users/u1/#", "accounts/acc1/#", "accounts/acc2/#"]
         );
-        assert_eq!(grant.depends_on, ["user:u1", "token:j1"]);
+        assert_eq!(grant.depends_on, ["user:u1", "token:j1", "domain:default", "project:acc1", "project:acc2"]);
         assert_eq!(grant.expires_at, Some(1_700_086_400));
     }
     assert_eq!(ask(&gateway, "phone", Some("bob")).unwrap_err().0, DenyReason::BadCredentials);
@@ -124,7 +124,7 @@ fn a_device_is_known_by_its_names_and_uses_its_client_identifier() {
                 filters(&grant),
                 ["pump_a1b2c3/stream", "$reset/pump_a1b2c3", "pump_a1b2c3/control", "accounts/acc1/pump_a1b2c3/#"]
             );
-            assert_eq!(grant.depends_on, ["device:d1", "token:j2"]);
+            assert_eq!(grant.depends_on, ["device:d1", "token:j2", "domain:default", "project:acc1"]);
         }
     }
     assert_eq!(ask(&gateway, "else", Some("d1")).unwrap_err().0, DenyReason::ClientIdNotValid);
@@ -168,11 +168,28 @@ fn claims_of_the_wrong_type_are_refused() {
 
 #[test]
 fn an_account_that_is_no_level_of_a_topic_refuses_the_login() {
-    for id in ["#", "a/b", "+", "", "$SYS"] {
+    for id in ["#", "a/b", "+", "$SYS"] {
         let mut claims = ann();
         claims["accounts"] = json!({ id: "user" });
-        assert!(ask(&holding(gateway(), &claims), "phone", None).is_err(), "{id}");
+        let mut gateway = holding(gateway(), &claims);
+        assert!(!filters(&ask(&gateway, "phone", None).unwrap()).iter().any(|filter| filter.starts_with("accounts/")));
+        gateway.scheme.projects[0].id = id.into();
+        assert!(ask(&gateway, "phone", None).is_err(), "{id}");
     }
+}
+
+#[test]
+fn a_device_has_the_account_that_both_its_token_and_the_directory_name() {
+    let mut gateway = thing();
+    let own =
+        |gateway: &Fake| filters(&ask(gateway, "d1", None).unwrap()).last().map(|last| (*last).to_owned()).unwrap();
+    assert_eq!(own(&gateway), "accounts/acc1/pump_a1b2c3/#");
+    gateway.scheme.projects[0].enabled = false;
+    assert_eq!(own(&gateway), "pump_a1b2c3/control");
+    gateway.scheme.projects[0].enabled = true;
+    let place = gateway.devices[0].0.attributes.iter_mut().find(|(name, _)| name == "account").unwrap();
+    "acc2".clone_into(&mut place.1);
+    assert_eq!(own(&gateway), "pump_a1b2c3/control", "an older token does not follow it to another account");
 }
 
 #[test]

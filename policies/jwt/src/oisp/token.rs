@@ -1,7 +1,8 @@
 //! What a token of the gateway's own says, how it is made, and whether it is good now.
 
-use policy_support::wit::directory::{Device, RoleAssignment};
-use policy_support::wit::directory::{DeviceSelector, ProjectSelector, Scope, User, UserSelector};
+use policy_support::wit::directory::{
+    Device, DeviceSelector, DomainSelector, Project, ProjectSelector, RoleAssignment, Scope, User, UserSelector,
+};
 use policy_support::wit::jose::VerifiedToken;
 use policy_support::wit::types::{Denial, DenyReason};
 use policy_support::{SchemeGateway, answer, deny};
@@ -27,6 +28,17 @@ pub(crate) struct Account {
     pub(crate) id: String,
     /// `admin`, `user` or `device`.
     pub(crate) role: String,
+    /// What it is called now.
+    pub(crate) name: String,
+    /// The domain that it lies in.
+    pub(crate) domain: String,
+}
+
+impl Account {
+    /// What of the directory it stands or falls with.
+    pub(crate) fn depends_on(&self) -> [String; 2] {
+        [format!("project:{}", self.id), format!("domain:{}", self.domain)]
+    }
 }
 
 /// What a good token says.
@@ -36,7 +48,8 @@ pub(crate) struct Bearer {
     pub(crate) token: VerifiedToken,
     /// `user`, `sysadmin` or `device`.
     pub(crate) role: String,
-    /// The accounts as they were when it was issued: what has changed since shows in the next token.
+    /// The accounts as they were when it was issued, without those that are not there any more. What else has changed since
+    /// shows in the next token.
     pub(crate) accounts: Vec<Account>,
     /// Its `jti`.
     pub(crate) id: String,
@@ -65,9 +78,7 @@ pub(super) fn for_person(gateway: &impl SchemeGateway, oisp: &Oisp, user: &User)
         if accounts.len() == ACCOUNTS {
             break;
         }
-        let by = ProjectSelector::Id(id.to_owned());
-        let project = gateway.find_project(&by).map_err(|error| NotMade(answer::directory_failed(error).detail))?;
-        if project.is_some_and(|project| project.enabled) {
+        if project(gateway, id).map_err(|denial| NotMade(denial.detail))?.is_some() {
             accounts.insert(id.to_owned(), role.into());
         }
     }
@@ -134,7 +145,7 @@ pub(crate) fn check(gateway: &impl SchemeGateway, oisp: &Oisp, token: &str) -> R
     let claims: Value = serde_json::from_str(&token.claims).map_err(|_| wrong("accounts"))?;
     let role = claims["role"].as_str().filter(|role| matches!(*role, "user" | "sysadmin" | "device"));
     let role = role.ok_or_else(|| wrong("role"))?.to_owned();
-    let accounts = accounts(&claims["accounts"]).ok_or_else(|| wrong("accounts"))?;
+    let named = accounts(&claims["accounts"]).ok_or_else(|| wrong("accounts"))?;
     let id = token.id.clone().filter(|id| !id.is_empty() && id.len() <= NAME_LIMIT).ok_or_else(|| wrong("jti"))?;
     let subject = token.subject.clone().ok_or_else(|| wrong("sub"))?;
     if gateway.is_revoked(&id)? {
@@ -144,12 +155,36 @@ pub(crate) fn check(gateway: &impl SchemeGateway, oisp: &Oisp, token: &str) -> R
         "device" => Whose::Device(device(gateway, &subject, &id)?),
         _ => Whose::Person(person(gateway, &subject, token.issued_at)?),
     };
+    let mut accounts = Vec::new();
+    for (id, role) in named {
+        accounts.extend(account(gateway, &whose, id, role)?);
+    }
     Ok(Bearer { token, role, accounts, id, whose })
 }
 
+/// An account of a token, if it is still there. A device has it if the directory says so now as well.
+fn account(gateway: &impl SchemeGateway, whose: &Whose, id: String, role: String) -> Result<Option<Account>, Denial> {
+    if let Whose::Device(device) = whose
+        && attribute(device, ACCOUNT) != Some(&id)
+    {
+        return Ok(None);
+    }
+    let project = project(gateway, &id)?;
+    Ok(project.map(|project| Account { id, role, name: project.name, domain: project.domain_id }))
+}
+
+/// A project that is enabled, in a domain that is.
+fn project(gateway: &impl SchemeGateway, id: &str) -> Result<Option<Project>, Denial> {
+    let found = gateway.find_project(&ProjectSelector::Id(id.to_owned())).map_err(answer::directory_failed)?;
+    let Some(project) = found.filter(|project| project.enabled) else { return Ok(None) };
+    let by = DomainSelector::Id(project.domain_id.clone());
+    let domain = gateway.find_domain(&by).map_err(answer::directory_failed)?;
+    Ok(Some(project).filter(|_| domain.is_some_and(|domain| domain.enabled)))
+}
+
 /// Both forms: people's are an object, devices' a list.
-fn accounts(claim: &Value) -> Option<Vec<Account>> {
-    let account = |id: &str, role: &Value| Some(Account { id: id.to_owned(), role: role.as_str()?.to_owned() });
+fn accounts(claim: &Value) -> Option<Vec<(String, String)>> {
+    let account = |id: &str, role: &Value| Some((id.to_owned(), role.as_str()?.to_owned()));
     match claim {
         Value::Object(map) => map.iter().map(|(id, role)| account(id, role)).collect(),
         Value::Array(list) => list.iter().map(|item| account(item["id"].as_str()?, &item["role"])).collect(),

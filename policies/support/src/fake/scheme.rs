@@ -271,7 +271,7 @@ impl SchemeGateway for Fake {
         Ok(keys.len() < before)
     }
 
-    fn revoke_token(&self, token_id: &str, _expires_at: u64) -> Result<(), directory_admin::Error> {
+    fn revoke_user_token(&self, _: &str, token_id: &str, _: u64) -> Result<(), directory_admin::Error> {
         self.scheme.revoked.borrow_mut().push(token_id.to_owned());
         Ok(())
     }
