@@ -115,7 +115,8 @@ async fn read(name: &str, path: &Path) -> Result<Bytes, PolicyError> {
     Ok(content.into())
 }
 
-fn allow(allow: &Allow) -> host::Allow {
+/// What the host understands by an `allow`.
+pub(crate) fn allow(allow: &Allow) -> host::Allow {
     let names = |list: &[Located<String>]| list.iter().map(|name| name.value.clone()).collect();
     host::Allow {
         http: allow.http.as_deref().map(names),
@@ -129,7 +130,8 @@ fn allow(allow: &Allow) -> host::Allow {
     }
 }
 
-fn limits(limits: &PolicyLimits) -> host::PolicyLimits {
+/// What the host understands by `limits`.
+pub(crate) fn limits(limits: &PolicyLimits) -> host::PolicyLimits {
     let default = host::PolicyLimits::default();
     let (reuse, calls) = match limits.reuse {
         None | Some(Reuse::Default) => (true, default.calls_per_instance),

@@ -8,6 +8,7 @@ mod certificates;
 mod check;
 mod contract;
 mod dependencies;
+mod desk;
 mod directory;
 mod expiry;
 mod garbage;

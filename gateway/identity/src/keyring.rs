@@ -46,6 +46,10 @@ pub enum KeySource {
     Pem(PathBuf),
     /// A file whose octets, a trailing line break left out, are an HMAC secret of at least 32 octets.
     Secret(PathBuf),
+    /// As [`KeySource::Pem`], the text itself.
+    Text(String),
+    /// As [`KeySource::Secret`], the octets themselves.
+    Octets(Vec<u8>),
 }
 
 /// The keys that the gateway signs with, and checks with by name. Cheap to clone.
@@ -292,25 +296,34 @@ impl Inner {
 
 impl Configured {
     fn load(source: &KeySource) -> Result<Self, KeyError> {
-        let (signing, public) = match source {
+        match source {
             KeySource::Secret(path) => {
                 let octets = read(path)?;
                 let octets = octets.strip_suffix(b"\n").unwrap_or(&octets);
-                (Some(SigningKey::secret(octets.strip_suffix(b"\r").unwrap_or(octets))?), Vec::new())
+                Self::of(Some(SigningKey::secret(octets.strip_suffix(b"\r").unwrap_or(octets))?), Vec::new())
             }
             KeySource::Pem(path) => {
                 let octets = read(path)?;
                 let text = std::str::from_utf8(&octets).map_err(|_| KeyError::Malformed("not text".to_owned()))?;
-                let json = text.trim_start().starts_with('{');
-                match if json { None } else { SigningKey::from_pem(text)? } {
-                    None => (None, entries_from_text(text)?),
-                    Some(signing) => {
-                        let public = signing.public()?.map(|key| PublicEntry { kid: None, only: None, key });
-                        (Some(signing), public.into_iter().collect())
-                    }
-                }
+                Self::of_text(text)
             }
-        };
+            KeySource::Text(text) => Self::of_text(text),
+            KeySource::Octets(octets) => Self::of(Some(SigningKey::secret(octets)?), Vec::new()),
+        }
+    }
+
+    fn of_text(text: &str) -> Result<Self, KeyError> {
+        let json = text.trim_start().starts_with('{');
+        match if json { None } else { SigningKey::from_pem(text)? } {
+            None => Self::of(None, entries_from_text(text)?),
+            Some(signing) => {
+                let public = signing.public()?.map(|key| PublicEntry { kid: None, only: None, key });
+                Self::of(Some(signing), public.into_iter().collect())
+            }
+        }
+    }
+
+    fn of(signing: Option<SigningKey>, public: Vec<PublicEntry>) -> Result<Self, KeyError> {
         let kid = signing.as_ref().and(public.first()).map(PublicEntry::thumbprint);
         let verification = match signing.as_ref().and_then(SigningKey::secret_verification) {
             Some(secret) => vec![secret],

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_grant::PeerDetails;
-use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::exports::portcullis::policy::{authorization, descriptor, enhanced_authentication, renewal};
 use crate::bindings::portcullis::policy::types::{
     Connection, Credentials, HttpRequest, HttpResponse, Identity, Verdict,
 };
 use crate::state::{DeadlinePassed, State};
+use crate::trap::{self, Late};
 
 /// What a policy is asked.
 pub(crate) enum Question<'a> {
@@ -48,8 +48,8 @@ pub enum CallError {
     #[error("all of its instances are busy and enough calls wait")]
     Busy,
     /// It did not answer in time.
-    #[error("it did not answer within {} ms", .0.as_millis())]
-    Deadline(Duration),
+    #[error("{0}")]
+    Deadline(Late),
     /// It stopped on an error of its own.
     #[error("it trapped: {0}")]
     Trap(String),
@@ -81,27 +81,8 @@ impl CallError {
     /// Reads what wasmtime reports.
     pub(crate) fn of(error: &wasmtime::Error, deadline: Duration, state: &State) -> Self {
         if error.downcast_ref::<DeadlinePassed>().is_some() {
-            return Self::Deadline(deadline);
+            return Self::Deadline(state.notes.late(deadline));
         }
-        let mut text = trap_words(error);
-        if state.memory.refused {
-            text.push_str(&format!("; its memory limit of {} KiB was reached", state.memory.limit() >> 10));
-        }
-        Self::Trap(text)
+        Self::Trap(trap::words(error, &state.notes, state.memory.limit()))
     }
-}
-
-/// The trap and where it happened, in one line.
-pub(crate) fn trap_words(error: &wasmtime::Error) -> String {
-    let mut text = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
-    };
-    if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
-        let names: Vec<_> = trace.frames().iter().filter_map(|frame| frame.func_name()).take(5).collect();
-        if !names.is_empty() {
-            text.push_str(&format!(" (in {})", names.join(" ← ")));
-        }
-    }
-    crate::capability::escaped(&text)
 }

@@ -247,6 +247,9 @@ fn compile(generation: &Generation, grant: wit::Grant) -> Result<Grant, String> 
         // The contract: without the export, never.
         draft.renew_after = None;
     }
+    if let Some(ear) = &generation.runtime.with.shared.outside.ear {
+        ear.granted(&draft);
+    }
     Grant::compile(draft, generation.stamp.clone()).map_err(|why| crate::capability::escaped(&why.to_string()))
 }
 

@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::quarantine::Quarantine;
 use crate::spec::{Description, PolicyLimits};
 use crate::state::{Call, DeadlinePassed, State};
+use crate::trap::{self, Notes};
 
 /// A version of a policy that may go live. Immutable; dropped when the last call on it has ended.
 pub struct Generation {
@@ -117,8 +118,8 @@ impl fmt::Debug for Generation {
 
 impl Runtime {
     /// Starts an instance within a call's deadline.
-    pub(crate) async fn start(&self, call: Call) -> wasmtime::Result<Instance> {
-        let state = State::new(Arc::clone(&self.with), self.limits.memory, call);
+    pub(crate) async fn start(&self, call: Call, notes: &Arc<Notes>) -> wasmtime::Result<Instance> {
+        let state = State::new(Arc::clone(&self.with), self.limits.memory, call, Arc::clone(notes));
         Instance::start(self.engine.wasmtime(), &self.pre, &self.indices, state).await
     }
 
@@ -144,13 +145,15 @@ impl Runtime {
     ) -> Result<(Instance, Answer), CallError> {
         let _ticking = self.engine.ticker().enter();
         let until = call.deadline;
+        let notes = kept.as_ref().map_or_else(Arc::default, |instance| Arc::clone(&instance.state().notes));
+        notes.clear();
         let work = async {
             let mut instance = match kept {
                 Some(mut instance) => {
                     instance.state_mut().call = call;
                     instance
                 }
-                None => self.start(call).await.map_err(|why| start_error(&why, allowed))?,
+                None => self.start(call, &notes).await.map_err(|why| self.start_error(&why, &notes, allowed))?,
             };
             match instance.ask(question).await {
                 Ok(answer) => {
@@ -162,16 +165,19 @@ impl Runtime {
             }
         };
         // Ticks end a guest that runs; this ends one that waits for the host.
-        tokio::time::timeout_at(until.into(), work).await.unwrap_or(Err(CallError::Deadline(allowed)))
+        tokio::time::timeout_at(until.into(), work)
+            .await
+            .unwrap_or_else(|_| Err(CallError::Deadline(notes.late(allowed))))
     }
-}
 
-pub(crate) fn start_error(why: &wasmtime::Error, allowed: Duration) -> CallError {
-    if why.downcast_ref::<DeadlinePassed>().is_some() {
-        CallError::Deadline(allowed)
-    } else if why.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        CallError::Busy
-    } else {
-        CallError::Start(crate::call::trap_words(why))
+    /// Why no instance could be started.
+    pub(crate) fn start_error(&self, why: &wasmtime::Error, notes: &Notes, allowed: Duration) -> CallError {
+        if why.downcast_ref::<DeadlinePassed>().is_some() {
+            CallError::Deadline(notes.late(allowed))
+        } else if why.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+            CallError::Busy
+        } else {
+            CallError::Start(trap::words(why, notes, self.limits.memory))
+        }
     }
 }

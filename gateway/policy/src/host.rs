@@ -17,7 +17,7 @@ use crate::compile::{Compiler, InProcess};
 use crate::convert;
 use crate::digest::digest_of;
 use crate::engine::{EngineOptions, PolicyEngine};
-use crate::generation::{Generation, Runtime, start_error};
+use crate::generation::{Generation, Runtime};
 use crate::inspect::{check_kind, inspect};
 use crate::instance::{Indices, Instance};
 use crate::pool::Pool;
@@ -100,8 +100,10 @@ impl Host {
                 directory: services.directory,
                 keyring: services.keyring,
                 passwords: Arc::new(Semaphore::new(checks)),
-                http: HttpClient::new(&services.http_authorities).map_err(HostError::HttpClient)?,
+                http: HttpClient::new(&services.http_authorities, services.outside.servers.clone())
+                    .map_err(HostError::HttpClient)?,
                 jwks: JwksCache::open(services.store, services.keys_stale),
+                outside: services.outside,
             }),
         })
     }
@@ -246,9 +248,10 @@ impl Host {
         let allowed = runtime.limits.self_test;
         let call = Call { describing: true, ..Call::within(allowed) };
         let until = call.deadline;
-        let started = match tokio::time::timeout_at(until.into(), runtime.start(call)).await {
-            Ok(started) => started.map_err(|why| start_error(&why, allowed)),
-            Err(_) => Err(CallError::Deadline(allowed)),
+        let notes = Arc::default();
+        let started = match tokio::time::timeout_at(until.into(), runtime.start(call, &notes)).await {
+            Ok(started) => started.map_err(|why| runtime.start_error(&why, &notes, allowed)),
+            Err(_) => Err(CallError::Deadline(notes.late(allowed))),
         };
         let mut instance = started.map_err(|why| match why {
             CallError::Start(why) => Fault::Start(why),

@@ -7,6 +7,8 @@ use portcullis_identity::{Directory, Keyring};
 use portcullis_store::Store;
 use rustls::pki_types::CertificateDer;
 
+use crate::outside::Outside;
+
 /// The gateway's own rooms that policies may be let into. What is missing is refused when a policy is granted it.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
@@ -23,4 +25,6 @@ pub struct Services {
     pub password_checks: usize,
     /// How old the keys of a JWK Set may become while they cannot be fetched anew. Zero: a day.
     pub keys_stale: Duration,
+    /// The world outside: the real one, unless somebody plays it.
+    pub outside: Outside,
 }

@@ -10,6 +10,7 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::capability::{Capabilities, wasi};
+use crate::trap::Notes;
 
 /// The data of a wasmtime store. Host interfaces are implemented on it.
 pub(crate) struct State {
@@ -18,6 +19,8 @@ pub(crate) struct State {
     /// The call that is being served.
     pub(crate) call: Call,
     pub(crate) memory: MemoryMeter,
+    /// What is noted in case the call fails.
+    pub(crate) notes: Arc<Notes>,
     /// Made when first used: most policies import nothing of WASI.
     wasi: Option<Box<(WasiCtx, ResourceTable)>>,
 }
@@ -41,8 +44,9 @@ impl Call {
 }
 
 impl State {
-    pub(crate) fn new(with: Arc<Capabilities>, memory: usize, call: Call) -> Self {
-        Self { with, call, memory: MemoryMeter { used: 0, limit: memory, refused: false }, wasi: None }
+    pub(crate) fn new(with: Arc<Capabilities>, memory: usize, call: Call, notes: Arc<Notes>) -> Self {
+        let meter = MemoryMeter { used: 0, limit: memory, notes: Arc::clone(&notes) };
+        Self { with, call, memory: meter, notes, wasi: None }
     }
 
     /// A word of refusal for interfaces with effects while the policy only describes itself.
@@ -60,8 +64,9 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (ctx, table) =
-            &mut **self.wasi.get_or_insert_with(|| Box::new((wasi::empty(&self.with), ResourceTable::new())));
+        let (ctx, table) = &mut **self
+            .wasi
+            .get_or_insert_with(|| Box::new((wasi::empty(&self.with, &self.notes), ResourceTable::new())));
         WasiCtxView { ctx, table }
     }
 }
@@ -84,8 +89,8 @@ pub(crate) fn on_tick(state: &State) -> wasmtime::Result<UpdateDeadline> {
 pub(crate) struct MemoryMeter {
     used: usize,
     limit: usize,
-    /// Whether the instance ever wanted more: a trap that follows has this as its likely cause.
-    pub(crate) refused: bool,
+    /// Who is told that the instance wanted more: a trap that follows has this as its likely cause.
+    notes: Arc<Notes>,
 }
 
 impl MemoryMeter {
@@ -99,7 +104,7 @@ impl ResourceLimiter for MemoryMeter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if used > self.limit {
-            self.refused = true;
+            self.notes.wants(used);
             return Ok(false);
         }
         self.used = used;
@@ -130,12 +135,10 @@ mod tests {
 
     #[test]
     fn all_memories_count_together() {
-        let mut meter = MemoryMeter { used: 0, limit: 100, refused: false };
+        let mut meter = MemoryMeter { used: 0, limit: 100, notes: Arc::default() };
         assert!(meter.memory_growing(0, 60, None).expect("meter"));
         assert!(meter.memory_growing(0, 40, None).expect("meter"));
-        assert!(!meter.refused);
         assert!(!meter.memory_growing(40, 41, None).expect("meter"));
-        assert!(meter.refused);
         assert!(!meter.memory_growing(0, usize::MAX, None).expect("meter"));
     }
 }

@@ -30,6 +30,22 @@ pub(super) enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Put a policy to a file of cases: credentials in, verdicts expected, in a world that each case describes.
+    Test {
+        /// The component, or `builtin:NAME`.
+        policy: String,
+        /// The cases.
+        cases: PathBuf,
+        /// Only the cases whose name contains this.
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+        /// Give each call an instance of its own, to see that nothing is kept between calls.
+        #[arg(long)]
+        fresh: bool,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Load a policy of the running gateway again, test it, and put it in place. If it is not fit, the old one stays.
     Reload {
         /// The policy's configured name.
@@ -44,6 +60,13 @@ pub(super) fn run(command: PolicyCommand) -> Result<Exit, Failure> {
     match command {
         PolicyCommand::List { place, json } => list(&place, json),
         PolicyCommand::Inspect { file, json } => inspect(&file, json),
+        PolicyCommand::Test { policy, cases, filter, fresh, json } => desk::test::run(&desk::test::Options {
+            policy: &policy,
+            cases: &cases,
+            filter: filter.as_deref(),
+            fresh,
+            json,
+        }),
         PolicyCommand::Reload { name, place } => reload(&place, &name),
     }
 }

@@ -8,9 +8,9 @@
 
 mod key;
 mod listener;
-mod policy;
-mod problem;
-mod reader;
+pub(crate) mod policy;
+pub(crate) mod problem;
+pub(crate) mod reader;
 mod sound;
 mod units;
 

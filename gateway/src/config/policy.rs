@@ -174,7 +174,7 @@ impl PolicyEntry {
 }
 
 impl Allow {
-    fn read(mut section: Section<'_>) -> Self {
+    pub(crate) fn read(mut section: Section<'_>) -> Self {
         let allow = Self {
             http: section.optional("http"),
             keyvalue: section.optional("keyvalue").unwrap_or_default(),
@@ -194,7 +194,7 @@ impl Allow {
 }
 
 impl PolicyLimits {
-    fn read(mut section: Section<'_>) -> Self {
+    pub(crate) fn read(mut section: Section<'_>) -> Self {
         let limits = Self {
             memory: section.optional("memory"),
             deadline: section.optional("deadline"),
@@ -210,7 +210,7 @@ impl PolicyLimits {
 }
 
 /// TOML as JSON. Dates become text; numbers that JSON cannot say are problems.
-fn json(value: &toml::Spanned<DeValue<'_>>, problems: &Problems) -> Option<serde_json::Value> {
+pub(crate) fn json(value: &toml::Spanned<DeValue<'_>>, problems: &Problems) -> Option<serde_json::Value> {
     use serde_json::Value;
     let read = match value.get_ref() {
         DeValue::String(text) => Some(Value::from(text.as_ref())),

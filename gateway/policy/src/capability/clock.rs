@@ -12,11 +12,11 @@ pub(crate) fn seconds_now() -> u64 {
 
 impl Host for State {
     fn now(&mut self) -> u64 {
-        seconds_now()
+        self.with.shared.outside.now()
     }
 
     fn now_us(&mut self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+        self.with.shared.outside.since_epoch().as_micros() as u64
     }
 
     fn remaining_ms(&mut self) -> u32 {

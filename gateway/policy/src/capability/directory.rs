@@ -95,7 +95,8 @@ impl Host for State {
         let directory = self.directory().map_err(PasswordError::Other)?;
         let from = self.call.address;
         let slots = Arc::clone(&self.with.shared.passwords);
-        let Ok(slot) = slots.acquire_owned().await else {
+        let notes = Arc::clone(&self.notes);
+        let Ok(slot) = notes.waits("directory.verify-password", slots.acquire_owned()).await else {
             return Err(PasswordError::Other("the gateway is stopping".to_owned()));
         };
         let check = move || {
@@ -103,7 +104,7 @@ impl Host for State {
             let _slot = slot;
             directory.verify_password(select_user(&by), &password, from)
         };
-        match tokio::task::spawn_blocking(check).await {
+        match notes.waits("directory.verify-password", tokio::task::spawn_blocking(check)).await {
             Ok(Ok(found)) => Ok(user(&found)),
             Ok(Err(why)) => Err(password_error(why)),
             Err(_) => Err(PasswordError::Other("the check stopped".to_owned())),

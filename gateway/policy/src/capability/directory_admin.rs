@@ -46,7 +46,9 @@ impl State {
         change: impl FnOnce(&Directory) -> Result<T, DirectoryError> + Send + 'static,
     ) -> Result<T, Error> {
         let directory = self.directory().map_err(Error::Other)?;
-        let result = match tokio::task::spawn_blocking(move || change(&directory)).await {
+        let notes = std::sync::Arc::clone(&self.notes);
+        let changed = tokio::task::spawn_blocking(move || change(&directory));
+        let result = match notes.waits("directory-admin", changed).await {
             Ok(result) => result.map_err(error),
             Err(_) => Err(Error::Other("the change stopped".to_owned())),
         };

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::bindings::portcullis::policy::http_client::{Error, Host, HttpResponse, Request as WitRequest};
+use crate::outside::{Asked, NoAnswer, Servers};
 use crate::state::State;
 
 const MAX_URL: usize = 8 << 10;
@@ -37,6 +38,8 @@ pub(crate) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// Requests under way that others may share.
     flights: Arc<Mutex<HashMap<Flight, watch::Receiver<Option<Answer>>>>>,
+    /// Who answers in the place of all servers, on a desk.
+    played: Option<Arc<dyn Servers>>,
 }
 
 type Answer = Result<HttpResponse, Error>;
@@ -52,13 +55,18 @@ struct Flight {
 
 impl HttpClient {
     /// Trusts the system's authorities and those given.
-    pub(crate) fn new(authorities: &[CertificateDer<'static>]) -> Result<Self, String> {
+    pub(crate) fn new(
+        authorities: &[CertificateDer<'static>],
+        played: Option<Arc<dyn Servers>>,
+    ) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
-        let native = rustls_native_certs::load_native_certs();
-        for why in native.errors {
-            tracing::debug!("a certificate of the system cannot be read: {why}");
+        if played.is_none() {
+            let native = rustls_native_certs::load_native_certs();
+            for why in native.errors {
+                tracing::debug!("a certificate of the system cannot be read: {why}");
+            }
+            roots.add_parsable_certificates(native.certs);
         }
-        roots.add_parsable_certificates(native.certs);
         for authority in authorities {
             roots
                 .add(authority.clone())
@@ -80,13 +88,16 @@ impl HttpClient {
             .http2_max_header_list_size(64 << 10)
             .pool_timer(hyper_util::rt::TokioTimer::new())
             .build(connector);
-        Ok(Self { client, flights: Arc::default() })
+        Ok(Self { client, flights: Arc::default(), played })
     }
 
     /// Sends a request to a host that `allowed` names, and reads the whole response of at most `limit` octets.
     pub(crate) async fn send(&self, request: WitRequest, allowed: &[String], limit: u64) -> Answer {
         let url = check_url(&request.url, allowed)?;
-        Self::exchange(&self.client, build(request, &url)?, limit).await
+        match &self.played {
+            Some(played) => play(&**played, request, &url, limit),
+            None => Self::exchange(&self.client, build(request, &url)?, limit).await,
+        }
     }
 
     /// As [`HttpClient::send`], but a `GET` or `HEAD` of a policy that is under way already is not sent again: a crowd of
@@ -98,7 +109,7 @@ impl HttpClient {
         allowed: &[String],
         limit: u64,
     ) -> Answer {
-        if !matches!(request.method.as_str(), "GET" | "HEAD") || !request.body.is_empty() {
+        if self.played.is_some() || !matches!(request.method.as_str(), "GET" | "HEAD") || !request.body.is_empty() {
             return self.send(request, allowed, limit).await;
         }
         let url = check_url(&request.url, allowed)?;
@@ -227,13 +238,27 @@ fn build(request: WitRequest, url: &Url) -> Result<Request<Full<Bytes>>, Error> 
     built.body(Full::new(request.body.into())).map_err(|why| Error::InvalidRequest(why.to_string()))
 }
 
+/// Puts a request that could be sent to whoever plays the servers.
+fn play(played: &dyn Servers, request: WitRequest, url: &Url, limit: u64) -> Answer {
+    let headers = request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    let asked = Asked { method: request.method.clone(), url: url.to_string(), headers, body: request.body.clone() };
+    build(request, url)?;
+    match played.answer(asked) {
+        Ok(answer) if answer.body.len() as u64 > limit => Err(Error::TooLarge(limit)),
+        Ok(answer) => Ok(HttpResponse { status: answer.status, headers: answer.headers, body: answer.body }),
+        Err(NoAnswer::Unreachable(why)) => Err(Error::Unreachable(why)),
+        Err(NoAnswer::Timeout) => Err(Error::Timeout),
+    }
+}
+
 impl Host for State {
     async fn send(&mut self, request: WitRequest) -> Result<HttpResponse, Error> {
         self.barred().map_err(Error::Other)?;
         let wanted = request.timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(u64::from(ms)));
         let with = &self.with;
         let sent = with.shared.http.send_shared(&with.policy, request, with.allow.hosts(), with.http_response);
-        tokio::time::timeout(wanted.min(self.remaining()), sent).await.unwrap_or(Err(Error::Timeout))
+        let sent = tokio::time::timeout(wanted.min(self.remaining()), sent);
+        self.notes.waits("http-client.send", sent).await.unwrap_or(Err(Error::Timeout))
     }
 }
 
@@ -317,7 +342,7 @@ mod tests {
     async fn a_crowd_with_one_question_asks_once_and_other_questions_go_their_own_way() {
         let release = Arc::new(tokio::sync::Notify::new());
         let (address, count) = slow_server(Arc::clone(&release)).await;
-        let client = Arc::new(HttpClient::new(&[]).expect("a client"));
+        let client = Arc::new(HttpClient::new(&[], None).expect("a client"));
         let ask = |policy: &str, token: &str| {
             let (client, policy) = (Arc::clone(&client), Arc::from(policy));
             let request = WitRequest {

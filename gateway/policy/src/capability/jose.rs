@@ -15,7 +15,6 @@ use portcullis_identity::{KeyError, VerificationKey, keys_from_jwks, keys_from_p
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::clock::seconds_now;
 use super::{JwksCache, SharedServices};
 use crate::bindings::portcullis::policy::jose::{Error, Host, KeySource, Requirements, UnverifiedToken, VerifiedToken};
 use crate::spec::DirectoryAccess;
@@ -289,9 +288,10 @@ impl Host for State {
         self.barred().map_err(Error::Other)?;
         let parts = Parts::of(&token)?;
         let algorithm = check_header(&parts, &wanted)?;
-        let keys = self.keys(&wanted.keys, parts.text("kid")).await?;
+        let notes = Arc::clone(&self.notes);
+        let keys = notes.waits("jose.verify", self.keys(&wanted.keys, parts.text("kid"))).await?;
         check_signature(&parts, algorithm, &keys)?;
-        check_claims(parts, &wanted, seconds_now())
+        check_claims(parts, &wanted, self.with.shared.outside.now())
     }
 
     async fn decode_unverified(&mut self, token: String) -> Result<UnverifiedToken, Error> {
@@ -310,7 +310,8 @@ impl Host for State {
         if header.len() + claims.len() > MAX_TOKEN {
             return Err(Error::Other("header and claims have more than 16 KiB".to_owned()));
         }
-        self.with_key(key, move |keyring, name| keyring.sign(name, &header, &claims)).await
+        let notes = Arc::clone(&self.notes);
+        notes.waits("jose.sign", self.with_key(key, move |keyring, name| keyring.sign(name, &header, &claims))).await
     }
 
     async fn public_keys(&mut self, key: String) -> Result<String, Error> {

@@ -21,8 +21,9 @@ fn with(jwks: JwksCache) -> Arc<SharedServices> {
         directory: None,
         keyring: None,
         passwords: Arc::new(Semaphore::new(1)),
-        http: HttpClient::new(&[]).expect("a client"),
+        http: HttpClient::new(&[], None).expect("a client"),
         jwks,
+        outside: Default::default(),
     })
 }
 

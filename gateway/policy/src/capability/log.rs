@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tracing::Level as TracingLevel;
 
 use crate::bindings::portcullis::policy::log::{Host, Level};
+use crate::outside::Ear;
 use crate::state::State;
 
 /// The most octets of one line.
@@ -19,6 +20,7 @@ pub(crate) struct Lines {
     /// Lines a second on average; as many may come at once.
     rate: f64,
     bucket: Mutex<Bucket>,
+    ear: Option<Arc<dyn Ear>>,
 }
 
 #[derive(Debug)]
@@ -29,9 +31,9 @@ struct Bucket {
 }
 
 impl Lines {
-    pub(crate) fn new(policy: Arc<str>, rate: u32) -> Self {
+    pub(crate) fn new(policy: Arc<str>, rate: u32, ear: Option<Arc<dyn Ear>>) -> Self {
         let rate = f64::from(rate.max(1));
-        Self { policy, rate, bucket: Mutex::new(Bucket { left: rate, filled: Instant::now(), dropped: 0 }) }
+        Self { policy, rate, bucket: Mutex::new(Bucket { left: rate, filled: Instant::now(), dropped: 0 }), ear }
     }
 
     /// Writes one line, unless there are too many.
@@ -45,6 +47,10 @@ impl Lines {
             tracing::warn!(target: "portcullis::policy", policy, "{dropped} lines of this policy were dropped: it logs too much");
         }
         let line = escaped(message);
+        if let Some(ear) = &self.ear {
+            ear.line(word(level), &line);
+            return;
+        }
         match level {
             Level::Error => tracing::error!(target: "portcullis::policy", policy, "{line}"),
             Level::Warn => tracing::warn!(target: "portcullis::policy", policy, "{line}"),
@@ -55,6 +61,9 @@ impl Lines {
     }
 
     pub(crate) fn enabled(&self, level: Level) -> bool {
+        if self.ear.is_some() {
+            return true;
+        }
         match level {
             Level::Error => tracing::enabled!(target: "portcullis::policy", TracingLevel::ERROR),
             Level::Warn => tracing::enabled!(target: "portcullis::policy", TracingLevel::WARN),
@@ -79,6 +88,16 @@ impl Lines {
     }
 }
 
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
+
 /// One line without control characters, cut to [`LINE`] octets: what a policy logs may come from a stranger, and must
 /// not forge lines or drive a terminal.
 pub(crate) fn escaped(message: &str) -> String {
@@ -97,6 +116,9 @@ pub(crate) fn escaped(message: &str) -> String {
 
 impl Host for State {
     fn write(&mut self, level: Level, message: String) {
+        if matches!(level, Level::Error) {
+            self.notes.says(&message);
+        }
         self.with.log.write(level, &message);
     }
 
@@ -119,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_dropped_counted_and_ends() {
-        let lines = Lines::new("p".into(), 10);
+        let lines = Lines::new("p".into(), 10, None);
         let start = Instant::now();
         assert_eq!((0..100).filter(|_| lines.admit(start).is_some()).count(), 10);
         assert_eq!(lines.admit(start + Duration::from_secs(1)), Some(90));

@@ -10,6 +10,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::portcullis::policy as contract;
 use crate::inspect::Abilities;
+use crate::outside::Outside;
 use crate::spec::{Allow, Fault, PolicySpec};
 use crate::state::State;
 
@@ -51,6 +52,7 @@ pub(crate) struct SharedServices {
     pub(crate) passwords: Arc<Semaphore>,
     pub(crate) http: HttpClient,
     pub(crate) jwks: JwksCache,
+    pub(crate) outside: Outside,
 }
 
 impl Capabilities {
@@ -60,7 +62,7 @@ impl Capabilities {
             allow: spec.allow.clone(),
             http_response: spec.limits.http_response,
             config: config::Values::new(&spec.config).map_err(Fault::Settings)?,
-            log: log::Lines::new(spec.name.as_str().into(), spec.limits.log_lines),
+            log: log::Lines::new(spec.name.as_str().into(), spec.limits.log_lines, shared.outside.ear.clone()),
             shared,
             store,
         })

@@ -14,13 +14,23 @@ impl Host for State {
             bail!("`random.bytes` was asked for {length} octets, more than {MOST}");
         }
         let mut bytes = vec![0; length as usize];
-        getrandom::fill(&mut bytes).map_err(|why| format_err!("the operating system gave no random octets: {why}"))?;
+        self.with
+            .shared
+            .outside
+            .randomness
+            .fill(&mut bytes)
+            .map_err(|why| format_err!("the operating system gave no random octets: {why}"))?;
         Ok(bytes)
     }
 
     fn uuid(&mut self) -> Result<String> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|why| format_err!("the operating system gave no random octets: {why}"))?;
+        self.with
+            .shared
+            .outside
+            .randomness
+            .fill(&mut bytes)
+            .map_err(|why| format_err!("the operating system gave no random octets: {why}"))?;
         Ok(uuid(bytes))
     }
 }

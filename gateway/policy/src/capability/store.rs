@@ -27,22 +27,27 @@ impl Host for State {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl: Option<u32>) -> Result<(), Error> {
-        self.key_value()?.set(&key, &value, ttl).await.map_err(error)
+        let done = self.key_value()?.set(&key, &value, ttl);
+        self.notes.waits("store.set", done).await.map_err(error)
     }
 
     async fn set_if_absent(&mut self, key: String, value: Vec<u8>, ttl: Option<u32>) -> Result<bool, Error> {
-        self.key_value()?.set_if_absent(&key, &value, ttl).await.map_err(error)
+        let done = self.key_value()?.set_if_absent(&key, &value, ttl);
+        self.notes.waits("store.set-if-absent", done).await.map_err(error)
     }
 
     async fn take(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
-        self.key_value()?.take(&key).await.map_err(error)
+        let done = self.key_value()?.take(&key);
+        self.notes.waits("store.take", done).await.map_err(error)
     }
 
     async fn delete(&mut self, key: String) -> Result<bool, Error> {
-        self.key_value()?.delete(&key).await.map_err(error)
+        let done = self.key_value()?.delete(&key);
+        self.notes.waits("store.delete", done).await.map_err(error)
     }
 
     async fn increment(&mut self, key: String, delta: i64, ttl: Option<u32>) -> Result<i64, Error> {
-        self.key_value()?.increment(&key, delta, ttl).await.map_err(error)
+        let done = self.key_value()?.increment(&key, delta, ttl);
+        self.notes.waits("store.increment", done).await.map_err(error)
     }
 }

@@ -5,24 +5,41 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 
 use crate::bindings::portcullis::policy::log::Level;
 use crate::capability::Capabilities;
+use crate::outside::{Outside, Randomness};
+use crate::trap::Notes;
 
 /// The most octets that wait for the end of their line.
 const LINE: usize = 2048;
 
 /// The context of one instance.
-pub(crate) fn empty(with: &Arc<Capabilities>) -> WasiCtx {
-    let to_log = |level| Log { with: Arc::clone(with), level, line: Vec::new() };
-    WasiCtxBuilder::new()
-        .stdout(to_log(Level::Info))
+pub(crate) fn empty(with: &Arc<Capabilities>, notes: &Arc<Notes>) -> WasiCtx {
+    let to_log = |level| Log { with: Arc::clone(with), notes: Arc::clone(notes), level, line: Vec::new() };
+    let mut wasi = WasiCtxBuilder::new();
+    if with.shared.outside.clock.is_some() {
+        wasi.wall_clock(Played(with.shared.outside.clone()));
+    }
+    if let Randomness::Seeded(_) = with.shared.outside.randomness {
+        // What a language's runtime seeds its own generator with; a failure of ours leaves zeroes.
+        let mut octets = [0; 48];
+        let _ = with.shared.outside.randomness.fill(&mut octets);
+        let (octets, seed) = octets.split_at(32);
+        let seed = seed.iter().fold(0, |seed, octet| seed << 8 | u128::from(*octet));
+        wasi.secure_random(Deterministic::new(octets.to_vec()))
+            .insecure_random(Deterministic::new(octets.to_vec()))
+            .insecure_random_seed(seed);
+    }
+    wasi.stdout(to_log(Level::Info))
         .stderr(to_log(Level::Warn))
         .allow_tcp(false)
         .allow_udp(false)
@@ -31,10 +48,24 @@ pub(crate) fn empty(with: &Arc<Capabilities>) -> WasiCtx {
         .build()
 }
 
+/// The time of day that a case says.
+struct Played(Outside);
+
+impl HostWallClock for Played {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.since_epoch()
+    }
+}
+
 /// A stream whose lines go to the log.
 #[derive(Clone)]
 struct Log {
     with: Arc<Capabilities>,
+    notes: Arc<Notes>,
     level: Level,
     line: Vec<u8>,
 }
@@ -53,7 +84,11 @@ impl Log {
 
     fn end_line(&mut self) {
         if !self.line.is_empty() {
-            self.with.log.write(self.level, &String::from_utf8_lossy(&self.line));
+            let line = String::from_utf8_lossy(&self.line);
+            if matches!(self.level, Level::Warn) {
+                self.notes.says(&line);
+            }
+            self.with.log.write(self.level, &line);
             self.line.clear();
         }
     }

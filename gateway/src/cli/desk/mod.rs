@@ -1,4 +1,18 @@
-//! A policy host on a desk: the production code over rooms that are empty and in memory.
+//! The desk: what somebody who writes a policy does with it before production. Everything here runs the production host;
+//! the rooms behind it are in memory, and what stands outside is played.
+//!
+//! `cases` and `scene` read what a file of cases says, `world` makes rooms of it, `play` puts the questions, `shown` and
+//! `compare` say what came of it.
+
+mod cases;
+mod compare;
+mod play;
+mod read;
+mod scene;
+mod shown;
+mod subject;
+pub(super) mod test;
+mod world;
 
 use std::sync::Arc;
 

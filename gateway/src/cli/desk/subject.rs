@@ -1,0 +1,67 @@
+//! The policy that lies on the desk: a file or a bundled one, compiled once however many worlds it is put into.
+
+use std::sync::Arc;
+
+use hyper::body::Bytes;
+use parking_lot::Mutex;
+use portcullis_grant::BoxFuture;
+use portcullis_policy::{Compiler, InProcess};
+
+use crate::builtin;
+use crate::cli::{Exit, Failure};
+use crate::config::Allow;
+
+/// A component and what it may use when nobody says.
+#[derive(Clone)]
+pub(super) struct Subject {
+    /// `builtin:NAME` or the path.
+    pub(super) origin: String,
+    /// Its octets.
+    pub(super) component: Bytes,
+    /// As an entry without `allow`.
+    pub(super) allow: Allow,
+    /// Compiles it once.
+    pub(super) compiler: Arc<Once>,
+}
+
+impl Subject {
+    /// Reads what the command line names.
+    pub(super) fn read(named: &str) -> Result<Self, Failure> {
+        let (component, allow) = match named.strip_prefix("builtin:") {
+            Some(name) => {
+                let found = builtin::find(name).ok_or_else(|| {
+                    let names: Vec<_> = builtin::names().collect();
+                    Failure::new(
+                        format!("no policy {name:?} is built in; there are {}", names.join(", ")),
+                        Exit::NotFound,
+                    )
+                })?;
+                (Bytes::from_static(found.component), found.allow())
+            }
+            None => {
+                let component = std::fs::read(named).map_err(|error| {
+                    Failure::new(format!("{named} cannot be read: {}", crate::plain(&error)), Exit::Failure)
+                })?;
+                (component.into(), Allow::default())
+            }
+        };
+        Ok(Self { origin: named.to_owned(), component, allow, compiler: Arc::default() })
+    }
+}
+
+/// A compiler that remembers the one component that it compiles.
+#[derive(Default)]
+pub(super) struct Once(Mutex<Option<Vec<u8>>>);
+
+impl Compiler for Once {
+    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            if let Some(code) = &*self.0.lock() {
+                return Ok(code.clone());
+            }
+            let code = InProcess.compile(component).await?;
+            *self.0.lock() = Some(code.clone());
+            Ok(code)
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! The desk: `portcullis policy test` and what else somebody who writes a policy does before production.
+
+use std::path::Path;
+use std::process::Output;
+
+use portcullis_tests::binary::root;
+use portcullis_tests::{gateway, policies};
+
+const BUNDLED: [&str; 6] = ["anonymous", "api-key", "device", "jwt", "keystone", "layer"];
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A directory with a file of cases, and the outcome of putting a policy to it.
+fn put(policy: &str, cases: &str, more: &[&str]) -> (i32, String) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("cases.toml"), cases).unwrap();
+    let arguments: Vec<&str> = ["policy", "test", policy, "cases.toml"].iter().chain(more).copied().collect();
+    let output = gateway::run(directory.path(), &arguments);
+    (output.status.code().unwrap(), said(&output))
+}
+
+#[test]
+fn the_bundled_policies_do_what_their_cases_say() {
+    for name in BUNDLED {
+        let cases = format!("policies/{name}/cases.toml");
+        assert!(root().join(&cases).exists(), "{cases} documents the policy by example");
+        for more in [&[][..], &["--fresh"][..]] {
+            let arguments: Vec<_> = ["policy", "test", &format!("builtin:{name}"), &cases].map(str::to_owned).to_vec();
+            let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            arguments.extend(more);
+            let output = gateway::run(root(), &arguments);
+            assert_eq!(output.status.code(), Some(0), "{name}: {}", said(&output));
+        }
+    }
+}
+
+#[test]
+fn a_case_that_does_not_hold_is_shown_with_what_was_expected_and_what_came() {
+    let cases = r##"
+[[case]]
+name = "visitors are refused"
+connect = { client-id = "v" }
+[case.expect]
+verdict = "deny"
+may-not = ["publish a/b qos 1"]
+
+[[case]]
+name = "visitors are admitted"
+connect = { client-id = "v" }
+expect = { verdict = "allow", rules = [{ filter = "#" }] }
+"##;
+    let (code, said) = put("builtin:anonymous", cases, &[]);
+    assert_eq!(code, 1, "{said}");
+    for part in [
+        "FAIL  visitors are refused",
+        "cases.toml:2",
+        "expected  \"deny\"",
+        "got       \"allow\"",
+        "may not \"publish a/b qos 1\"",
+        "ok    visitors are admitted",
+        "2 cases: 1 hold, 1 do not",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    let (code, said) = put("builtin:anonymous", cases, &["--filter", "admitted"]);
+    assert_eq!((code, said.contains("refused")), (0, false), "{said}");
+    let (code, said) = put("builtin:anonymous", cases, &["--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &shown[0]["holds"], &shown[1]["holds"]), (1, &false.into(), &true.into()), "{said}");
+    assert_eq!(shown[0]["failures"][0]["differences"][0]["at"], "may not \"publish a/b qos 1\"", "{said}");
+}
+
+#[test]
+fn a_file_of_cases_with_a_mistake_tests_nothing_and_says_where() {
+    let (code, said) = put("builtin:anonymous", "[[case]]\nname = \"a\"\nconect = { client-id = \"v\" }\n", &[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("cases.toml:3:1") && said.contains("did you mean `connect`?"), "{said}");
+    let (code, said) = put("builtin:nonsense", "[[case]]\nname = \"a\"\n", &[]);
+    assert!(code == 4 && said.contains("builtin:nonsense") | said.contains("\"nonsense\""), "{said}");
+    let impossible = "[[case]]\nname = \"a\"\nconnect.password.token = { key = \"none\", claims = {} }\n";
+    let (code, said) = put("builtin:anonymous", impossible, &[]);
+    assert!(code == 3 && said.contains("no token can be made with the key \"none\""), "{said}");
+}
+
+/// Loads a guest that misbehaves, and gives what is said of it.
+fn misbehaving(component: &[u8], allow: &str, directory: &Path) -> String {
+    std::fs::write(directory.join("guest.wasm"), component).unwrap();
+    let cases = format!(
+        "{allow}\n[[case]]\nname = \"a\"\nconnect = {{ client-id = \"v\" }}\nexpect = {{ verdict = \"allow\" }}\n"
+    );
+    std::fs::write(directory.join("cases.toml"), cases).unwrap();
+    let output = gateway::run(directory, &["policy", "test", "guest.wasm", "cases.toml"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    said(&output)
+}
+
+#[test]
+fn a_failure_says_what_it_was_and_which_line_of_the_configuration_helps() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = misbehaving(&policies::hungry(), "", directory.path());
+    assert!(said.contains("ran out of memory") && said.contains("limits = { memory ="), "{said}");
+    let said = misbehaving(&policies::looping(), "limits = { deadline = \"100ms\" }", directory.path());
+    assert!(said.contains("within 100 ms: it was computing") && said.contains("deadline ="), "{said}");
+}
