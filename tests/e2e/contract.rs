@@ -54,6 +54,17 @@ fn every_interface_function_and_type_is_documented() {
     assert!(bare.is_empty(), "without documentation: {bare:?}");
 }
 
+/// `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn the_document_is_of_the_contract() {
+    let (file, made) = (root().join("wit/README.md"), portcullis_tests::document::of(&root().join("wit")));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &made).unwrap();
+    }
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(there == made, "wit/README.md is not of these files: run the test with UPDATE_GOLDEN=1");
+}
+
 /// `wit/released/VERSION/` holds each release as it was. A policy that was built for one of them must still load.
 #[test]
 fn what_was_released_still_holds() {

@@ -84,6 +84,42 @@ fn a_file_of_cases_with_a_mistake_tests_nothing_and_says_where() {
     assert!(code == 3 && said.contains("no token can be made with the key \"none\""), "{said}");
 }
 
+#[test]
+fn a_component_is_told_in_all_its_parts() {
+    let output = gateway::run(root(), &["policy", "inspect", "builtin:jwt", "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((shown["name"].as_str(), shown["digest"].as_str().map(str::len)), (Some("jwt"), Some(64)), "{shown}");
+    assert_eq!(shown["needs"][0]["grant"], "allow = { keys = [\"…\"] }", "{shown}");
+    let octets = |key: &str| shown[key].as_u64().unwrap();
+    assert!(octets("core_octets") < octets("octets") && octets("octets") < octets("compiled_octets"), "{shown}");
+    assert!(shown["config_schema"]["properties"]["issuers"].is_object(), "{shown}");
+    let output = gateway::run(root(), &["policy", "inspect", "builtin:keystone"]);
+    let said = said(&output);
+    assert!(said.contains("allow = { http = [\"host:port\"] } for http-client") && said.contains("config"), "{said}");
+}
+
+#[test]
+fn the_contract_comes_out_of_the_binary_as_it_is_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = gateway::run(directory.path(), &["policy", "wit", "contract"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let mut files = 0;
+    for entry in std::fs::read_dir(root().join("wit")).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if name.ends_with(".wit") {
+            let written = std::fs::read_to_string(directory.path().join("contract").join(&name));
+            assert_eq!(written.ok(), std::fs::read_to_string(entry.path()).ok(), "{name}");
+            files += 1;
+        }
+    }
+    assert!(files > 8);
+    // Again is no harm; over somebody's own work it is.
+    assert_eq!(gateway::run(directory.path(), &["policy", "wit", "contract"]).status.code(), Some(0));
+    std::fs::write(directory.path().join("contract/types.wit"), "mine").unwrap();
+    let output = gateway::run(directory.path(), &["policy", "wit", "contract"]);
+    assert!(output.status.code() == Some(1) && said(&output).contains("differs"), "{}", said(&output));
+}
+
 /// Loads a guest that misbehaves, and gives what is said of it.
 fn misbehaving(component: &[u8], allow: &str, directory: &Path) -> String {
     std::fs::write(directory.join("guest.wasm"), component).unwrap();

@@ -13,6 +13,7 @@ pub mod certificates;
 pub mod client;
 pub mod config;
 pub mod directory;
+pub mod document;
 pub mod gateway;
 pub mod http;
 pub mod keystone;

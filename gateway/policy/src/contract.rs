@@ -31,6 +31,18 @@ pub(crate) const GRANTED: [(&str, &str); 5] = [
     ("directory-admin", r#"allow = { directory = "write" }"#),
 ];
 
+/// The version of the contract that this gateway speaks.
+#[must_use]
+pub fn contract_version() -> &'static str {
+    VERSION
+}
+
+/// The line of a policy's entry that grants an interface. None: it needs no granting, or there is no such interface.
+#[must_use]
+pub fn granting_line(interface: &str) -> Option<&'static str> {
+    GRANTED.iter().find(|(name, _)| *name == interface).map(|(_, line)| *line)
+}
+
 /// Interfaces that the gateway calls. `message-filter` is in the contract and not called yet.
 pub(crate) const EXPORTS: [&str; 6] =
     ["descriptor", "authentication", "enhanced-authentication", "renewal", "authorization", "http-endpoint"];

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use portcullis_grant::PolicyStamp;
@@ -41,6 +42,8 @@ pub(crate) struct Runtime {
     pub(crate) limits: PolicyLimits,
     pub(crate) deadline: Duration,
     pub(crate) pool: Pool<Instance>,
+    /// Instances that were started.
+    pub(crate) made: AtomicU64,
 }
 
 impl Generation {
@@ -98,6 +101,21 @@ impl Generation {
         self.runtime.pool.idle()
     }
 
+    /// Instances that were started.
+    #[must_use]
+    pub fn instances_made(&self) -> u64 {
+        self.runtime.made.load(Ordering::Relaxed)
+    }
+
+    /// Octets of linear memory that an idle instance has. None: there is none.
+    #[must_use]
+    pub fn instance_memory(&self) -> Option<usize> {
+        let instance = self.runtime.pool.take()?;
+        let octets = instance.state().memory.used();
+        self.runtime.pool.give_back(instance);
+        Some(octets)
+    }
+
     /// Whether it keeps failing and is left alone.
     #[must_use]
     pub fn is_quarantined(&self) -> bool {
@@ -119,6 +137,7 @@ impl fmt::Debug for Generation {
 impl Runtime {
     /// Starts an instance within a call's deadline.
     pub(crate) async fn start(&self, call: Call, notes: &Arc<Notes>) -> wasmtime::Result<Instance> {
+        self.made.fetch_add(1, Ordering::Relaxed);
         let state = State::new(Arc::clone(&self.with), self.limits.memory, call, Arc::clone(notes));
         Instance::start(self.engine.wasmtime(), &self.pre, &self.indices, state).await
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,12 +19,12 @@ use crate::convert;
 use crate::digest::digest_of;
 use crate::engine::{EngineOptions, PolicyEngine};
 use crate::generation::{Generation, Runtime};
-use crate::inspect::{check_kind, inspect};
+use crate::inspect::{Abilities, check_kind, inspect};
 use crate::instance::{Indices, Instance};
 use crate::pool::Pool;
 use crate::quarantine::Quarantine;
 use crate::services::Services;
-use crate::spec::{Description, DirectoryAccess, Fault, LoadError, PolicySpec};
+use crate::spec::{Allow, Description, DirectoryAccess, Fault, LoadError, PolicySpec};
 use crate::state::{Call, State};
 
 /// How the host is set up.
@@ -126,17 +127,41 @@ impl Host {
         }
     }
 
+    /// What a component imports and exports, whatever it may be granted. It is compiled and not run.
+    ///
+    /// # Errors
+    /// It is no policy, or one for another gateway.
+    pub async fn examine(&self, component: Bytes) -> Result<Abilities, Fault> {
+        check_kind(&component)?;
+        let (_, component, _) = self.component(&component).await?;
+        let everything =
+            Allow { http: Some(Vec::new()), keyvalue: true, keys: Some(Vec::new()), directory: DirectoryAccess::Write };
+        inspect(self.engine.wasmtime(), &component, &everything)
+    }
+
+    /// What a policy says of itself, and what it says against going live as it is.
+    ///
+    /// # Errors
+    /// It cannot say anything: [`Fault`].
+    pub async fn describe(&self, spec: &PolicySpec) -> Result<(Option<Description>, Option<Fault>), Fault> {
+        let (loaded, runtime) = self.prepare(spec).await?;
+        let instance = self.begin(&runtime).await?;
+        if !loaded.abilities.exports("descriptor") {
+            return Ok((None, None));
+        }
+        let (description, instance) = ask_description(&runtime, instance).await?;
+        Ok((Some(description), ask_self_test(&runtime, instance).await.err()))
+    }
+
     async fn generation(&self, spec: &PolicySpec) -> Result<Generation, Fault> {
-        self.check_settings(spec)?;
-        check_kind(&spec.component)?;
-        let (digest, component, from_cache) = self.component(&spec.component).await?;
-        let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow)?;
-        let mut linker: Linker<State> = Linker::new(self.engine.wasmtime());
-        link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;
-        let pre = linker.instantiate_pre(&component).map_err(|why| Fault::Shape(words(&why)))?;
-        let indices = Indices::of(&pre, |name| abilities.exports(name)).map_err(|why| Fault::Shape(words(&why)))?;
-        let runtime = self.runtime(spec, pre, indices)?;
-        let (description, instance) = self.try_out(&runtime, abilities.exports("descriptor")).await?;
+        let (Loaded { digest, from_cache, abilities }, runtime) = self.prepare(spec).await?;
+        let mut instance = self.begin(&runtime).await?;
+        let mut description = None;
+        if abilities.exports("descriptor") {
+            let (says, described) = ask_description(&runtime, instance).await?;
+            description = Some(says);
+            instance = ask_self_test(&runtime, described).await?;
+        }
         if runtime.limits.reuse {
             runtime.pool.give_back(instance);
         }
@@ -151,6 +176,20 @@ impl Host {
             quarantine: Quarantine::default(),
             runtime,
         })
+    }
+
+    /// Compiles, inspects and links.
+    async fn prepare(&self, spec: &PolicySpec) -> Result<(Loaded, Runtime), Fault> {
+        self.check_settings(spec)?;
+        check_kind(&spec.component)?;
+        let (digest, component, from_cache) = self.component(&spec.component).await?;
+        let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow)?;
+        let mut linker: Linker<State> = Linker::new(self.engine.wasmtime());
+        link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;
+        let pre = linker.instantiate_pre(&component).map_err(|why| Fault::Shape(words(&why)))?;
+        let indices = Indices::of(&pre, |name| abilities.exports(name)).map_err(|why| Fault::Shape(words(&why)))?;
+        let runtime = self.runtime(spec, pre, indices)?;
+        Ok((Loaded { digest, from_cache, abilities }, runtime))
     }
 
     fn check_settings(&self, spec: &PolicySpec) -> Result<(), Fault> {
@@ -202,6 +241,7 @@ impl Host {
             deadline: spec.limits.deadline_with(&spec.allow),
             pool: Pool::new(spec.limits.concurrency, spec.limits.queue),
             limits: spec.limits.clone(),
+            made: AtomicU64::new(0),
         })
     }
 
@@ -242,8 +282,8 @@ impl Host {
         Ok((digest, component, false))
     }
 
-    /// Starts the candidate and puts it through its own tests.
-    async fn try_out(&self, runtime: &Runtime, describes: bool) -> Result<(Option<Description>, Instance), Fault> {
+    /// Starts the candidate.
+    async fn begin(&self, runtime: &Runtime) -> Result<Instance, Fault> {
         let _ticking = self.engine.ticker().enter();
         let allowed = runtime.limits.self_test;
         let call = Call { describing: true, ..Call::within(allowed) };
@@ -258,25 +298,35 @@ impl Host {
             other => Fault::Start(other.to_string()),
         })?;
         instance.check_exports().map_err(|why| Fault::Shape(words(&why)))?;
-        if !describes {
-            return Ok((None, instance));
-        }
-        let call = Call { describing: true, ..Call::within(allowed) };
-        let (instance, answer) = runtime
-            .run(Some(instance), &Question::Describe, call, allowed)
-            .await
-            .map_err(|why| Fault::Describe(why.to_string()))?;
-        let Answer::Description(said) = answer else { return Err(Fault::Describe("no answer".to_owned())) };
-        let description = convert::description(said).map_err(Fault::Describe)?;
-        let (instance, answer) = runtime
-            .run(Some(instance), &Question::SelfTest, Call::within(allowed), allowed)
-            .await
-            .map_err(|why| Fault::SelfTest(why.to_string()))?;
-        match answer {
-            Answer::SelfTest(Ok(())) => Ok((Some(description), instance)),
-            Answer::SelfTest(Err(why)) => Err(Fault::SelfTest(crate::capability::escaped(&why))),
-            _ => Err(Fault::SelfTest("no answer".to_owned())),
-        }
+        Ok(instance)
+    }
+}
+
+/// What was found out about a candidate before it was started.
+struct Loaded {
+    digest: String,
+    from_cache: bool,
+    abilities: Abilities,
+}
+
+async fn ask_description(runtime: &Runtime, instance: Instance) -> Result<(Description, Instance), Fault> {
+    let allowed = runtime.limits.self_test;
+    let call = Call { describing: true, ..Call::within(allowed) };
+    let asked = runtime.run(Some(instance), &Question::Describe, call, allowed).await;
+    let (instance, answer) = asked.map_err(|why| Fault::Describe(why.to_string()))?;
+    let Answer::Description(said) = answer else { return Err(Fault::Describe("no answer".to_owned())) };
+    Ok((convert::description(said).map_err(Fault::Describe)?, instance))
+}
+
+/// Puts the candidate through its own tests.
+async fn ask_self_test(runtime: &Runtime, instance: Instance) -> Result<Instance, Fault> {
+    let allowed = runtime.limits.self_test;
+    let asked = runtime.run(Some(instance), &Question::SelfTest, Call::within(allowed), allowed).await;
+    let (instance, answer) = asked.map_err(|why| Fault::SelfTest(why.to_string()))?;
+    match answer {
+        Answer::SelfTest(Ok(())) => Ok(instance),
+        Answer::SelfTest(Err(why)) => Err(Fault::SelfTest(crate::capability::escaped(&why))),
+        _ => Err(Fault::SelfTest("no answer".to_owned())),
     }
 }
 

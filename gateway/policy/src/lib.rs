@@ -12,6 +12,7 @@
 //!
 //! This room knows nothing of sessions, of sockets of clients, or of how configuration is written.
 
+mod anatomy;
 mod bindings;
 mod cache;
 mod call;
@@ -37,10 +38,11 @@ mod stats;
 mod ticker;
 mod trap;
 
+pub use anatomy::Anatomy;
 pub use call::CallError;
 pub use chain::Chain;
 pub use compile::{ChildProcess, Compiler, InProcess, compile_to_vec};
-pub use contract::WIT;
+pub use contract::{WIT, contract_version, granting_line};
 pub use digest::digest_of;
 pub use engine::EngineOptions;
 pub use generation::Generation;

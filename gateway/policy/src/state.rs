@@ -94,6 +94,11 @@ pub(crate) struct MemoryMeter {
 }
 
 impl MemoryMeter {
+    /// Octets that the instance has.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Octets that the instance may have.
     pub(crate) fn limit(&self) -> usize {
         self.limit

@@ -130,7 +130,8 @@ fn plain(error: &wasmtime::Error) -> String {
     let Some(trap) = error.downcast_ref::<Trap>() else { return error.root_cause().to_string() };
     match trap {
         Trap::UnreachableCodeReached => {
-            "it gave up at an `unreachable` instruction, which is how a panic or a failed assertion ends".to_owned()
+            "it gave up: a trap at an `unreachable` instruction, which is how a panic or a failed assertion ends"
+                .to_owned()
         }
         Trap::StackOverflow => "call stack exhausted: a recursion without end, or one that is too deep".to_owned(),
         Trap::MemoryOutOfBounds => {

@@ -1,15 +1,12 @@
 //! `portcullis policy …`.
 
-use std::path::{Path, PathBuf};
-
-use clap::Subcommand;
-use hyper::Method;
-use portcullis_policy::{Allow, DirectoryAccess, Fault, Generation, PolicySpec};
-use serde_json::{Value, json};
+use std::path::PathBuf;
 
 use super::place::Place;
 use super::remote::{Remote, RemoteError, encoded};
 use super::{Exit, Failure, desk, out, table};
+use clap::Subcommand;
+use hyper::Method;
 
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
@@ -22,13 +19,27 @@ pub(super) enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// What a component is, exports, imports and says of itself. Nothing is changed.
+    /// What a component is, exports, asks for and says of itself. Nothing is changed.
     Inspect {
-        /// The component.
-        file: PathBuf,
+        /// The component, or `builtin:NAME`.
+        file: String,
         /// Write JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Write the contract that policies are built against: the WIT package of this gateway.
+    Wit {
+        /// Where to.
+        #[arg(value_name = "DIR", default_value = "wit")]
+        directory: PathBuf,
+    },
+    /// Make a project for a policy of your own: it builds, and passes its own cases.
+    New {
+        /// The language that it is written in.
+        #[arg(long)]
+        lang: desk::new::Language,
+        /// Its name, and that of the directory.
+        name: String,
     },
     /// Put a policy to a file of cases: credentials in, verdicts expected, in a world that each case describes.
     Test {
@@ -46,6 +57,22 @@ pub(super) enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Measure how long the questions of a file of cases take, warm and with a fresh instance each.
+    Bench {
+        /// The component, or `builtin:NAME`.
+        policy: String,
+        /// The cases.
+        cases: PathBuf,
+        /// Only the cases whose name contains this.
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+        /// How long each case is asked.
+        #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=600))]
+        seconds: u16,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Load a policy of the running gateway again, test it, and put it in place. If it is not fit, the old one stays.
     Reload {
         /// The policy's configured name.
@@ -59,12 +86,21 @@ pub(super) enum PolicyCommand {
 pub(super) fn run(command: PolicyCommand) -> Result<Exit, Failure> {
     match command {
         PolicyCommand::List { place, json } => list(&place, json),
-        PolicyCommand::Inspect { file, json } => inspect(&file, json),
+        PolicyCommand::Inspect { file, json } => desk::inspect::run(&file, json),
+        PolicyCommand::New { lang, name } => desk::new::run(lang, &name),
+        PolicyCommand::Wit { directory } => desk::wit::run(&directory),
         PolicyCommand::Test { policy, cases, filter, fresh, json } => desk::test::run(&desk::test::Options {
             policy: &policy,
             cases: &cases,
             filter: filter.as_deref(),
             fresh,
+            json,
+        }),
+        PolicyCommand::Bench { policy, cases, filter, seconds, json } => desk::bench::run(&desk::bench::Options {
+            policy: &policy,
+            cases: &cases,
+            filter: filter.as_deref(),
+            time: std::time::Duration::from_secs(u64::from(seconds)),
             json,
         }),
         PolicyCommand::Reload { name, place } => reload(&place, &name),
@@ -104,65 +140,6 @@ fn reload(place: &Place, name: &str) -> Result<Exit, Failure> {
     let answer = Remote::require(&place.data())?.must(Method::POST, &path, None)?;
     out::line(answer["message"].as_str().unwrap_or("done"));
     Ok(Exit::Success)
-}
-
-fn inspect(file: &Path, json: bool) -> Result<Exit, Failure> {
-    let component = std::fs::read(file).map_err(|error| {
-        Failure::new(format!("{} cannot be read: {}", file.display(), crate::plain(&error)), Exit::Failure)
-    })?;
-    let octets = component.len();
-    let digest = portcullis_policy::digest_of(&component);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let generation = runtime.block_on(try_out(file, component))?;
-    let abilities = generation.abilities();
-    let says = generation.description();
-    let value = json!({
-        "file": file.display().to_string(),
-        "digest": digest,
-        "octets": octets,
-        "exports": abilities.exports,
-        "imports": abilities.imports,
-        "wasi": abilities.wasi,
-        "name": says.map(|says| says.name.as_str()),
-        "version": says.map(|says| says.version.as_str()),
-        "summary": says.map(|says| says.summary.as_str()),
-        "schemes": says.map(|says| says.schemes.clone()),
-        "methods": says.map(|says| says.methods.iter().map(|method| method.to_string()).collect::<Vec<_>>()),
-    });
-    if json {
-        out::line(value);
-        return Ok(Exit::Success);
-    }
-    let list = |value: &Value| match value {
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    };
-    let keys =
-        ["file", "digest", "octets", "name", "version", "summary", "schemes", "methods", "exports", "imports", "wasi"];
-    table::print(&keys.map(|key| [key.to_owned(), list(&value[key])]));
-    Ok(Exit::Success)
-}
-
-/// Loads a component with everything that a policy may be granted, over an empty directory in memory.
-async fn try_out(file: &Path, component: Vec<u8>) -> Result<std::sync::Arc<Generation>, Failure> {
-    let host = desk::host(None)?;
-    let mut spec = PolicySpec::new("inspected", component, file.display().to_string());
-    spec.allow = Allow {
-        http: Some(vec!["localhost".to_owned()]),
-        keyvalue: true,
-        keys: Some(Vec::new()),
-        directory: DirectoryAccess::Write,
-    };
-    host.load(spec).await.map_err(|error| match error.why {
-        Fault::SelfTest(why) => Failure::new(
-            format!("{} is a policy whose self-test needs a configuration: {why}", file.display()),
-            Exit::Failure,
-        ),
-        why => Failure::new(format!("{} is not fit to be a policy: {why}", file.display()), Exit::Failure),
-    })
 }
 
 impl From<RemoteError> for Failure {

@@ -4,20 +4,24 @@
 //! `cases` and `scene` read what a file of cases says, `world` makes rooms of it, `play` puts the questions, `shown` and
 //! `compare` say what came of it.
 
+pub(super) mod bench;
 mod cases;
 mod compare;
+pub(super) mod inspect;
+pub(super) mod new;
 mod play;
 mod read;
 mod scene;
 mod shown;
 mod subject;
 pub(super) mod test;
+pub(super) mod wit;
 mod world;
 
 use std::sync::Arc;
 
 use portcullis_identity::{Directory, DirectoryOptions, Keyring};
-use portcullis_policy::{Host, HostOptions, InProcess, Services};
+use portcullis_policy::{Compiler, Host, HostOptions, InProcess, Services};
 use portcullis_store::{Clock, Options, Store};
 
 use super::{Exit, Failure};
@@ -26,6 +30,11 @@ use crate::config::Config;
 
 /// A host that knows the keys of a configuration, if there is one, and nobody.
 pub(super) fn host(config: Option<&Config>) -> Result<Host, Failure> {
+    host_with(config, Arc::new(InProcess))
+}
+
+/// The same with a compiler.
+fn host_with(config: Option<&Config>, compiler: Arc<dyn Compiler>) -> Result<Host, Failure> {
     fn failed(error: impl std::error::Error) -> Failure {
         Failure::new(error.to_string(), Exit::Failure)
     }
@@ -37,5 +46,5 @@ pub(super) fn host(config: Option<&Config>) -> Result<Host, Failure> {
         .map_err(|error| Failure::new(format!("the keys cannot be used: {error}"), Exit::Config))?;
     let services =
         Services { store: Some(store), directory: Some(directory), keyring: Some(keyring), ..Services::default() };
-    Host::new(HostOptions { services, compiler: Arc::new(InProcess), ..HostOptions::default() }).map_err(failed)
+    Host::new(HostOptions { services, compiler, ..HostOptions::default() }).map_err(failed)
 }

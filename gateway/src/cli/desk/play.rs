@@ -7,7 +7,7 @@ use portcullis_grant::{
     Action, Challenge, ConnectionFacts, Credentials, Gatekeeper, Grant, GrantDraft, HttpCall, HttpEndpoint, HttpHead,
     Login, Outcome, PeerDetails, Permission, Reply, SubscribePermission, TlsSession,
 };
-use portcullis_policy::{CallOutcome, Chain, Policy, PolicySpec};
+use portcullis_policy::{CallOutcome, Chain, Generation, LoadError, Policy, PolicySpec};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
@@ -46,8 +46,10 @@ pub(super) struct Failed {
 }
 
 /// What is known in the middle of a case.
-struct Scenery<'c> {
+pub(super) struct Scenery<'c> {
     world: &'c World,
+    /// How long each question to the policy took.
+    pub(super) spent: Vec<Duration>,
     chain: Chain,
     policy: Arc<Policy>,
     connection: Option<ConnectionFacts>,
@@ -61,10 +63,9 @@ struct Scenery<'c> {
 /// The case itself makes no sense: a sentence.
 pub(super) async fn play(subject: &Subject, case: &Case, fresh: bool) -> Result<Played, String> {
     let world = World::build(&case.scene, subject)?;
-    let spec = spec(subject, case, fresh);
     let mut failures = Vec::new();
     let begun = Instant::now();
-    match world.host.load(spec).await {
+    match load(&world, subject, case, fresh).await {
         Err(error) => {
             let got = json!({ "fault": error.why.to_string() });
             let expected = case.steps.first().map(|step| Value::from(step.expect.clone())).unwrap_or_default();
@@ -81,9 +82,7 @@ pub(super) async fn play(subject: &Subject, case: &Case, fresh: bool) -> Result<
             // What its self-test asked is not what it asks for clients.
             world.stage.asked.lock().clear();
             world.stage.unanswered.lock().clear();
-            let policy = Policy::new(generation);
-            let chain = Chain::new(vec![Arc::clone(&policy)]);
-            let mut scenery = Scenery { world: &world, chain, policy, connection: None, grant: None, challenge: None };
+            let mut scenery = Scenery::new(&world, generation);
             for step in &case.steps {
                 let (got, mut found) = scenery.take(step).await.map_err(|why| format!("line {}: {why}", step.line))?;
                 let mut expected = step.expect.clone();
@@ -104,8 +103,18 @@ pub(super) async fn play(subject: &Subject, case: &Case, fresh: bool) -> Result<
     Ok(Played { took, failures, log, unanswered })
 }
 
+/// Loads the policy into a world.
+pub(super) async fn load(
+    world: &World,
+    subject: &Subject,
+    case: &Case,
+    fresh: bool,
+) -> Result<Arc<Generation>, LoadError> {
+    world.host.load(spec(subject, case, fresh)).await
+}
+
 /// What the host is told of the policy.
-pub(super) fn spec(subject: &Subject, case: &Case, fresh: bool) -> PolicySpec {
+fn spec(subject: &Subject, case: &Case, fresh: bool) -> PolicySpec {
     let mut spec = PolicySpec::new(NAME, subject.component.clone(), subject.origin.clone());
     spec.config = case.config.clone().into();
     spec.allow = policies::allow(case.allow.as_ref().unwrap_or(&subject.allow));
@@ -118,8 +127,19 @@ pub(super) fn spec(subject: &Subject, case: &Case, fresh: bool) -> PolicySpec {
     spec
 }
 
-impl Scenery<'_> {
-    async fn take(&mut self, step: &Step) -> Result<(Value, Vec<Difference>), String> {
+impl<'c> Scenery<'c> {
+    /// Before anything has happened.
+    pub(super) fn new(world: &'c World, generation: Arc<Generation>) -> Self {
+        let policy = Policy::new(generation);
+        let chain = Chain::new(vec![Arc::clone(&policy)]);
+        Self { world, spent: Vec::new(), chain, policy, connection: None, grant: None, challenge: None }
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// It makes no sense here: a sentence.
+    pub(super) async fn take(&mut self, step: &Step) -> Result<(Value, Vec<Difference>), String> {
         let Some(ask) = &step.ask else { return Ok((json!({}), Vec::new())) };
         let mut found = Vec::new();
         let got = match ask {
@@ -145,7 +165,10 @@ impl Scenery<'_> {
                 let head = head(self.world, request)?;
                 let body = request.body.as_ref().map(|body| self.world.octets(body)).transpose()?.unwrap_or_default();
                 let connection = facts(self.world, &step.from, None)?;
-                shown::response(&self.policy.handle(connection, HttpCall { head, body }).await)
+                let begun = Instant::now();
+                let answer = self.policy.handle(connection, HttpCall { head, body }).await;
+                self.spent.push(begun.elapsed());
+                shown::response(&answer)
             }
             Ask::Reply(data, properties) => {
                 let (challenge, connect) = self.challenge.take().ok_or("a reply, and nothing was asked")?;
@@ -159,7 +182,9 @@ impl Scenery<'_> {
                     challenge,
                 };
                 let before = self.passes();
+                let begun = Instant::now();
                 let outcome = self.chain.continue_authentication(reply).await;
+                self.spent.push(begun.elapsed());
                 self.decided(outcome, connect, before)
             }
             Ask::Authorize(deed) => {
@@ -167,12 +192,17 @@ impl Scenery<'_> {
                 let Deed::Act(_, action) = deed else {
                     return Err("only publish and subscribe are authorized".to_owned());
                 };
-                shown::authorization(&self.chain.authorize(Arc::clone(grant), action.clone()).await)
+                let begun = Instant::now();
+                let answer = self.chain.authorize(Arc::clone(grant), action.clone()).await;
+                self.spent.push(begun.elapsed());
+                shown::authorization(&answer)
             }
             Ask::Renew => {
                 let (grant, _) = self.grant.as_ref().ok_or("nobody was let in whose grant could be renewed")?;
                 let connection = self.connection.clone().ok_or("nobody has connected")?;
+                let begun = Instant::now();
                 let renewal = self.chain.renew(connection, Arc::clone(grant)).await;
+                self.spent.push(begun.elapsed());
                 let draft = self.world.stage.draft.lock().take();
                 let got = shown::renewal(&renewal, draft.as_ref());
                 if let (portcullis_grant::Renewal::Replace(grant), Some(draft)) = (renewal, draft) {
@@ -199,7 +229,9 @@ impl Scenery<'_> {
         connection.identity = None;
         self.connection = Some(connection.clone());
         let before = self.passes();
+        let begun = Instant::now();
         let outcome = self.chain.authenticate(Login { connection, credentials }).await;
+        self.spent.push(begun.elapsed());
         self.decided(outcome, connect, before)
     }
 

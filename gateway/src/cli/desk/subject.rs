@@ -1,6 +1,7 @@
 //! The policy that lies on the desk: a file or a bundled one, compiled once however many worlds it is put into.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use parking_lot::Mutex;
@@ -49,18 +50,38 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// Whether the gateway carries it.
+    pub(super) fn is_bundled(&self) -> bool {
+        self.origin.starts_with("builtin:")
+    }
+}
+
 /// A compiler that remembers the one component that it compiles.
 #[derive(Default)]
-pub(super) struct Once(Mutex<Option<Vec<u8>>>);
+pub(super) struct Once(Mutex<Option<(Vec<u8>, Duration)>>);
+
+impl Once {
+    /// Octets of the machine code. 0: it has not compiled yet.
+    pub(super) fn octets(&self) -> usize {
+        self.0.lock().as_ref().map_or(0, |(code, _)| code.len())
+    }
+
+    /// How long it took.
+    pub(super) fn took(&self) -> Duration {
+        self.0.lock().as_ref().map_or(Duration::ZERO, |(_, took)| *took)
+    }
+}
 
 impl Compiler for Once {
     fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<Vec<u8>, String>> {
         Box::pin(async move {
-            if let Some(code) = &*self.0.lock() {
+            if let Some((code, _)) = &*self.0.lock() {
                 return Ok(code.clone());
             }
+            let begun = Instant::now();
             let code = InProcess.compile(component).await?;
-            *self.0.lock() = Some(code.clone());
+            *self.0.lock() = Some((code.clone(), begun.elapsed()));
             Ok(code)
         })
     }
