@@ -28,6 +28,7 @@ mod oisp;
 mod overload;
 mod properties;
 mod proxy;
+mod recordings;
 mod refusals;
 mod reload;
 mod schemes;

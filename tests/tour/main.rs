@@ -19,20 +19,22 @@ struct Block {
     fails: bool,
 }
 
-/// The blocks of the tour, in the order of the README.
-fn blocks(readme: &str) -> Vec<Block> {
+/// The blocks of the tour, or of another walk through the README, in their order.
+fn blocks(readme: &str, walk: &str) -> Vec<Block> {
+    let (begins, says, fails) =
+        (format!("<!-- {walk} -->"), format!("<!-- {walk}: says "), format!("<!-- {walk}: fails -->"));
     let mut blocks: Vec<Block> = Vec::new();
     let mut lines = readme.lines();
     while let Some(line) = lines.next() {
         let line = line.trim();
-        if line == "<!-- tour -->" {
+        if line == begins {
             let fence = lines.next().unwrap_or_default().trim();
             assert_eq!(fence, "```sh", "a block of commands follows <!-- tour -->");
             let commands: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "```").collect();
             blocks.push(Block { commands: commands.join("\n"), ..Block::default() });
-        } else if let Some(text) = line.strip_prefix("<!-- tour: says ").and_then(|rest| rest.strip_suffix(" -->")) {
+        } else if let Some(text) = line.strip_prefix(says.as_str()).and_then(|rest| rest.strip_suffix(" -->")) {
             blocks.last_mut().expect("a block before <!-- tour: says -->").says.push(text.to_owned());
-        } else if line == "<!-- tour: fails -->" {
+        } else if line == fails {
             blocks.last_mut().expect("a block before <!-- tour: fails -->").fails = true;
         }
     }
@@ -42,10 +44,25 @@ fn blocks(readme: &str) -> Vec<Block> {
 #[tokio::test]
 async fn the_tour_of_the_readme_is_true() {
     let readme = std::fs::read_to_string(binary::root().join("README.md")).unwrap();
-    let blocks = blocks(&readme);
+    let blocks = blocks(&readme, "tour");
     assert!(blocks.len() >= 5, "the tour has {} blocks", blocks.len());
     let gateway = Gateway::spawn(tempfile::tempdir().unwrap(), &[]).await.expect("the demo starts on its own ports");
+    walk(&blocks, gateway.directory(), portcullis_tests::PATIENCE).await;
+}
 
+/// A project is made, built with what npm brings, tested, and served.
+#[tokio::test]
+async fn a_policy_of_ones_own_takes_what_the_readme_says() {
+    let readme = std::fs::read_to_string(binary::root().join("README.md")).unwrap();
+    let blocks = blocks(&readme, "policy");
+    assert!(blocks.len() >= 5, "the walk has {} blocks", blocks.len());
+    let directory = tempfile::tempdir().unwrap();
+    // npm fetches a compiler, and it compiles.
+    walk(&blocks, directory.path(), std::time::Duration::from_secs(600)).await;
+}
+
+/// Does what the blocks say, and looks at what they promise.
+async fn walk(blocks: &[Block], directory: &std::path::Path, patience: std::time::Duration) {
     // One shell for all, as a reader has: what a block sets, the next one finds. Where each ends is marked.
     let mut script = String::from("exec 2>&1\n");
     for (index, block) in blocks.iter().enumerate() {
@@ -54,19 +71,14 @@ async fn the_tour_of_the_readme_is_true() {
     let path =
         format!("{}:{}", binary::portcullis().parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
     let mut shell = tokio::process::Command::new("bash");
-    shell
-        .args(["-c", &script])
-        .current_dir(gateway.directory())
-        .env("PATH", path)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = within("the end of the tour", shell.output()).await.unwrap();
+    shell.args(["-c", &script]).current_dir(directory).env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(patience, shell.output()).await.expect("the end of the walk").unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
 
     let mut rest = &said[..];
     for (index, block) in blocks.iter().enumerate() {
         let mark = format!("\n@{index} ");
-        let (own, after) = rest.split_once(&mark).unwrap_or_else(|| panic!("the tour ended in block {index}:\n{said}"));
+        let (own, after) = rest.split_once(&mark).unwrap_or_else(|| panic!("the walk ended in block {index}:\n{said}"));
         let (status, after) = after.split_once('\n').unwrap();
         assert_eq!(status != "0", block.fails, "status {status} of\n{}\nwhich said\n{own}", block.commands);
         for text in &block.says {

@@ -53,6 +53,15 @@ impl Administration for Gateway {
     fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult> {
         self.note(format!("reload policy {name}"))
     }
+    fn record_policy(&self, name: String, _: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("record {name}"))
+    }
+    fn recording(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("recording {name}"))
+    }
+    fn end_recording(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("end recording {name}"))
+    }
     fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult> {
         self.note(format!("rotate {name} {overlap}"))
     }

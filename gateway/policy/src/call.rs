@@ -11,9 +11,11 @@ use crate::bindings::portcullis::policy::types::{
     Connection, Credentials, HttpRequest, HttpResponse, Identity, Verdict,
 };
 use crate::state::{DeadlinePassed, State};
+use crate::tape::Tape;
 use crate::trap::{self, Late};
 
 /// What a policy is asked.
+#[derive(Clone, Copy)]
 pub(crate) enum Question<'a> {
     Describe,
     SelfTest,
@@ -39,6 +41,8 @@ pub(crate) enum Answer {
 pub(crate) struct Caller {
     pub(crate) details: Option<Arc<PeerDetails>>,
     pub(crate) address: Option<IpAddr>,
+    /// What the host is to note, or to say.
+    pub(crate) tape: Option<Arc<Tape>>,
 }
 
 /// Why there is no answer. The text is for the operator.

@@ -253,6 +253,16 @@ fn compile(generation: &Generation, grant: wit::Grant) -> Result<Grant, String> 
     Grant::compile(draft, generation.stamp.clone()).map_err(|why| crate::capability::escaped(&why.to_string()))
 }
 
+/// Whether a verdict keeps the contract.
+pub(crate) fn check(generation: &Generation, verdict: Verdict) -> Result<(), String> {
+    match verdict {
+        Verdict::Allow(grant) => compile(generation, grant).map(|_| ()),
+        Verdict::Deny(denial) => convert::denial(denial).map(|_| ()),
+        Verdict::Challenge(challenge) => convert::challenge(challenge, generation.stamp.clone(), 1).map(|_| ()),
+        Verdict::Pass => Ok(()),
+    }
+}
+
 fn same_principal(new: &Identity, known: Option<&Identity>) -> bool {
     known.is_none_or(|old| (&old.scheme, &old.subject, &old.tenant) == (&new.scheme, &new.subject, &new.tenant))
 }

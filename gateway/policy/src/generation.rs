@@ -9,6 +9,7 @@ use portcullis_grant::PolicyStamp;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::InstancePre;
 
+use crate::bindings::portcullis::policy::types::{Connection, Credentials};
 use crate::call::{Answer, CallError, Caller, Question};
 use crate::capability::Capabilities;
 use crate::engine::PolicyEngine;
@@ -18,6 +19,7 @@ use crate::pool::Pool;
 use crate::quarantine::Quarantine;
 use crate::spec::{Description, PolicyLimits};
 use crate::state::{Call, DeadlinePassed, State};
+use crate::tape::Tape;
 use crate::trap::{self, Notes};
 
 /// A version of a policy that may go live. Immutable; dropped when the last call on it has ended.
@@ -101,6 +103,30 @@ impl Generation {
         self.runtime.pool.idle()
     }
 
+    /// Puts a recorded decision to this version: the recording answers what it asks the host.
+    ///
+    /// # Errors
+    /// It is not a decision as [`crate::Recorder`] records them.
+    pub async fn replay(&self, decision: &serde_json::Value) -> Result<Replayed, String> {
+        fn part<T: serde::de::DeserializeOwned>(of: &serde_json::Value, name: &str) -> Result<T, String> {
+            serde_json::from_value(of[name].clone()).map_err(|why| format!("its `{name}` is none: {why}"))
+        }
+        let connection: Connection = part(decision, "connection")?;
+        let credentials: Credentials = part(decision, "credentials")?;
+        let tape = Arc::new(Tape::of(part(decision, "told")?));
+        let caller = Caller { tape: Some(Arc::clone(&tape)), ..Caller::default() };
+        let answer = self.runtime.ask(Question::Authenticate(&connection, &credentials), caller).await;
+        let verdict = match answer {
+            Ok(Answer::Verdict(verdict)) => {
+                let shown = serde_json::to_value(&verdict).map_err(|why| why.to_string())?;
+                crate::chain::check(self, verdict).map(|()| shown).map_err(|why| CallError::Void(why).to_string())
+            }
+            Ok(_) => Err("an answer to another question".to_owned()),
+            Err(why) => Err(why.to_string()),
+        };
+        Ok(Replayed { verdict, missing: tape.missing() })
+    }
+
     /// Instances that were started.
     #[must_use]
     pub fn instances_made(&self) -> u64 {
@@ -128,6 +154,15 @@ impl Generation {
     }
 }
 
+/// What a version decided about a recorded login.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// The verdict in the words of the contract, or how it failed.
+    pub verdict: Result<serde_json::Value, String>,
+    /// What it asked and the recording has no answer to. If there is any, the verdict means nothing.
+    pub missing: Vec<String>,
+}
+
 impl fmt::Debug for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Generation").field("stamp", &self.stamp).field("origin", &self.origin).finish_non_exhaustive()
@@ -146,7 +181,8 @@ impl Runtime {
     pub(crate) async fn ask(&self, question: Question<'_>, caller: Caller) -> Result<Answer, CallError> {
         let _turn = self.pool.turn(self.deadline).await.ok_or(CallError::Busy)?;
         let kept = if self.limits.reuse { self.pool.take() } else { None };
-        let call = Call { details: caller.details, address: caller.address, ..Call::within(self.deadline) };
+        let call =
+            Call { details: caller.details, address: caller.address, tape: caller.tape, ..Call::within(self.deadline) };
         let (instance, answer) = self.run(kept, &question, call, self.deadline).await?;
         if self.limits.reuse && instance.served < self.limits.calls_per_instance {
             self.pool.give_back(instance);
@@ -178,6 +214,7 @@ impl Runtime {
                 Ok(answer) => {
                     // What it was told of the client is not for the next call.
                     instance.state_mut().call.details = None;
+                    instance.state_mut().call.tape = None;
                     Ok((instance, answer))
                 }
                 Err(why) => Err(CallError::of(&why, allowed, instance.state())),

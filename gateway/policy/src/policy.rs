@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use portcullis_grant::{BoxFuture, ConnectionFacts, HttpAnswer, HttpCall, HttpEndpoint, PeerDetails};
 
@@ -11,17 +11,18 @@ use crate::call::{Answer, CallError, Caller, Question};
 use crate::capability::seconds_now;
 use crate::convert;
 use crate::generation::Generation;
+use crate::recorder::Recorder;
 use crate::stats::{CallOutcome, Stats};
 
 /// A named slot that chains and mounts refer to. Putting another generation in place is one pointer; calls that are
 /// under way end on the one that they began with.
-#[derive(Debug)]
 pub struct Policy {
     name: Arc<str>,
     current: ArcSwap<Generation>,
     /// For clients in the middle of a challenge that the one before began.
     previous: Mutex<Option<Arc<Generation>>>,
     stats: Stats,
+    recorder: ArcSwapOption<Recorder>,
 }
 
 impl Policy {
@@ -33,6 +34,7 @@ impl Policy {
             current: ArcSwap::new(generation),
             previous: Mutex::new(None),
             stats: Stats::default(),
+            recorder: ArcSwapOption::empty(),
         })
     }
 
@@ -63,6 +65,27 @@ impl Policy {
         &self.stats
     }
 
+    /// Has its logins recorded. False: they are already.
+    #[must_use]
+    pub fn record(&self, recorder: Arc<Recorder>) -> bool {
+        if self.recorder().is_some_and(|other| !other.is_over()) {
+            return false;
+        }
+        self.recorder.store(Some(recorder));
+        true
+    }
+
+    /// The recording that is being made.
+    #[must_use]
+    pub fn recorder(&self) -> Option<Arc<Recorder>> {
+        self.recorder.load_full()
+    }
+
+    /// Ends the recording. False: there is none.
+    pub fn end_recording(&self) -> bool {
+        self.recorder.swap(None).is_some()
+    }
+
     /// The generation with this digest, if it is live or was so last.
     pub(crate) fn with_digest(&self, digest: &str) -> Option<Arc<Generation>> {
         let current = self.current();
@@ -88,7 +111,23 @@ impl Policy {
         }
         // The caller may hang up in the middle of the one call that tries whether the policy has healed.
         let trial = Trial(Some(generation));
-        let answer = generation.runtime.ask(question, caller).await;
+        let recording = match question {
+            Question::Authenticate(connection, credentials) => self.recorder.load_full().and_then(|recorder| {
+                let tape = recorder.tape()?;
+                Some((recorder, tape, (connection, credentials)))
+            }),
+            _ => None,
+        };
+        let tape = recording.as_ref().map(|(_, tape, _)| Arc::clone(tape));
+        let answer = generation.runtime.ask(question, Caller { tape, ..caller }).await;
+        if let Some((recorder, tape, asked)) = recording {
+            let verdict = match &answer {
+                Ok(Answer::Verdict(verdict)) => serde_json::to_value(verdict).map_err(|why| why.to_string()),
+                Ok(_) => Err("an answer to another question".to_owned()),
+                Err(why) => Err(why.to_string()),
+            };
+            recorder.keep(&tape, asked, verdict, (&generation.stamp.digest, seconds_now()));
+        }
         match answer.and_then(|answer| read(answer).map_err(CallError::Void)) {
             Ok((value, outcome)) => {
                 trial.over();
@@ -111,6 +150,12 @@ impl Policy {
     }
 }
 
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("name", &self.name).field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
 /// Leaves the way free for another trial unless the call came to an end that counts.
 struct Trial<'a>(Option<&'a Generation>);
 
@@ -129,7 +174,7 @@ impl Drop for Trial<'_> {
 }
 
 pub(crate) fn caller(of: &ConnectionFacts) -> Caller {
-    Caller { details: of.details.clone(), address: Some(of.peer.ip()) }
+    Caller { details: of.details.clone(), address: Some(of.peer.ip()), tape: None }
 }
 
 impl HttpEndpoint for Policy {

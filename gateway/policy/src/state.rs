@@ -10,6 +10,7 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::capability::{Capabilities, wasi};
+use crate::tape::Tape;
 use crate::trap::Notes;
 
 /// The data of a wasmtime store. Host interfaces are implemented on it.
@@ -33,13 +34,15 @@ pub(crate) struct Call {
     pub(crate) details: Option<Arc<PeerDetails>>,
     /// Whose call it is, for counting wrong passwords.
     pub(crate) address: Option<IpAddr>,
+    /// What is noted of what the host says, or said in its place.
+    pub(crate) tape: Option<Arc<Tape>>,
     /// While a policy describes itself it may use only what has no effects.
     pub(crate) describing: bool,
 }
 
 impl Call {
     pub(crate) fn within(deadline: Duration) -> Self {
-        Self { deadline: Instant::now() + deadline, details: None, address: None, describing: false }
+        Self { deadline: Instant::now() + deadline, details: None, address: None, tape: None, describing: false }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod directory;
+mod recording;
 mod tenancy;
 
 use std::sync::{Arc, Weak};
@@ -33,6 +34,12 @@ impl Office {
 
     fn gateway(&self) -> Result<Arc<Gateway>, AdminError> {
         self.gateway.upgrade().ok_or_else(|| AdminError::Unavailable("the gateway stops".to_owned()))
+    }
+
+    fn policy(&self, name: &str) -> Result<Arc<Policy>, AdminError> {
+        let policies = self.gateway()?.policies.load_full();
+        let found = policies.get(name).cloned();
+        found.ok_or_else(|| AdminError::NotFound(PolicyError::Unknown(name.to_owned()).to_string()))
     }
 
     /// Does something with the directory where blocking is allowed.
@@ -107,6 +114,18 @@ impl Administration for Office {
                 Err(error) => Err(AdminError::Refused(error.to_string())),
             }
         })
+    }
+
+    fn record_policy(&self, name: String, wanted: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { recording::begin(&*self.policy(&name)?, wanted) })
+    }
+
+    fn recording(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { recording::fetch(&*self.policy(&name)?) })
+    }
+
+    fn end_recording(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { recording::end(&*self.policy(&name)?) })
     }
 
     fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult> {

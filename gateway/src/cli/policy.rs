@@ -73,6 +73,41 @@ pub(super) enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Record the logins that a policy of the running gateway decides, with what the gateway told it. Secrets are masked.
+    Record {
+        /// The policy's configured name.
+        name: String,
+        /// How long: `90s`, `10m`, `24h` at most.
+        #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = time)]
+        time: std::time::Duration,
+        /// Which share of the logins, above 0 and at most 1.
+        #[arg(long, default_value = "1.0")]
+        share: f64,
+        /// Keep passwords, tokens and keys as they are.
+        #[arg(long)]
+        with_secrets: bool,
+        /// The file; without one standard output.
+        #[arg(short, long = "output", value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Put recorded logins to a policy, and list what it decides otherwise.
+    Replay {
+        /// The component, or `builtin:NAME`.
+        policy: String,
+        /// What `record` wrote.
+        recording: PathBuf,
+        /// The configuration whose entry for the policy counts.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The name of that entry, if it is not that of the recorded policy.
+        #[arg(long = "policy", value_name = "NAME", requires = "config")]
+        entry: Option<String>,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Load a policy of the running gateway again, test it, and put it in place. If it is not fit, the old one stays.
     Reload {
         /// The policy's configured name.
@@ -96,6 +131,18 @@ pub(super) fn run(command: PolicyCommand) -> Result<Exit, Failure> {
             fresh,
             json,
         }),
+        PolicyCommand::Record { name, time, share, with_secrets, output, place } => {
+            let remote = Remote::require(&place.data())?;
+            let file = output.as_deref();
+            desk::record::run(&remote, &desk::record::Options { name: &name, time, share, with_secrets, file })
+        }
+        PolicyCommand::Replay { policy, recording, config, entry, json } => desk::replay::run(&desk::replay::Options {
+            policy: &policy,
+            recording: &recording,
+            config: config.as_deref(),
+            entry: entry.as_deref(),
+            json,
+        }),
         PolicyCommand::Bench { policy, cases, filter, seconds, json } => desk::bench::run(&desk::bench::Options {
             policy: &policy,
             cases: &cases,
@@ -105,6 +152,11 @@ pub(super) fn run(command: PolicyCommand) -> Result<Exit, Failure> {
         }),
         PolicyCommand::Reload { name, place } => reload(&place, &name),
     }
+}
+
+/// A time as a configuration writes it.
+fn time(text: &str) -> Result<std::time::Duration, String> {
+    crate::config::Time::parse(text).map(|time| time.0).ok_or_else(|| format!("{text:?} is no time such as 90s or 10m"))
 }
 
 fn list(place: &Place, json: bool) -> Result<Exit, Failure> {

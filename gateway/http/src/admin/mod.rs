@@ -12,6 +12,7 @@
 //! | POST `/api/v1/reload` | configuration, certificates and policies are read again |
 //! | GET `/api/v1/policies` | policies with their digests and state |
 //! | POST `/api/v1/policies/{name}/reload` | one policy is read again |
+//! | POST, GET, DELETE `/api/v1/policies/{name}/recording` | its logins are recorded: begun, fetched, ended |
 //! | GET `/api/v1/connections?limit=&after=` | a page of connections |
 //! | DELETE `/api/v1/connections/{client}` | the client is disconnected |
 //! | GET `/api/v1/decisions?client=&limit=` | the latest decisions, for `portcullis why` |
@@ -140,6 +141,12 @@ impl AdminSite {
             Route::Reload => self.administration.reload().await,
             Route::Policies => self.administration.policies().await,
             Route::ReloadPolicy(name) => self.administration.reload_policy(name).await,
+            Route::Record(name) => match access::read_object(request).await {
+                Ok(wanted) => self.administration.record_policy(name, wanted).await,
+                Err(answer) => return answer,
+            },
+            Route::Recording(name) => self.administration.recording(name).await,
+            Route::EndRecording(name) => self.administration.end_recording(name).await,
             Route::Connections(page) => self.administration.connections(page).await,
             Route::Disconnect(client) => self.administration.disconnect(client).await,
             Route::Decisions(query) => self.administration.decisions(query).await,

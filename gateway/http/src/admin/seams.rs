@@ -114,6 +114,12 @@ pub trait Administration: Send + Sync + 'static {
     fn policies(&self) -> BoxFuture<'_, AdminResult>;
     /// Reads one policy again.
     fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult>;
+    /// Begins to record a policy's logins: `seconds`, `share`, `with_secrets`.
+    fn record_policy(&self, name: String, wanted: Map<String, Value>) -> BoxFuture<'_, AdminResult>;
+    /// What was recorded since the last time.
+    fn recording(&self, name: String) -> BoxFuture<'_, AdminResult>;
+    /// Ends a recording.
+    fn end_recording(&self, name: String) -> BoxFuture<'_, AdminResult>;
     /// Makes a new key of the gateway's own by this name; the old one verifies for another `overlap` seconds.
     fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult>;
     /// A page of connections, by client identifier.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_identity::{Directory, Keyring};
 use portcullis_store::KeyValue;
 use tokio::sync::Semaphore;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 
 use crate::bindings::portcullis::policy as contract;
 use crate::inspect::Abilities;
@@ -26,12 +26,14 @@ mod log;
 mod peer;
 mod random;
 mod store;
+mod taped;
 pub(crate) mod wasi;
 
 pub(crate) use clock::seconds_now;
 pub(crate) use http_client::HttpClient;
 pub(crate) use jwks::JwksCache;
 pub(crate) use log::escaped;
+use taped::{Hosts, Taped};
 
 /// What the instances of one generation may use.
 pub(crate) struct Capabilities {
@@ -71,11 +73,10 @@ impl Capabilities {
 
 /// Links what a component imports. What it may import was checked before.
 pub(crate) fn link(linker: &mut Linker<State>, abilities: &Abilities) -> wasmtime::Result<()> {
-    type Own = HasSelf<State>;
     macro_rules! each {
         ($($name:literal => $module:ident),* $(,)?) => {
             $(if abilities.imports($name) {
-                contract::$module::add_to_linker::<_, Own>(linker, |state| state)?;
+                contract::$module::add_to_linker::<_, Hosts>(linker, |state| Taped(state))?;
             })*
         };
     }

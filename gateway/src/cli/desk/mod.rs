@@ -11,6 +11,8 @@ pub(super) mod inspect;
 pub(super) mod new;
 mod play;
 mod read;
+pub(super) mod record;
+pub(super) mod replay;
 mod scene;
 mod shown;
 mod subject;

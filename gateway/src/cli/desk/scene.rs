@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::read::{Moment, Octets, Text, Whole, members, object};
 use crate::config::problem::Problem;
@@ -222,6 +223,11 @@ fn text(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     section.optional(key)
 }
 
+/// An identifier that looks like the directory's own and follows from a name.
+fn made_up(name: &str) -> String {
+    Sha256::digest(name).iter().take(16).map(|octet| format!("{octet:02x}")).collect()
+}
+
 fn yes(section: &mut Section<'_>, key: &'static str) -> bool {
     section.optional(key).unwrap_or(true)
 }
@@ -236,8 +242,8 @@ fn domain(section: &mut Section<'_>) -> Option<Entry> {
 }
 
 fn project(section: &mut Section<'_>) -> Option<Entry> {
-    let id: String = section.required("id", "an identifier")?;
-    let name = text(section, "name").unwrap_or_else(|| id.clone());
+    let name: String = section.required("name", "a name")?;
+    let id = text(section, "id").unwrap_or_else(|| made_up(&name));
     let domain = text(section, "domain-id").unwrap_or_else(|| "default".to_owned());
     let (parent, enabled) = (text(section, "parent-id"), yes(section, "enabled"));
     let members = json!({ "id": id, "name": name, "domain_id": domain, "parent_id": parent, "enabled": enabled });
@@ -248,7 +254,7 @@ fn project(section: &mut Section<'_>) -> Option<Entry> {
 
 fn user(section: &mut Section<'_>) -> Option<Entry> {
     let name: String = section.required("name", "a name")?;
-    let id = text(section, "id").unwrap_or_else(|| name.clone());
+    let id = text(section, "id").unwrap_or_else(|| made_up(&name));
     let domain = text(section, "domain-id").unwrap_or_else(|| "default".to_owned());
     let (email, verified, enabled) = (text(section, "email"), yes(section, "verified"), yes(section, "enabled"));
     let members = json!({
@@ -289,7 +295,7 @@ fn app(section: &mut Section<'_>) -> Option<Entry> {
 
 fn device(section: &mut Section<'_>) -> Option<Entry> {
     let client: String = section.required("client-id", "its client identifier")?;
-    let id = text(section, "id").unwrap_or_else(|| client.clone());
+    let id = text(section, "id").unwrap_or_else(|| made_up(&client));
     let namespace = text(section, "namespace").unwrap_or_else(|| client.clone());
     let credential = text(section, "credential").unwrap_or_else(|| "username".to_owned());
     let members = json!({
@@ -301,7 +307,6 @@ fn device(section: &mut Section<'_>) -> Option<Entry> {
 }
 
 fn api_key(section: &mut Section<'_>) -> Option<Entry> {
-    use sha2::{Digest, Sha256};
     let secret: String = section.required("secret", "the secret that clients send")?;
     let owner: String = section.required("owner", "its owner, such as \"consumer:alice\"")?;
     let hash: String = Sha256::digest(&secret).iter().map(|octet| format!("{octet:02x}")).collect();
