@@ -86,6 +86,9 @@ pub(crate) enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The file of the audit stream.
+    #[error("the audit stream cannot be written: {}", crate::plain(.0))]
+    Audit(std::io::Error),
     /// The file that commands find the gateway by.
     #[error("admin.json cannot be written into the data directory: {}", crate::plain(.0))]
     RuntimeFile(std::io::Error),
@@ -198,11 +201,13 @@ impl Gateway {
             router: router(&config),
             ..BrokerOptions::default()
         })?;
+        audit.write_to(&config.audit, &broker).map_err(StartError::Audit)?;
         let wheel = Wheel::new();
         tokio::spawn(Arc::clone(&wheel).run(Arc::clone(&broker)));
         let changes = {
-            let broker = Arc::clone(&broker);
+            let (broker, audit) = (Arc::clone(&broker), audit.clone());
             ground.directory.subscribe(move |change| {
+                audit.changed(change);
                 for dependency in &change.dependencies {
                     broker.changed(&Dependency(dependency.as_str().into()));
                 }
@@ -283,7 +288,8 @@ impl Gateway {
         let mut registry = Registry::with_prefix("portcullis");
         registry.register_collector(Box::new(Figures::of(self)));
         let settings = AdminSettings { token, open_metrics, hosts };
-        let site = AdminSite::new(settings, Arc::clone(&office) as _, office, Arc::new(registry));
+        let site = AdminSite::new(settings, Arc::clone(&office) as _, office, Arc::new(registry))
+            .witnessed_by(Arc::new(self.audit.clone()));
         let door = Door::http(
             bound,
             None,
@@ -353,9 +359,13 @@ impl Gateway {
             draining.spawn(async move { door.drain().await });
         }
         while draining.join_next().await.is_some() {}
-        let store = self.ground.store.clone();
+        let (store, audit) = (self.ground.store.clone(), self.audit.clone());
         // What was acknowledged is on disk already; this is for the rest.
-        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            audit.close();
+            store.close();
+        })
+        .await;
     }
 }
 

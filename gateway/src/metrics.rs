@@ -74,6 +74,19 @@ fn totals(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
     for (outcome, value) in outcomes {
         ConstCounter::new(value.load(Ordering::Relaxed)).encode(metric.encode_family(&[("outcome", outcome)])?)?;
     }
+    let mut metric = encoder.encode_descriptor(
+        "audit_entries",
+        "Entries of the audit stream by where they go, and by whether they got there",
+        None,
+        MetricType::Counter,
+    )?;
+    let counts = &gateway.audit.stream_counts;
+    for (place, counts) in [("file", &counts.file), ("stdout", &counts.stdout), ("topic", &counts.topic)] {
+        for (outcome, value) in [("written", &counts.written), ("lost", &counts.lost)] {
+            let labels = [("place", place), ("outcome", outcome)];
+            ConstCounter::new(value.load(Ordering::Relaxed)).encode(metric.encode_family(&labels)?)?;
+        }
+    }
     let gauges = [
         ("connections", "MQTT sessions with a connection", totals.connections),
         ("sessions", "MQTT sessions, connected or not", gateway.broker.sessions() as u64),

@@ -13,6 +13,7 @@ use portcullis_policy::Chain;
 use portcullis_session::Control;
 
 use crate::assemble::Gateway;
+use crate::audit::{Decision, administrator};
 use crate::config::{Config, Listener, OnSwap};
 use crate::listeners::{self, Door};
 use crate::policies::{self, Candidate, Policies, PolicyError, Swapped};
@@ -94,6 +95,15 @@ impl Gateway {
             tokio::spawn(async move { door.drain().await });
         }
         self.level.set(&config.log.level);
+        if old.audit == config.audit {
+            // Whoever turned the file over by moving it away has sent a signal.
+            self.audit.reopen();
+        } else if let Err(why) = self.audit.write_to(&config.audit, &self.broker) {
+            let why = crate::plain(&why);
+            report.kept.push(format!("the audit stream is written as before: its new file cannot be opened: {why}"));
+        } else {
+            report.done.push("the audit stream is written as [audit] says now".to_owned());
+        }
         report.kept.extend(only_at_start(&old, &config));
         self.config.store(Arc::new(config));
         Ok(report)
@@ -236,6 +246,10 @@ impl Gateway {
 
     /// Does with live connections what the policy's entry says.
     fn tell(&self, swapped: &Swapped) {
+        let mut decision = Decision::of_gateway("policy", "done").on(&swapped.name).because(&words(swapped));
+        decision.digest = Some(swapped.now.to_string());
+        decision.by = portcullis_http::caller().map(administrator);
+        self.audit.record(decision);
         if swapped.on_swap == OnSwap::Reauthenticate && swapped.before.is_some() {
             self.broker.request_where(&Control::Reevaluate, |_, grant| *grant.policy.name == *swapped.name);
         }
@@ -278,6 +292,9 @@ impl Gateway {
     pub(crate) async fn reload_and_log(self: &Arc<Self>, why: &str) {
         match self.reload().await {
             Ok(report) => {
+                let said = report.done.iter().chain(&report.kept).map(String::as_str).collect::<Vec<_>>().join("; ");
+                let verdict = if report.kept.is_empty() { "done" } else { "failed" };
+                self.audit.record(Decision::of_gateway("reload", verdict).because(&said).done_by(why));
                 for sentence in &report.done {
                     tracing::info!("{sentence}");
                 }
@@ -290,7 +307,10 @@ impl Gateway {
                     tracing::warn!("reloaded in part, because {why}; the lines above say what stayed as it was");
                 }
             }
-            Err(error) => tracing::error!("nothing was reloaded, although {why}: {error}"),
+            Err(error) => {
+                self.audit.record(Decision::of_gateway("reload", "failed").because(&error).done_by(why));
+                tracing::error!("nothing was reloaded, although {why}: {error}");
+            }
         }
     }
 }

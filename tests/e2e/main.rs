@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
 
 mod attacks;
+mod audit;
 mod certificates;
 mod check;
 mod contract;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use portcullis_mqtt::QoS;
 
+use crate::account::Account;
 use crate::connection::{ConnectionFacts, Credentials};
 use crate::denial::Denial;
 use crate::grant::Grant;
@@ -84,6 +85,16 @@ pub struct Refusal {
     pub denial: Denial,
     /// The policy; none when no policy took the login, or the gateway itself refused.
     pub policy: Option<PolicyStamp>,
+    /// How it came about.
+    pub account: Account,
+}
+
+impl Refusal {
+    /// Of a policy, or of the gateway itself.
+    #[must_use]
+    pub fn new(denial: Denial, policy: Option<PolicyStamp>) -> Self {
+        Self { denial, policy, account: Account::default() }
+    }
 }
 
 /// One thing that a client is about to do, for rules whose effect is `ask`.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use portcullis_mqtt::QoS;
 
+use crate::account::Account;
 use crate::gatekeeper::{Action, Authorization, PolicyStamp};
 use crate::identity::Identity;
-use crate::rules::{Effect, Permission, Rule, RuleSet, SubscribePermission};
+use crate::rules::{ActionRefusal, Effect, Permission, Rule, RuleSet, SubscribePermission};
 
 /// A directory entry or token that a grant was derived from: `user:<id>`, `device:<id>`, `key:<id>`, `token:<id>`, …
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +129,8 @@ pub struct Grant {
     pub data: Option<Vec<u8>>,
     /// Who granted it.
     pub policy: PolicyStamp,
+    /// How that came about.
+    pub account: Account,
     rules: RuleSet,
     asks: bool,
     asked: crate::rules::AskCache,
@@ -176,6 +179,7 @@ impl Grant {
             state: draft.state,
             data: draft.data,
             policy,
+            account: Account::default(),
             asked: crate::rules::AskCache::default(),
         })
     }
@@ -225,6 +229,18 @@ impl Grant {
     /// of [`crate::rules::now_ms`].
     pub fn remember(&self, action: &Action, answer: &Authorization) {
         self.asked.remember(action, answer);
+    }
+
+    /// Keeps for audit why the policy refused an action that a rule had it asked about. The last few are kept.
+    pub fn refused(&self, action: &Action, refusal: ActionRefusal) {
+        self.asked.refused(action, refusal);
+    }
+
+    /// Why the policy refused what is called so: a topic or a filter. None: no rule had it asked. It says
+    /// [`crate::Freshness::Cached`] from the second time on.
+    #[must_use]
+    pub fn refusal_of(&self, target: &str) -> Option<ActionRefusal> {
+        self.asked.refusal_of(target)
     }
 }
 

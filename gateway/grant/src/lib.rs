@@ -5,6 +5,7 @@
 //!
 //! This room knows nothing of WebAssembly, of sockets, or of where an answer came from.
 
+pub mod account;
 pub mod connection;
 pub mod denial;
 pub mod gatekeeper;
@@ -12,6 +13,7 @@ pub mod grant;
 pub mod identity;
 pub mod rules;
 
+pub use account::{Account, Freshness, Sources};
 pub use connection::{Certificate, ConnectionFacts, Credentials, HttpHead, PeerDetails, TlsSession};
 pub use denial::{Denial, DenyReason, HttpAnswer};
 pub use gatekeeper::{
@@ -20,4 +22,4 @@ pub use gatekeeper::{
 };
 pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits};
 pub use identity::Identity;
-pub use rules::{Actions, Effect, Permission, Rule, RuleSet, SubscribePermission};
+pub use rules::{ActionRefusal, Actions, Effect, Permission, Rule, RuleSet, SubscribePermission};

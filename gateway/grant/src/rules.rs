@@ -7,7 +7,7 @@
 pub mod ask;
 pub mod set;
 
-pub use ask::{AskCache, now_ms};
+pub use ask::{ActionRefusal, AskCache, now_ms};
 use portcullis_mqtt::QoS;
 pub use set::RuleSet;
 

@@ -22,8 +22,8 @@ mod query;
 pub mod server;
 
 pub use admin::{
-    AdminError, AdminResult, AdminSettings, AdminSite, AdminToken, Administration, DecisionQuery, DirectoryAdmin, Kind,
-    Page, WeakToken,
+    AdminError, AdminResult, AdminSettings, AdminSite, AdminToken, AdminWitness, Administration, DecisionQuery,
+    DirectoryAdmin, Kind, Page, WeakToken, caller,
 };
 pub use answer::Answer;
 pub use content::Content;

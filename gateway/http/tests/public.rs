@@ -80,7 +80,7 @@ impl Gatekeeper for Closed {
         Box::pin(async move {
             assert!(login.connection.details.unwrap().http.is_some());
             let denial = Denial::new(DenyReason::BadCredentials, "not for the client");
-            Outcome::Deny(Refusal { denial, policy: None })
+            Outcome::Deny(Refusal::new(denial, None))
         })
     }
     fn continue_authentication(&self, _: AuthReply) -> BoxFuture<'_, Outcome> {

@@ -15,7 +15,9 @@ mod keyring;
 mod keys;
 mod model;
 
-pub use directory::{Change, ChangeKind, Directory, DirectoryOptions, Imported, LockOut, PasswordCost, Subscription};
+pub use directory::{
+    Change, ChangeKind, Directory, DirectoryOptions, Imported, LockOut, PasswordCost, Subscription, acting, actor,
+};
 pub use error::{DirectoryError, KeyError, PasswordError};
 pub use keyring::{GATEWAY_ES256, GATEWAY_RS256, KeySource, Keyring, NamedKey};
 pub use keys::{KeyKind, MAX_KEYS_TEXT, VerificationKey, keys_from_jwks, keys_from_pem};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_grant::PeerDetails;
+use portcullis_grant::{PeerDetails, Sources};
 
 use crate::bindings::exports::portcullis::policy::{authorization, descriptor, enhanced_authentication, renewal};
 use crate::bindings::portcullis::policy::types::{
@@ -43,6 +43,8 @@ pub(crate) struct Caller {
     pub(crate) address: Option<IpAddr>,
     /// What the host is to note, or to say.
     pub(crate) tape: Option<Arc<Tape>>,
+    /// Where they note how new it was what they answered.
+    pub(crate) sources: Sources,
 }
 
 /// Why there is no answer. The text is for the operator.

@@ -5,16 +5,17 @@
 //! `denial.detail`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use portcullis_grant::gatekeeper::Reply;
 use portcullis_grant::{
-    Action, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Gatekeeper, Grant, Identity, Login, Outcome,
-    PolicyStamp, Refusal, Renewal,
+    Account, Action, ActionRefusal, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Gatekeeper, Grant,
+    Identity, Login, Outcome, PolicyStamp, Refusal, Renewal, Sources,
 };
 
 use crate::bindings::exports::portcullis::policy::renewal;
 use crate::bindings::portcullis::policy::types::{self as wit, Verdict};
-use crate::call::{Answer, CallError, Question};
+use crate::call::{Answer, CallError, Caller, Question};
 use crate::convert;
 use crate::generation::Generation;
 use crate::policy::{Policy, caller};
@@ -24,6 +25,8 @@ use crate::stats::CallOutcome;
 const MAX_STEPS: u8 = 8;
 /// Seconds after which a renewal that failed is tried again.
 const RETRY_RENEWAL: u32 = 30;
+/// Octets from which on a credential is looked for in a policy's words: shorter ones are in any sentence.
+const SECRET: usize = 6;
 
 /// An ordered list of policies.
 #[derive(Clone, Debug, Default)]
@@ -67,17 +70,19 @@ impl Chain {
                 continue;
             }
             asked.push(&**policy.name());
-            let terms = Terms { known: login.connection.identity.as_deref(), may_challenge: method.is_some(), step: 0 };
+            let (watch, caller) = Watch::start(caller(&login.connection));
+            let known = login.connection.identity.as_deref();
+            let terms = Terms { known, may_challenge: method.is_some(), step: 0, watch: &watch };
             let question = Question::Authenticate(&connection, &credentials);
             let step = policy
-                .ask(&generation, question, caller(&login.connection), |answer| terms.read(&generation, answer))
+                .ask(&generation, question, caller, |answer| terms.read(&generation, answer))
                 .await
-                .unwrap_or_else(|error| Step::Decided(failed(&generation.stamp, &error)));
+                .unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
             if let Step::Decided(outcome) = step {
-                return outcome;
+                return without_secrets(outcome, &login);
             }
         }
-        Outcome::Deny(Refusal { denial: nobody(method, &asked), policy: None })
+        Outcome::Deny(Refusal::new(nobody(method, &asked), None))
     }
 
     async fn next_step(&self, reply: Reply) -> Outcome {
@@ -89,33 +94,31 @@ impl Chain {
                 format!("policy `{}` was replaced in the middle of an exchange that it had begun", stamp.name),
             );
             denial.retry_after = Some(1);
-            return Outcome::Deny(Refusal { denial, policy: Some(stamp.clone()) });
+            return Outcome::Deny(Refusal::new(denial, Some(stamp.clone())));
         };
         let connection = convert::connection(&reply.connection);
         let question = convert::reply(&reply);
-        let terms =
-            Terms { known: reply.connection.identity.as_deref(), may_challenge: true, step: reply.challenge.step };
+        let (watch, caller) = Watch::start(caller(&reply.connection));
+        let known = reply.connection.identity.as_deref();
+        let terms = Terms { known, may_challenge: true, step: reply.challenge.step, watch: &watch };
         let step = policy
-            .ask(&generation, Question::Continue(&connection, &question), caller(&reply.connection), |answer| {
+            .ask(&generation, Question::Continue(&connection, &question), caller, |answer| {
                 terms.read(&generation, answer)
             })
             .await
-            .unwrap_or_else(|error| Step::Decided(failed(&generation.stamp, &error)));
+            .unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
         match step {
             Step::Decided(outcome) => outcome,
-            Step::Pass => Outcome::Deny(Refusal {
-                denial: Denial::new(
-                    DenyReason::BadCredentials,
-                    "it passed in the middle of an exchange, which counts as a refusal",
-                ),
-                policy: Some(generation.stamp.clone()),
-            }),
+            Step::Pass => {
+                let detail = "it passed in the middle of an exchange, which counts as a refusal";
+                Outcome::Deny(watch.refusal(Denial::new(DenyReason::BadCredentials, detail), &generation.stamp))
+            }
         }
     }
 
     async fn look_again(&self, mut connection: ConnectionFacts, grant: Arc<Grant>) -> Renewal {
         let revoke = |reason, detail: String| {
-            Renewal::Revoke(Refusal { denial: Denial::new(reason, detail), policy: Some(grant.policy.clone()) })
+            Renewal::Revoke(Refusal::new(Denial::new(reason, detail), Some(grant.policy.clone())))
         };
         let name = &grant.policy.name;
         let Some(policy) = self.policy(&grant.policy) else {
@@ -133,22 +136,22 @@ impl Chain {
         // The contract: `peer` answers nothing then.
         connection.details = None;
         let facts = convert::connection(&connection);
+        let (watch, caller) = Watch::start(caller(&connection));
         let answer = policy
-            .ask(&generation, Question::Renew(&facts, &grant.state), caller(&connection), |answer| {
+            .ask(&generation, Question::Renew(&facts, &grant.state), caller, |answer| {
                 let Answer::Renewal(decision) = answer else { return Err("an answer to another question".to_owned()) };
                 let renewal = match decision {
                     renewal::Decision::Keep(seconds) => Renewal::Keep(seconds),
                     renewal::Decision::Replace(grant) => {
-                        let new = compile(&generation, grant)?;
+                        let new = watch.grant(&generation, grant)?;
                         if !same_principal(&new.identity, connection.identity.as_deref()) {
                             return Err("a renewed grant for another identity".to_owned());
                         }
                         Renewal::Replace(Arc::new(new))
                     }
-                    renewal::Decision::Revoke(denial) => Renewal::Revoke(Refusal {
-                        denial: convert::denial(denial)?,
-                        policy: Some(generation.stamp.clone()),
-                    }),
+                    renewal::Decision::Revoke(denial) => {
+                        Renewal::Revoke(watch.refusal(convert::denial(denial)?, &generation.stamp))
+                    }
                 };
                 Ok((renewal, CallOutcome::Answer))
             })
@@ -175,22 +178,22 @@ impl Chain {
         }
         let identity = convert::identity(&grant.identity);
         let question = convert::action(&action);
+        let (watch, caller) = Watch::start(Caller::default());
         let answer = policy
-            .ask(
-                &generation,
-                Question::Authorize(&identity, &grant.state, &question),
-                crate::call::Caller::default(),
-                |answer| {
-                    let Answer::Authorization(decision) = answer else {
-                        return Err("an answer to another question".to_owned());
-                    };
-                    let denied = decision.denied.map(convert::denial).transpose()?;
-                    Ok((Authorization { denied, valid_for: decision.valid_for }, CallOutcome::Answer))
-                },
-            )
+            .ask(&generation, Question::Authorize(&identity, &grant.state, &question), caller, |answer| {
+                let Answer::Authorization(decision) = answer else {
+                    return Err("an answer to another question".to_owned());
+                };
+                let denied = decision.denied.map(convert::denial).transpose()?;
+                Ok((Authorization { denied, valid_for: decision.valid_for }, CallOutcome::Answer))
+            })
             .await
             .unwrap_or_else(|error| denied(DenyReason::Unavailable, format!("policy `{name}`: {error}")));
         grant.remember(&action, &answer);
+        if let Some(denial) = &answer.denied {
+            let why = ActionRefusal { reason: denial.reason, detail: denial.detail.clone(), account: watch.account() };
+            grant.refused(&action, why);
+        }
         answer
     }
 }
@@ -202,17 +205,54 @@ struct Terms<'a> {
     may_challenge: bool,
     /// Questions so far.
     step: u8,
+    watch: &'a Watch,
+}
+
+/// Keeps account of one question.
+struct Watch {
+    begun: Instant,
+    sources: Sources,
+}
+
+impl Watch {
+    /// Begins, with whose call it is.
+    fn start(caller: Caller) -> (Self, Caller) {
+        (Self { begun: Instant::now(), sources: caller.sources.clone() }, caller)
+    }
+
+    fn account(&self) -> Account {
+        Account { micros: self.begun.elapsed().as_micros() as u64, freshness: self.sources.freshness() }
+    }
+
+    fn refusal(&self, denial: Denial, stamp: &PolicyStamp) -> Refusal {
+        Refusal { account: self.account(), ..Refusal::new(denial, Some(stamp.clone())) }
+    }
+
+    fn grant(&self, generation: &Generation, grant: wit::Grant) -> Result<Grant, String> {
+        let mut grant = compile(generation, grant)?;
+        grant.account = self.account();
+        Ok(grant)
+    }
+
+    /// A policy that failed refuses: nobody comes in because something broke.
+    fn failed(&self, stamp: &PolicyStamp, error: &CallError) -> Outcome {
+        let mut denial = Denial::new(DenyReason::Unavailable, format!("policy `{}`: {error}", stamp.name));
+        if matches!(error, CallError::Busy | CallError::Quarantined { .. }) {
+            denial.retry_after = Some(1);
+        }
+        Outcome::Deny(self.refusal(denial, stamp))
+    }
 }
 
 impl Terms<'_> {
     fn read(&self, generation: &Generation, answer: Answer) -> Result<(Step, CallOutcome), String> {
         let Answer::Verdict(verdict) = answer else { return Err("an answer to another question".to_owned()) };
-        let refuse = |denial| Step::Decided(Outcome::Deny(Refusal { denial, policy: Some(generation.stamp.clone()) }));
+        let refuse = |denial| Step::Decided(Outcome::Deny(self.watch.refusal(denial, &generation.stamp)));
         Ok(match verdict {
             Verdict::Pass => (Step::Pass, CallOutcome::Pass),
             Verdict::Deny(denial) => (refuse(convert::denial(denial)?), CallOutcome::Deny),
             Verdict::Allow(grant) => {
-                let grant = compile(generation, grant)?;
+                let grant = self.watch.grant(generation, grant)?;
                 if same_principal(&grant.identity, self.known) {
                     (Step::Decided(Outcome::Allow(Arc::new(grant))), CallOutcome::Allow)
                 } else {
@@ -267,13 +307,26 @@ fn same_principal(new: &Identity, known: Option<&Identity>) -> bool {
     known.is_none_or(|old| (&old.scheme, &old.subject, &old.tenant) == (&new.scheme, &new.subject, &new.tenant))
 }
 
-/// A policy that failed refuses: nobody comes in because something broke.
-fn failed(stamp: &PolicyStamp, error: &CallError) -> Outcome {
-    let mut denial = Denial::new(DenyReason::Unavailable, format!("policy `{}`: {error}", stamp.name));
-    if matches!(error, CallError::Busy | CallError::Quarantined { .. }) {
-        denial.retry_after = Some(1);
+/// A policy's words for operators without what the client offered: some quote it, and it goes to logs and audit.
+fn without_secrets(mut outcome: Outcome, login: &Login) -> Outcome {
+    let Outcome::Deny(refusal) = &mut outcome else { return outcome };
+    let offered = &login.credentials;
+    let password = offered.password.as_deref().filter(|password| !password.is_empty());
+    let password_text = password.and_then(|password| std::str::from_utf8(password).ok());
+    // Without a password the user name is the credential.
+    let username = offered.username.as_deref().filter(|_| password.is_none());
+    let head = login.connection.details.as_ref().and_then(|details| details.http.as_ref());
+    let header = head.and_then(|head| head.headers.iter().find(|(name, _)| name == "authorization"));
+    let header = header.and_then(|(_, value)| value.rsplit(' ').next());
+    for secret in [password_text, username, header].into_iter().flatten().filter(|secret| secret.len() >= SECRET) {
+        // As the policy quotes it: what is not to stand in a line of the log is escaped there.
+        for secret in [secret.to_owned(), crate::capability::escaped(secret)] {
+            if refusal.denial.detail.contains(&secret) {
+                refusal.denial.detail = refusal.denial.detail.replace(&secret, "[what the client offered]");
+            }
+        }
     }
-    Outcome::Deny(Refusal { denial, policy: Some(stamp.clone()) })
+    outcome
 }
 
 /// Nobody took the login.

@@ -181,8 +181,8 @@ impl Runtime {
     pub(crate) async fn ask(&self, question: Question<'_>, caller: Caller) -> Result<Answer, CallError> {
         let _turn = self.pool.turn(self.deadline).await.ok_or(CallError::Busy)?;
         let kept = if self.limits.reuse { self.pool.take() } else { None };
-        let call =
-            Call { details: caller.details, address: caller.address, tape: caller.tape, ..Call::within(self.deadline) };
+        let Caller { details, address, tape, sources } = caller;
+        let call = Call { details, address, tape, sources, ..Call::within(self.deadline) };
         let (instance, answer) = self.run(kept, &question, call, self.deadline).await?;
         if self.limits.reuse && instance.served < self.limits.calls_per_instance {
             self.pool.give_back(instance);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_grant::PeerDetails;
+use portcullis_grant::{PeerDetails, Sources};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -36,13 +36,22 @@ pub(crate) struct Call {
     pub(crate) address: Option<IpAddr>,
     /// What is noted of what the host says, or said in its place.
     pub(crate) tape: Option<Arc<Tape>>,
+    /// How new it was what the host interfaces answered.
+    pub(crate) sources: Sources,
     /// While a policy describes itself it may use only what has no effects.
     pub(crate) describing: bool,
 }
 
 impl Call {
     pub(crate) fn within(deadline: Duration) -> Self {
-        Self { deadline: Instant::now() + deadline, details: None, address: None, tape: None, describing: false }
+        Self {
+            deadline: Instant::now() + deadline,
+            details: None,
+            address: None,
+            tape: None,
+            sources: Sources::default(),
+            describing: false,
+        }
     }
 }
 

@@ -29,7 +29,7 @@ fn refusal() -> Refusal {
         server_reference: Some("elsewhere:1883".to_owned()),
         ..Denial::new(DenyReason::UseAnotherServer, "the operator's own words: host db-7 is down")
     };
-    Refusal { denial, policy: Some(stamp()) }
+    Refusal::new(denial, Some(stamp()))
 }
 
 #[test]

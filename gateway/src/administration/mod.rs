@@ -18,6 +18,7 @@ use portcullis_session::Control;
 use serde_json::{Map, Value, json};
 
 use crate::assemble::Gateway;
+use crate::audit::administrator;
 use crate::policies::PolicyError;
 use crate::reload;
 
@@ -48,7 +49,9 @@ impl Office {
         work: impl FnOnce(&portcullis_identity::Directory) -> AdminResult + Send + 'static,
     ) -> AdminResult {
         let directory = self.gateway()?.ground.directory.clone();
-        let done = tokio::task::spawn_blocking(move || work(&directory)).await;
+        let by = portcullis_http::caller().map_or_else(|| "an administrator".to_owned(), administrator);
+        let work = move || portcullis_identity::acting(&by, || work(&directory));
+        let done = tokio::task::spawn_blocking(work).await;
         done.unwrap_or_else(|_| Err(AdminError::Unavailable("the gateway stops".to_owned())))
     }
 }
@@ -178,9 +181,18 @@ impl Administration for Office {
 
     fn decisions(&self, query: DecisionQuery) -> BoxFuture<'_, AdminResult> {
         Box::pin(async move {
-            let mut items = self.gateway()?.audit.about(query.client.as_deref());
+            // Not the gateway itself: who waits must not keep it from stopping.
+            let audit = self.gateway()?.audit.clone();
+            let client = query.client.as_deref();
+            let latest = audit.last();
+            let mut items = match query.after {
+                None => audit.about(client, 0),
+                Some(after) => audit.follow(client, after).await,
+            };
             items.truncate(query.limit);
-            Ok(json!({ "items": items, "next": null }))
+            let latest = items.first().map_or(latest, |decision| decision.seq.max(latest));
+            let items: Vec<_> = items.iter().map(|decision| &**decision).collect();
+            Ok(json!({ "items": items, "next": null, "latest": latest }))
         })
     }
 }

@@ -81,6 +81,9 @@ enum Command {
         /// Write JSON.
         #[arg(long)]
         json: bool,
+        /// Go on with what is decided from now on, one after the other, until it is interrupted; with `--json` a line each.
+        #[arg(long)]
+        follow: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -146,7 +149,7 @@ pub(crate) fn run() -> Exit {
         Some(Command::Project(command)) => directory::run(command),
         Some(Command::Role(command)) => directory::run(command),
         Some(Command::Directory(command)) => directory::whole(command),
-        Some(Command::Why { client, json, place }) => why::run(&client, json, &place),
+        Some(Command::Why { client, json, follow, place }) => why::run(&client, json, follow, &place),
     };
     done.unwrap_or_else(|failure| {
         out::error(failure.words);

@@ -6,6 +6,7 @@
 //!
 //! Knows nothing of how the gateway is put together.
 
+mod audit;
 mod key;
 mod listener;
 pub(crate) mod policy;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub(crate) use audit::Audit;
 pub(crate) use key::{KeyEntry, KeyKind};
 pub(crate) use listener::{ClientAuth, Durability, Listener, Protocol, RefusedPublish, RefusedSubscribe, Transport};
 pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
@@ -46,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// What the gateway writes of itself.
     pub(crate) log: Log,
+    /// Where decisions are written.
+    pub(crate) audit: Audit,
 }
 
 /// `[limits]`: bounds of the whole gateway. None: the gateway's own bound.
@@ -167,6 +171,7 @@ impl Config {
                 log.finish();
                 read
             }),
+            audit: root.section("audit", "[audit]").map_or_else(Audit::default, |audit| Audit::read(audit, base)),
         };
         root.finish();
         config

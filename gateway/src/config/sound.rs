@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::key;
@@ -194,6 +194,14 @@ fn files(config: &Config, problems: &Problems) {
     }
     config.keys.iter().for_each(|key| readable(&key.file));
     config.admin.iter().filter_map(|admin| admin.token_file.as_ref()).for_each(readable);
+    if let Some(file) = &config.audit.file {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() || file.is_dir() {
+            let message =
+                format!("{} cannot be a file: {} is not a directory for it", file.display(), folder.display());
+            problems.add(Problem::new(file.span.clone(), message));
+        }
+    }
 }
 
 fn log(config: &Config, problems: &Problems) {

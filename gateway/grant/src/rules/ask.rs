@@ -3,6 +3,7 @@
 //! One cache belongs to one grant and dies with it, so it never holds an answer about somebody else. It is bounded, its
 //! keys are what strangers send (so its hash is randomly seeded), and it costs nothing until something is remembered.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -12,6 +13,8 @@ use parking_lot::Mutex;
 use portcullis_mqtt::QoS;
 
 use super::{Permission, SubscribePermission};
+use crate::account::{Account, Freshness};
+use crate::denial::DenyReason;
 use crate::gatekeeper::{Action, Authorization};
 
 /// The most answers that one grant remembers; beyond it the one that ends first is forgotten.
@@ -33,6 +36,27 @@ pub fn now_ms() -> u64 {
 pub struct AskCache {
     // Boxed: most grants never ask.
     answers: Mutex<Option<Box<HashTable<Answer>>>>,
+    refusals: Mutex<Option<Box<VecDeque<Refused>>>>,
+}
+
+/// Why a policy refused an action: for audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionRefusal {
+    /// The reason.
+    pub reason: DenyReason,
+    /// For people who run the gateway.
+    pub detail: String,
+    /// How it came about.
+    pub account: Account,
+}
+
+/// Refusals of one grant that are kept for audit.
+const MAX_REFUSALS: usize = 8;
+
+#[derive(Debug)]
+struct Refused {
+    target: Box<str>,
+    why: ActionRefusal,
 }
 
 #[derive(Debug)]
@@ -86,6 +110,30 @@ impl AskCache {
     /// Remembers an answer for as long as it says; one that holds only now is not remembered.
     pub fn remember(&self, action: &Action, answer: &Authorization) {
         self.remember_at(now_ms(), action, answer);
+    }
+
+    /// Keeps why an action was refused.
+    pub(crate) fn refused(&self, action: &Action, why: ActionRefusal) {
+        let target = match action {
+            Action::Publish(publication) => &publication.topic,
+            Action::Subscribe(subscription) => &subscription.filter,
+        };
+        let mut held = self.refusals.lock();
+        let refusals = held.get_or_insert_default();
+        refusals.retain(|old| *old.target != **target);
+        if refusals.len() == MAX_REFUSALS {
+            refusals.pop_front();
+        }
+        refusals.push_back(Refused { target: target.as_str().into(), why });
+    }
+
+    /// Why a target was refused; marked as remembered for whoever asks next.
+    pub(crate) fn refusal_of(&self, target: &str) -> Option<ActionRefusal> {
+        let mut held = self.refusals.lock();
+        let found = held.as_mut()?.iter_mut().find(|refused| *refused.target == *target)?;
+        let why = found.why.clone();
+        found.why.account = Account { micros: 0, freshness: why.account.freshness.max(Freshness::Cached) };
+        Some(why)
     }
 
     fn answer(&self, key: Key<'_>) -> Option<bool> {

@@ -15,7 +15,7 @@
 //! | POST, GET, DELETE `/api/v1/policies/{name}/recording` | its logins are recorded: begun, fetched, ended |
 //! | GET `/api/v1/connections?limit=&after=` | a page of connections |
 //! | DELETE `/api/v1/connections/{client}` | the client is disconnected |
-//! | GET `/api/v1/decisions?client=&limit=` | the latest decisions, for `portcullis why` |
+//! | GET `/api/v1/decisions?client=&limit=&after=` | the latest decisions, for `portcullis why`; `after`: those with a higher number, waiting up to 25 s for the first |
 //! | GET `/api/v1/{kind}?limit=&after=` | a page of `apps`, `users`, `devices`, `keys`, `domains`, `projects` or `roles` |
 //! | POST `/api/v1/{kind}` | an entry is added |
 //! | GET, PATCH, DELETE `/api/v1/{kind}/{id}` | one entry is shown, changed or removed |
@@ -32,6 +32,8 @@ mod seams;
 use std::fmt;
 use std::sync::Arc;
 
+use std::net::SocketAddr;
+
 use arc_swap::ArcSwap;
 use hyper::StatusCode;
 use portcullis_grant::BoxFuture;
@@ -44,7 +46,19 @@ use crate::inbound::Inbound;
 use crate::server::{Site, not_found};
 
 pub use access::{AdminToken, WeakToken};
-pub use seams::{AdminError, AdminResult, Administration, DecisionQuery, DirectoryAdmin, Kind, Page};
+pub use seams::{AdminError, AdminResult, AdminWitness, Administration, DecisionQuery, DirectoryAdmin, Kind, Page};
+
+tokio::task_local! {
+    /// Who the task at hand works for.
+    static CALLER: SocketAddr;
+}
+
+/// The address of the administrator whose request is being answered, for what is done on their behalf. None: this is no
+/// request.
+#[must_use]
+pub fn caller() -> Option<SocketAddr> {
+    CALLER.try_with(|caller| *caller).ok()
+}
 
 /// How the admin interface is protected.
 #[derive(Clone, Debug)]
@@ -64,6 +78,7 @@ pub struct AdminSite {
     administration: Arc<dyn Administration>,
     directory: Arc<dyn DirectoryAdmin>,
     metrics: Arc<Registry>,
+    witness: Option<Arc<dyn AdminWitness>>,
 }
 
 impl fmt::Debug for AdminSite {
@@ -81,7 +96,14 @@ impl AdminSite {
         directory: Arc<dyn DirectoryAdmin>,
         metrics: Arc<Registry>,
     ) -> Self {
-        Self { settings: ArcSwap::from_pointee(settings), administration, directory, metrics }
+        Self { settings: ArcSwap::from_pointee(settings), administration, directory, metrics, witness: None }
+    }
+
+    /// With somebody who is told what is done.
+    #[must_use]
+    pub fn witnessed_by(mut self, witness: Arc<dyn AdminWitness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// Puts other settings in place, for requests that come from now on.
@@ -116,8 +138,12 @@ impl AdminSite {
         };
         let audited =
             (!reads).then(|| (request.head.method.clone(), request.raw_path.clone(), request.connection.peer));
-        let answer = self.act(route, request).await;
+        let peer = request.connection.peer;
+        let answer = CALLER.scope(peer, self.act(route, request)).await;
         if let Some((method, path, peer)) = audited {
+            if let Some(witness) = &self.witness {
+                witness.acted(peer, &method, &path, answer.status().as_u16());
+            }
             info!(%method, %path, %peer, status = answer.status().as_u16(), "admin request");
         }
         answer

@@ -46,7 +46,7 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
     }
     let known: &[&str] = match segments[..] {
         ["connections"] => &["limit", "after"],
-        ["decisions"] => &["client", "limit"],
+        ["decisions"] => &["client", "limit", "after"],
         ["directory"] => &["secrets"],
         [name] if kind(name).is_some() => &["limit", "after"],
         _ => &[],
@@ -66,7 +66,15 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         (["status"], _) if reads => Route::Status,
         (["policies"], _) if reads => Route::Policies,
         (["connections"], _) if reads => Route::Connections(page()?),
-        (["decisions"], _) if reads => Route::Decisions(DecisionQuery { client: value("client"), limit: limit()? }),
+        (["decisions"], _) if reads => Route::Decisions(DecisionQuery {
+            client: value("client"),
+            limit: limit()?,
+            after: match value("after").map(|text| text.parse()) {
+                None => None,
+                Some(Ok(number)) => Some(number),
+                Some(Err(_)) => return bad("`after` is the number of a decision"),
+            },
+        }),
         (["status" | "policies" | "connections" | "decisions"], _) => return Err(not_allowed("GET, HEAD")),
         (["reload"], "POST") => Route::Reload,
         (["policies", name, "reload"], "POST") => Route::ReloadPolicy((*name).to_owned()),
@@ -124,7 +132,7 @@ mod tests {
         assert_eq!(ask("GET", "connections?limit=5&after=a%20b"), Ok(Route::Connections(page(5, Some("a b")))));
         assert_eq!(ask("DELETE", "connections/a%2Fb"), Ok(Route::Disconnect("a/b".to_owned())));
         assert_eq!(ask("DELETE", "connections/%2e%2e"), Ok(Route::Disconnect("..".to_owned())));
-        let query = DecisionQuery { client: Some("pump".to_owned()), limit: 100 };
+        let query = DecisionQuery { client: Some("pump".to_owned()), limit: 100, after: None };
         assert_eq!(ask("GET", "decisions?client=pump"), Ok(Route::Decisions(query)));
         assert_eq!(ask("GET", "users"), Ok(Route::List(Kind::Users, page(100, None))));
         assert_eq!(ask("POST", "keys"), Ok(Route::Add(Kind::Keys)));

@@ -63,6 +63,14 @@ pub struct DecisionQuery {
     pub client: Option<String>,
     /// The latest so many: 1 to 1,000, 100 unless asked for.
     pub limit: usize,
+    /// Only those with a higher number; if there are none yet, the answer waits for a while.
+    pub after: Option<u64>,
+}
+
+/// Told of what administrators did: everything but looking.
+pub trait AdminWitness: Send + Sync + 'static {
+    /// Somebody with the token made a request, which was answered with this status.
+    fn acted(&self, by: std::net::SocketAddr, method: &str, path: &str, status: u16);
 }
 
 /// The kinds of entries in the directory.

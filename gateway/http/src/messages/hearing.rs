@@ -62,10 +62,10 @@ impl Hearing {
     fn keep(&self, outcome: Outcome) -> Outcome {
         let outcome = match outcome {
             // A question and its answer would need two requests of one client: HTTP has no such thing.
-            Outcome::Challenge(challenge) => Outcome::Deny(Refusal {
-                denial: Denial::new(DenyReason::BadAuthenticationMethod, "it challenged a client on HTTP"),
-                policy: Some(challenge.policy),
-            }),
+            Outcome::Challenge(challenge) => Outcome::Deny(Refusal::new(
+                Denial::new(DenyReason::BadAuthenticationMethod, "it challenged a client on HTTP"),
+                Some(challenge.policy),
+            )),
             decided => decided,
         };
         match &outcome {
@@ -78,10 +78,8 @@ impl Hearing {
 }
 
 fn closed() -> Refusal {
-    Refusal {
-        denial: Denial::new(DenyReason::Unavailable, "no policies stand before this listener any more"),
-        policy: None,
-    }
+    let detail = "no policies stand before this listener any more";
+    Refusal::new(Denial::new(DenyReason::Unavailable, detail), None)
 }
 
 impl Gatekeeper for Hearing {
@@ -100,7 +98,7 @@ impl Gatekeeper for Hearing {
 
     fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
         let denial = Denial::new(DenyReason::BadAuthenticationMethod, "HTTP clients are not challenged");
-        Box::pin(async move { self.keep(Outcome::Deny(Refusal { denial, policy: Some(reply.challenge.policy) })) })
+        Box::pin(async move { self.keep(Outcome::Deny(Refusal::new(denial, Some(reply.challenge.policy)))) })
     }
 
     fn authorize(&self, grant: Arc<Grant>, action: Action) -> BoxFuture<'_, Authorization> {

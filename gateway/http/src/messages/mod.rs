@@ -209,16 +209,16 @@ pub(crate) async fn ask(
             witness.admitted(connection, &grant);
             return Ok(grant);
         }
-        Outcome::Allow(grant) => Refusal {
-            denial: Denial::new(DenyReason::BadCredentials, "the grant has expired already"),
-            policy: Some(grant.policy.clone()),
-        },
+        Outcome::Allow(grant) => Refusal::new(
+            Denial::new(DenyReason::BadCredentials, "the grant has expired already"),
+            Some(grant.policy.clone()),
+        ),
         Outcome::Deny(refusal) => refusal,
         // A question and its answer would need two requests of one client: HTTP has no such thing.
-        Outcome::Challenge(challenge) => Refusal {
-            denial: Denial::new(DenyReason::BadAuthenticationMethod, "it challenged a client on HTTP"),
-            policy: Some(challenge.policy),
-        },
+        Outcome::Challenge(challenge) => Refusal::new(
+            Denial::new(DenyReason::BadAuthenticationMethod, "it challenged a client on HTTP"),
+            Some(challenge.policy),
+        ),
     };
     witness.refused(connection, &refusal);
     Err(refusal.denial)

@@ -1,5 +1,6 @@
 //! Who wants to hear of changes: those who hold live connections, and the audit.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,6 +28,24 @@ pub struct Change {
     /// `key:<id>`, `token:<id>`, `domain:<id>`, `project:<id>`. First the entry itself, then what stands or falls with
     /// it: its keys; of an app also its devices; of a device also its owner, who may reach it.
     pub dependencies: Vec<String>,
+}
+
+thread_local! {
+    static ACTOR: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+/// Does something in somebody's name: listeners, which are told on the thread that makes a change, can ask whose it is.
+pub fn acting<T>(by: &str, work: impl FnOnce() -> T) -> T {
+    let before = ACTOR.replace(Some(by.into()));
+    let done = work();
+    ACTOR.set(before);
+    done
+}
+
+/// In whose name this thread changes the directory. None: the gateway's own.
+#[must_use]
+pub fn actor() -> Option<Arc<str>> {
+    ACTOR.with_borrow(Clone::clone)
 }
 
 type Listener = Arc<dyn Fn(&Change) + Send + Sync>;

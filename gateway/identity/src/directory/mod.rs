@@ -34,7 +34,7 @@ use parking_lot::{Mutex, RwLock};
 use portcullis_store::{Batch, Clock, Durability, Store};
 
 pub use attempts::LockOut;
-pub use changes::{Change, ChangeKind, Subscription};
+pub use changes::{Change, ChangeKind, Subscription, acting, actor};
 pub use passwords::PasswordCost;
 pub use transfer::Imported;
 

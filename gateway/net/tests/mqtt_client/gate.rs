@@ -68,7 +68,7 @@ fn stamp() -> PolicyStamp {
 }
 
 fn deny(reason: DenyReason) -> Outcome {
-    Outcome::Deny(Refusal { denial: Denial::new(reason, "as the test wants it"), policy: Some(stamp()) })
+    Outcome::Deny(Refusal::new(Denial::new(reason, "as the test wants it"), Some(stamp())))
 }
 
 fn everything() -> Vec<Rule> {
@@ -147,7 +147,7 @@ pub fn renewing() -> Arc<dyn Gatekeeper> {
             let rules = vec![subscribe(Effect::Allow, "b", QoS::ExactlyOnce)];
             return Renewal::Replace(grant("narrowed", rules, None));
         }
-        Renewal::Revoke(Refusal { denial: Denial::new(DenyReason::Banned, "revoked"), policy: Some(stamp()) })
+        Renewal::Revoke(Refusal::new(Denial::new(DenyReason::Banned, "revoked"), Some(stamp())))
     });
     Arc::new(gate)
 }

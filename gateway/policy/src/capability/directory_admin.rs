@@ -47,7 +47,8 @@ impl State {
     ) -> Result<T, Error> {
         let directory = self.directory().map_err(Error::Other)?;
         let notes = std::sync::Arc::clone(&self.notes);
-        let changed = tokio::task::spawn_blocking(move || change(&directory));
+        let by = format!("policy {}", self.with.policy);
+        let changed = tokio::task::spawn_blocking(move || identity::acting(&by, || change(&directory)));
         let result = match notes.waits("directory-admin", changed).await {
             Ok(result) => result.map_err(error),
             Err(_) => Err(Error::Other("the change stopped".to_owned())),

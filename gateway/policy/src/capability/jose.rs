@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
+use portcullis_grant::Sources;
 use portcullis_identity::{KeyError, VerificationKey, keys_from_jwks, keys_from_pem};
 use serde_json::{Map, Value};
 use url::Url;
@@ -216,10 +217,11 @@ async fn with_published(
     url: &str,
     kid: Option<&str>,
     patience: Duration,
+    sources: &Sources,
 ) -> Result<Arc<[VerificationKey]>, Error> {
     let host =
         Url::parse(url).ok().and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
-    match JwksCache::keys(shared, url, host.as_slice(), kid, patience).await {
+    match JwksCache::keys(shared, url, host.as_slice(), kid, patience, sources).await {
         Ok(published) => Ok(registered.iter().chain(published.iter()).cloned().collect()),
         // A registered key may still be the one.
         Err(_) if registered.iter().any(|key| key.answers_to(kid)) => Ok(registered),
@@ -241,6 +243,7 @@ impl State {
         // A server that is slow must not cost the policy its deadline: that would count against the policy.
         let patience = self.remaining() / 2;
         let shared = &self.with.shared;
+        let sources = self.call.sources.clone();
         match source {
             KeySource::Named(name) => {
                 self.may_use_key(name)?;
@@ -256,12 +259,14 @@ impl State {
                 let url = directory.find_app(id).and_then(|app| app.jwks_url.clone());
                 match url {
                     Some(url) if !registered.iter().any(|key| key.kid.is_some() && key.kid.as_deref() == kid) => {
-                        with_published(shared, registered, &url, kid, patience).await
+                        with_published(shared, registered, &url, kid, patience, &sources).await
                     }
                     _ => Ok(registered),
                 }
             }
-            KeySource::JwksUrl(url) => JwksCache::keys(shared, url, self.with.allow.hosts(), kid, patience).await,
+            KeySource::JwksUrl(url) => {
+                JwksCache::keys(shared, url, self.with.allow.hosts(), kid, patience, &sources).await
+            }
             KeySource::Pem(text) => keys_from_pem(text).map(Into::into).map_err(key_error),
             KeySource::Jwks(text) => keys_from_jwks(text).map(Into::into).map_err(key_error),
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use portcullis_grant::{Freshness, Sources};
 use portcullis_identity::{VerificationKey, keys_from_jwks};
 use portcullis_store::Store;
 use tokio::sync::Mutex as Flight;
@@ -101,13 +102,14 @@ impl JwksCache {
     }
 
     /// The keys at a URL that the policy may reach. With a `kid`, keys that do not know it are fetched anew. Waits for a
-    /// fetch for as long as `patience`.
+    /// fetch for as long as `patience`, and notes how new the keys are.
     pub(crate) async fn keys(
         services: &Arc<SharedServices>,
         url: &str,
         allowed: &[String],
         kid: Option<&str>,
         patience: Duration,
+        sources: &Sources,
     ) -> Result<Arc<[VerificationKey]>, Error> {
         let parsed = check_url(url, allowed).map_err(|why| match why {
             HttpError::NotAllowed(host) => {
@@ -130,14 +132,18 @@ impl JwksCache {
                 if age >= cache.fresh() {
                     set.refresh(services);
                 }
+                let overdue = age >= cache.fresh() && !known.failure.is_empty();
+                sources.note(if overdue { Freshness::Stale } else { Freshness::Cached });
                 return Ok(Arc::clone(&held.keys));
             }
             // Whoever makes up names of keys must not have logins wait for a server that is known to be away.
             if age < cache.stale && !known.failure.is_empty() {
                 set.refresh(services);
+                sources.note(Freshness::Stale);
                 return Ok(Arc::clone(&held.keys));
             }
         }
+        let before = known.tried;
         if known.tried.is_none_or(|tried| tried.elapsed() >= cache.pause()) {
             let landing = async {
                 let guard = Arc::clone(&set.flight).lock_owned().await;
@@ -152,7 +158,14 @@ impl JwksCache {
         let known = set.known.lock().clone();
         let why = if known.failure.is_empty() { "no answer yet" } else { &known.failure };
         match known.held {
-            Some(held) if cache.age(&held) < cache.stale => Ok(held.keys),
+            Some(held) if cache.age(&held) < cache.stale => {
+                sources.note(match (known.failure.is_empty(), known.tried == before) {
+                    (true, false) => Freshness::Fresh,
+                    (true, true) => Freshness::Cached,
+                    (false, _) => Freshness::Stale,
+                });
+                Ok(held.keys)
+            }
             Some(held) => Err(Error::KeysUnavailable(format!(
                 "those of {url} are {} s old, may be {} s old at most, and cannot be fetched anew: {why}",
                 cache.age(&held).as_secs(),

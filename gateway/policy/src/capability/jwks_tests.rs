@@ -58,7 +58,9 @@ impl Server {
     }
 
     async fn keys(&self, services: &Arc<SharedServices>, kid: Option<&str>) -> Result<usize, Error> {
-        JwksCache::keys(services, &self.url, &self.allowed, kid, PATIENCE).await.map(|keys| keys.len())
+        JwksCache::keys(services, &self.url, &self.allowed, kid, PATIENCE, &Sources::default())
+            .await
+            .map(|keys| keys.len())
     }
 }
 
@@ -112,7 +114,7 @@ async fn only_granted_hosts_and_only_over_https() {
     let services = services();
     let fetch = |url: &'static str, allowed: &str| {
         let (services, allowed) = (Arc::clone(&services), vec![allowed.to_owned()]);
-        async move { JwksCache::keys(&services, url, &allowed, None, PATIENCE).await }
+        async move { JwksCache::keys(&services, url, &allowed, None, PATIENCE, &Sources::default()).await }
     };
     assert!(matches!(fetch("https://a.example/", "b.example").await, Err(Error::NotAllowed(_))));
     assert!(matches!(fetch("http://a.example/", "a.example").await, Err(Error::KeysUnavailable(_))));
@@ -147,7 +149,8 @@ async fn keys_outlive_a_restart_and_an_outage_until_they_are_too_old() {
     let _ = (&mut { server.listens }).await;
     let (url, allowed) = (server.url, server.allowed);
     let after = with(JwksCache::open(Some(store), stale));
-    let keys = || JwksCache::keys(&after, &url, &allowed, Some("a"), PATIENCE);
+    let sources = Sources::default();
+    let keys = || JwksCache::keys(&after, &url, &allowed, Some("a"), PATIENCE, &sources);
     assert_eq!(keys().await.expect("those of before the restart").len(), 1);
     hand.advance_ms(7_199_000);
     assert_eq!(keys().await.expect("not too old yet").len(), 1);
@@ -168,13 +171,20 @@ async fn a_made_up_kid_does_not_wait_for_a_server_that_is_away() {
     let services = with(JwksCache::open(Some(store), Duration::ZERO));
     let server = Server::start(200, set("a")).await;
     server.go.notify_one();
-    assert_eq!(server.keys(&services, Some("a")).await.expect("keys"), 1);
+    let how_new = async |kid: &str| {
+        let sources = Sources::default();
+        let keys = JwksCache::keys(&services, &server.url, &server.allowed, Some(kid), PATIENCE, &sources).await;
+        assert_eq!(keys.expect("keys").len(), 1);
+        sources.freshness()
+    };
+    assert_eq!(how_new("a").await, Freshness::Fresh);
+    assert_eq!(how_new("a").await, Freshness::Cached);
     let cached = services.jwks.set(&server.url);
     cached.known.lock().failure = "away".to_owned();
     cached.known.lock().tried = None;
     hand.advance_ms(1_000);
     // The server would answer only when told to: this does not wait for it, and has it asked aside.
-    assert_eq!(server.keys(&services, Some("made up")).await.expect("keys"), 1);
+    assert_eq!(how_new("made up").await, Freshness::Stale);
     asked(&server, 2).await;
 }
 

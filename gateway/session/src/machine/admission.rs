@@ -308,7 +308,7 @@ impl Machine {
             _ => DenyReason::Malformed,
         };
         let denial = portcullis_grant::Denial::new(deny, detail);
-        self.refuse_as(reason, &Refusal { denial, policy: None })
+        self.refuse_as(reason, &Refusal::new(denial, None))
     }
 
     /// Refuses the login as a policy, or the chain, worded it.

@@ -74,7 +74,8 @@ impl Connecting {
             clean_start: connect.clean_start,
             keep_alive: connect.keep_alive,
             client_id: connect.client_id.to_owned(),
-            username: connect.username.map(str::to_owned),
+            // Without a password it may be the credential, which nobody is told.
+            username: connect.username.filter(|_| connect.password.is_some_and(|p| !p.is_empty())).map(str::to_owned),
             will: connect.will.as_ref().map(will),
             session_expiry,
             window: p.receive_maximum.map_or(u16::MAX, std::num::NonZero::get),
