@@ -5,7 +5,7 @@
 //! `denial.detail`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_grant::gatekeeper::Reply;
 use portcullis_grant::{
@@ -19,7 +19,9 @@ use crate::call::{Answer, CallError, Caller, Question};
 use crate::convert;
 use crate::generation::Generation;
 use crate::policy::{Policy, caller};
+use crate::shadow::{Asked, Given, Matter, Shadow};
 use crate::stats::CallOutcome;
+use crate::tally::Tally;
 
 /// The most questions of one exchange (the contract's `enhanced-authentication`).
 const MAX_STEPS: u8 = 8;
@@ -35,7 +37,7 @@ pub struct Chain {
 }
 
 /// What a verdict means for the chain.
-enum Step {
+pub(crate) enum Step {
     Pass,
     Decided(Outcome),
 }
@@ -61,12 +63,16 @@ impl Chain {
         let connection = convert::connection(&login.connection);
         let credentials = convert::credentials(&login.credentials);
         let method = login.credentials.method.as_deref();
-        let mut asked = Vec::new();
+        let (mut asked, mut passed) = (Vec::new(), Vec::new());
         for policy in self.policies.iter() {
             let generation = policy.current();
             let able =
                 generation.abilities.exports("authentication") && method.is_none_or(|m| generation.serves_method(m));
+            let shadow = policy.shadow().filter(|shadow| {
+                shadow.takes(&login.connection, &login.credentials.client_id, login.credentials.username.as_deref())
+            });
             if !able {
+                after(shadow, || Matter::Login(login.clone()), Some(Given::Pass), Duration::ZERO);
                 continue;
             }
             asked.push(&**policy.name());
@@ -74,13 +80,24 @@ impl Chain {
             let known = login.connection.identity.as_deref();
             let terms = Terms { known, may_challenge: method.is_some(), step: 0, watch: &watch };
             let question = Question::Authenticate(&connection, &credentials);
-            let step = policy
-                .ask(&generation, question, caller, |answer| terms.read(&generation, answer))
-                .await
-                .unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
+            let (begun, mut given) = (Instant::now(), None);
+            let answer = policy
+                .ask(&generation, question, caller, |answer| {
+                    given = shadow.is_some().then(|| Given::of(&answer));
+                    terms.read(&generation, answer)
+                })
+                .await;
+            let given = told(given, &answer);
+            after(shadow, || Matter::Login(login.clone()), given, begun.elapsed());
+            let step = answer.unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
             if let Step::Decided(outcome) = step {
                 return without_secrets(outcome, &login);
             }
+            passed.push(generation);
+        }
+        // Each of them might have taken it.
+        for generation in &passed {
+            Tally::add(&generation.tally.refused);
         }
         Outcome::Deny(Refusal::new(nobody(method, &asked), None))
     }
@@ -101,12 +118,17 @@ impl Chain {
         let (watch, caller) = Watch::start(caller(&reply.connection));
         let known = reply.connection.identity.as_deref();
         let terms = Terms { known, may_challenge: true, step: reply.challenge.step, watch: &watch };
-        let step = policy
+        let shadow = policy.shadow().filter(|shadow| shadow.takes(&reply.connection, &reply.client_id, None));
+        let (begun, mut given) = (Instant::now(), None);
+        let answer = policy
             .ask(&generation, Question::Continue(&connection, &question), caller, |answer| {
+                given = shadow.is_some().then(|| Given::of(&answer));
                 terms.read(&generation, answer)
             })
-            .await
-            .unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
+            .await;
+        let given = told(given, &answer);
+        after(shadow, || Matter::Reply(Box::new(reply.clone())), given, begun.elapsed());
+        let step = answer.unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
         match step {
             Step::Decided(outcome) => outcome,
             Step::Pass => {
@@ -137,8 +159,11 @@ impl Chain {
         connection.details = None;
         let facts = convert::connection(&connection);
         let (watch, caller) = Watch::start(caller(&connection));
+        let shadow = policy.shadow().filter(|shadow| shadow.takes_grant(&grant));
+        let (begun, mut given) = (Instant::now(), None);
         let answer = policy
             .ask(&generation, Question::Renew(&facts, &grant.state), caller, |answer| {
+                given = shadow.is_some().then(|| Given::of(&answer));
                 let Answer::Renewal(decision) = answer else { return Err("an answer to another question".to_owned()) };
                 let renewal = match decision {
                     renewal::Decision::Keep(seconds) => Renewal::Keep(seconds),
@@ -156,6 +181,8 @@ impl Chain {
                 Ok((renewal, CallOutcome::Answer))
             })
             .await;
+        let given = told(given, &answer);
+        after(shadow, || Matter::Renew(connection.clone(), Arc::clone(&grant)), given, begun.elapsed());
         answer.unwrap_or_else(|error| {
             // The contract: a failure keeps the grant until it ends by itself.
             tracing::warn!(target: "portcullis::policy", policy = &**name, "a grant could not be renewed and is kept for now: {error}");
@@ -179,16 +206,22 @@ impl Chain {
         let identity = convert::identity(&grant.identity);
         let question = convert::action(&action);
         let (watch, caller) = Watch::start(Caller::default());
+        let shadow = policy.shadow().filter(|shadow| shadow.takes_grant(&grant));
+        let (begun, mut given) = (Instant::now(), None);
         let answer = policy
             .ask(&generation, Question::Authorize(&identity, &grant.state, &question), caller, |answer| {
+                given = shadow.is_some().then(|| Given::of(&answer));
                 let Answer::Authorization(decision) = answer else {
                     return Err("an answer to another question".to_owned());
                 };
                 let denied = decision.denied.map(convert::denial).transpose()?;
                 Ok((Authorization { denied, valid_for: decision.valid_for }, CallOutcome::Answer))
             })
-            .await
-            .unwrap_or_else(|error| denied(DenyReason::Unavailable, format!("policy `{name}`: {error}")));
+            .await;
+        let given = told(given, &answer);
+        after(shadow, || Matter::Authorize(Arc::clone(&grant), action.clone()), given, begun.elapsed());
+        let answer =
+            answer.unwrap_or_else(|error| denied(DenyReason::Unavailable, format!("policy `{name}`: {error}")));
         grant.remember(&action, &answer);
         if let Some(denial) = &answer.denied {
             let why = ActionRefusal { reason: denial.reason, detail: denial.detail.clone(), account: watch.account() };
@@ -198,25 +231,40 @@ impl Chain {
     }
 }
 
+/// Hands a question that was answered to the candidate that runs beside the policy, if it is asked about this client.
+fn after(shadow: Option<Arc<Shadow>>, matter: impl FnOnce() -> Matter, given: Option<Given>, took: Duration) {
+    if let (Some(shadow), Some(live)) = (shadow, given) {
+        shadow.offer(Asked { matter: matter(), live, took });
+    }
+}
+
+/// What the live policy is to be compared by: its answer, unless that was void or never came.
+fn told<T>(given: Option<Given>, answer: &Result<T, CallError>) -> Option<Given> {
+    match answer {
+        Ok(_) => given,
+        Err(error) => Some(Given::Failed(error.to_string())),
+    }
+}
+
 /// On what terms a verdict is read.
-struct Terms<'a> {
+pub(crate) struct Terms<'a> {
     /// Who is known already: the answer must be about the same principal.
-    known: Option<&'a Identity>,
-    may_challenge: bool,
+    pub(crate) known: Option<&'a Identity>,
+    pub(crate) may_challenge: bool,
     /// Questions so far.
-    step: u8,
-    watch: &'a Watch,
+    pub(crate) step: u8,
+    pub(crate) watch: &'a Watch,
 }
 
 /// Keeps account of one question.
-struct Watch {
+pub(crate) struct Watch {
     begun: Instant,
     sources: Sources,
 }
 
 impl Watch {
     /// Begins, with whose call it is.
-    fn start(caller: Caller) -> (Self, Caller) {
+    pub(crate) fn start(caller: Caller) -> (Self, Caller) {
         (Self { begun: Instant::now(), sources: caller.sources.clone() }, caller)
     }
 
@@ -245,7 +293,7 @@ impl Watch {
 }
 
 impl Terms<'_> {
-    fn read(&self, generation: &Generation, answer: Answer) -> Result<(Step, CallOutcome), String> {
+    pub(crate) fn read(&self, generation: &Generation, answer: Answer) -> Result<(Step, CallOutcome), String> {
         let Answer::Verdict(verdict) = answer else { return Err("an answer to another question".to_owned()) };
         let refuse = |denial| Step::Decided(Outcome::Deny(self.watch.refusal(denial, &generation.stamp)));
         Ok(match verdict {

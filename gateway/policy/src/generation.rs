@@ -20,6 +20,7 @@ use crate::quarantine::Quarantine;
 use crate::spec::{Description, PolicyLimits};
 use crate::state::{Call, DeadlinePassed, State};
 use crate::tape::Tape;
+use crate::tally::{Score, Tally};
 use crate::trap::{self, Notes};
 
 /// A version of a policy that may go live. Immutable; dropped when the last call on it has ended.
@@ -32,6 +33,7 @@ pub struct Generation {
     pub(crate) abilities: Abilities,
     pub(crate) description: Option<Description>,
     pub(crate) quarantine: Quarantine,
+    pub(crate) tally: Tally,
     pub(crate) runtime: Runtime,
 }
 
@@ -140,6 +142,12 @@ impl Generation {
         let octets = instance.state().memory.used();
         self.runtime.pool.give_back(instance);
         Some(octets)
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn score(&self) -> Score {
+        self.tally.score()
     }
 
     /// Whether it keeps failing and is left alone.

@@ -13,7 +13,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::cache::{CodeCache, Miss};
 use crate::call::{Answer, CallError, Question};
-use crate::capability::{Capabilities, HttpClient, JwksCache, SharedServices, link, seconds_now};
+use crate::capability::{Capabilities, Effects, HttpClient, JwksCache, SharedServices, link, seconds_now};
 use crate::compile::{Compiler, InProcess};
 use crate::convert;
 use crate::digest::digest_of;
@@ -26,6 +26,7 @@ use crate::quarantine::Quarantine;
 use crate::services::Services;
 use crate::spec::{Allow, Description, DirectoryAccess, Fault, LoadError, PolicySpec};
 use crate::state::{Call, State};
+use crate::tally::Tally;
 
 /// How the host is set up.
 pub struct HostOptions {
@@ -121,7 +122,28 @@ impl Host {
     /// # Errors
     /// [`LoadError`], a sentence for the operator.
     pub async fn load(&self, spec: PolicySpec) -> Result<Arc<Generation>, LoadError> {
-        match self.generation(&spec).await {
+        match self.generation(&spec, None).await {
+            Ok(generation) => Ok(Arc::new(generation)),
+            Err(why) => Err(LoadError::new(&spec, why)),
+        }
+    }
+
+    /// The same for a candidate that is to decide in shadow: whatever it does is done to nobody. `http`: except that it may
+    /// send requests to the hosts that it is granted.
+    ///
+    /// # Errors
+    /// [`LoadError`], a sentence for the operator.
+    pub async fn load_shadow(&self, mut spec: PolicySpec, http: bool) -> Result<Arc<Generation>, LoadError> {
+        // It runs when nobody else wants to: what would be late is seen in the latencies.
+        spec.limits.deadline = Some((spec.limits.deadline_with(&spec.allow) * 4).min(Duration::from_secs(60)));
+        spec.limits.concurrency = 1;
+        spec.limits.queue = 0;
+        let effects = Effects::new(http, spec.limits.storage).map_err(Fault::Settings);
+        let loaded = match effects {
+            Ok(effects) => self.generation(&spec, Some(Arc::new(effects))).await,
+            Err(why) => Err(why),
+        };
+        match loaded {
             Ok(generation) => Ok(Arc::new(generation)),
             Err(why) => Err(LoadError::new(&spec, why)),
         }
@@ -144,7 +166,7 @@ impl Host {
     /// # Errors
     /// It cannot say anything: [`Fault`].
     pub async fn describe(&self, spec: &PolicySpec) -> Result<(Option<Description>, Option<Fault>), Fault> {
-        let (loaded, runtime) = self.prepare(spec).await?;
+        let (loaded, runtime) = self.prepare(spec, None).await?;
         let instance = self.begin(&runtime).await?;
         if !loaded.abilities.exports("descriptor") {
             return Ok((None, None));
@@ -153,8 +175,8 @@ impl Host {
         Ok((Some(description), ask_self_test(&runtime, instance).await.err()))
     }
 
-    async fn generation(&self, spec: &PolicySpec) -> Result<Generation, Fault> {
-        let (Loaded { digest, from_cache, abilities }, runtime) = self.prepare(spec).await?;
+    async fn generation(&self, spec: &PolicySpec, effects: Option<Arc<Effects>>) -> Result<Generation, Fault> {
+        let (Loaded { digest, from_cache, abilities }, runtime) = self.prepare(spec, effects).await?;
         let mut instance = self.begin(&runtime).await?;
         let mut description = None;
         if abilities.exports("descriptor") {
@@ -166,7 +188,7 @@ impl Host {
             runtime.pool.give_back(instance);
         }
         Ok(Generation {
-            stamp: PolicyStamp { name: spec.name.as_str().into(), digest: digest.into() },
+            stamp: PolicyStamp { name: Arc::clone(&runtime.with.policy), digest: digest.into() },
             origin: spec.origin.clone(),
             octets: spec.component.len(),
             loaded_at: seconds_now(),
@@ -174,12 +196,17 @@ impl Host {
             abilities,
             description,
             quarantine: Quarantine::default(),
+            tally: Tally::default(),
             runtime,
         })
     }
 
     /// Compiles, inspects and links.
-    async fn prepare(&self, spec: &PolicySpec) -> Result<(Loaded, Runtime), Fault> {
+    async fn prepare(
+        &self,
+        spec: &PolicySpec,
+        effects: Option<Arc<Effects>>,
+    ) -> Result<(Loaded, Runtime), Fault> {
         self.check_settings(spec)?;
         check_kind(&spec.component)?;
         let (digest, component, from_cache) = self.component(&spec.component).await?;
@@ -188,7 +215,7 @@ impl Host {
         link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;
         let pre = linker.instantiate_pre(&component).map_err(|why| Fault::Shape(words(&why)))?;
         let indices = Indices::of(&pre, |name| abilities.exports(name)).map_err(|why| Fault::Shape(words(&why)))?;
-        let runtime = self.runtime(spec, pre, indices)?;
+        let runtime = self.runtime(spec, pre, indices, effects)?;
         Ok((Loaded { digest, from_cache, abilities }, runtime))
     }
 
@@ -231,8 +258,14 @@ impl Host {
         }
     }
 
-    fn runtime(&self, spec: &PolicySpec, pre: InstancePre<State>, indices: Indices) -> Result<Runtime, Fault> {
-        let with = Capabilities::new(spec, self.storage(spec)?, Arc::clone(&self.shared))?;
+    fn runtime(
+        &self,
+        spec: &PolicySpec,
+        pre: InstancePre<State>,
+        indices: Indices,
+        effects: Option<Arc<Effects>>,
+    ) -> Result<Runtime, Fault> {
+        let with = Capabilities::new(spec, self.storage(spec)?, Arc::clone(&self.shared), effects)?;
         Ok(Runtime {
             engine: self.engine.clone(),
             with: Arc::new(with),

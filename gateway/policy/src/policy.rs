@@ -12,7 +12,9 @@ use crate::capability::seconds_now;
 use crate::convert;
 use crate::generation::Generation;
 use crate::recorder::Recorder;
+use crate::shadow::Shadow;
 use crate::stats::{CallOutcome, Stats};
+use crate::tally::Tally;
 
 /// A named slot that chains and mounts refer to. Putting another generation in place is one pointer; calls that are
 /// under way end on the one that they began with.
@@ -21,6 +23,8 @@ pub struct Policy {
     current: ArcSwap<Generation>,
     /// For clients in the middle of a challenge that the one before began.
     previous: Mutex<Option<Arc<Generation>>>,
+    /// A candidate that is asked after it.
+    shadow: ArcSwapOption<Shadow>,
     stats: Stats,
     recorder: ArcSwapOption<Recorder>,
 }
@@ -33,6 +37,7 @@ impl Policy {
             name: Arc::clone(&generation.stamp.name),
             current: ArcSwap::new(generation),
             previous: Mutex::new(None),
+            shadow: ArcSwapOption::empty(),
             stats: Stats::default(),
             recorder: ArcSwapOption::empty(),
         })
@@ -57,6 +62,17 @@ impl Policy {
         *self.previous.lock() = challenges.then(|| Arc::clone(&old));
         self.stats.swapped();
         old
+    }
+
+    /// The candidate that is asked after it, if there is one.
+    #[must_use]
+    pub fn shadow(&self) -> Option<Arc<Shadow>> {
+        self.shadow.load_full()
+    }
+
+    /// Begins to ask a candidate after it, or ends that. Returns the one that was asked until now.
+    pub fn set_shadow(&self, shadow: Option<Arc<Shadow>>) -> Option<Arc<Shadow>> {
+        self.shadow.swap(shadow)
     }
 
     /// Counters since the slot was made.
@@ -132,6 +148,11 @@ impl Policy {
             Ok((value, outcome)) => {
                 trial.over();
                 generation.quarantine.succeeded();
+                match outcome {
+                    CallOutcome::Allow => Tally::add(&generation.tally.admitted),
+                    CallOutcome::Deny => Tally::add(&generation.tally.refused),
+                    _ => {}
+                }
                 self.stats.count(outcome, begun.elapsed());
                 Ok(value)
             }
@@ -139,6 +160,7 @@ impl Policy {
                 self.stats.count(CallOutcome::of(&error), begun.elapsed());
                 self.stats.failed(seconds_now(), &generation.stamp.digest, &error);
                 if error.blames_policy() {
+                    Tally::add(&generation.tally.failed);
                     trial.over();
                     if generation.quarantine.failed() {
                         tracing::error!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "the policy keeps failing and is left alone for a while: {error}");

@@ -104,6 +104,16 @@ impl Directory {
     /// Counts as use; `last_used_at` is the use before.
     #[must_use]
     pub fn find_key(&self, secret: &str) -> Option<Key> {
+        self.key_with(secret, true)
+    }
+
+    /// The same, without counting as use.
+    #[must_use]
+    pub fn peek_key(&self, secret: &str) -> Option<Key> {
+        self.key_with(secret, false)
+    }
+
+    fn key_with(&self, secret: &str, counts: bool) -> Option<Key> {
         if secret.len() > LONGEST_SECRET {
             return None;
         }
@@ -116,6 +126,9 @@ impl Directory {
             return None;
         }
         let key = shown_key(entry);
+        if !counts {
+            return Some(key);
+        }
         let last_stored = entry.usage.stored.load(Ordering::Relaxed);
         entry.usage.last.store(now, Ordering::Relaxed);
         if now.saturating_sub(last_stored) >= NOTE_USE_EVERY {

@@ -70,6 +70,33 @@ impl Directory {
         }
     }
 
+    /// Checks a password as [`Directory::verify_password`] does and leaves no trace: nothing is counted or forgotten, and it
+    /// waits for nobody. For judging a policy that only looks on.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub fn try_password(&self, user: UserSelector<'_>, password: &[u8]) -> Result<Arc<User>, PasswordError> {
+        let account = {
+            let tables = self.0.tables.read();
+            user_id(&tables, user).and_then(|id| tables.users.get(id)).cloned()
+        };
+        let now = self.now();
+        let target =
+            account.as_ref().map_or_else(|| Target::Unknown(digest(user)), |a| Target::Known(a.user.id.clone()));
+        if let Some(until) = self.0.attempts.locked(&target, now) {
+            return Err(PasswordError::Locked(until));
+        }
+        let hash = account.as_ref().and_then(|account| account.password.as_deref());
+        let right = self.0.passwords.check_aside(password, hash);
+        let account = account.filter(|_| right).ok_or(PasswordError::Wrong)?;
+        let user = shown_user(&self.0.tables.read(), &account.user);
+        match user.password_expires_at {
+            _ if !user.enabled => Err(PasswordError::Disabled),
+            Some(at) if at <= now => Err(PasswordError::Expired(at)),
+            _ => Ok(user),
+        }
+    }
+
     /// Password hashes that were computed for checks since the start: each took a few tens of milliseconds of a
     /// processor. For metrics.
     #[must_use]

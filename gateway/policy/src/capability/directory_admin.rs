@@ -3,6 +3,7 @@
 use portcullis_identity as identity;
 use portcullis_identity::{Directory, DirectoryError};
 
+use super::Effect;
 use super::directory::{device, key, user};
 use crate::bindings::portcullis::policy::directory_admin::{
     Device, Error, Host, IssuedKey, NewDevice, NewKey, NewUser, User,
@@ -46,6 +47,10 @@ impl State {
         change: impl FnOnce(&Directory) -> Result<T, DirectoryError> + Send + 'static,
     ) -> Result<T, Error> {
         let directory = self.directory().map_err(Error::Other)?;
+        if let Some(effects) = &self.with.effects {
+            effects.note(Effect::Directory);
+            return Err(Error::Other("a shadow changes nothing in the directory".to_owned()));
+        }
         let notes = std::sync::Arc::clone(&self.notes);
         let by = format!("policy {}", self.with.policy);
         let changed = tokio::task::spawn_blocking(move || identity::acting(&by, || change(&directory)));

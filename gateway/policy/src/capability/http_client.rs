@@ -254,6 +254,10 @@ fn play(played: &dyn Servers, request: WitRequest, url: &Url, limit: u64) -> Ans
 impl Host for State {
     async fn send(&mut self, request: WitRequest) -> Result<HttpResponse, Error> {
         self.barred().map_err(Error::Other)?;
+        if let Some(effects) = self.with.effects.as_ref().filter(|effects| !effects.http) {
+            effects.note(super::Effect::Http);
+            return Err(Error::NotAllowed("a shadow sends no requests, unless it was begun with --http".to_owned()));
+        }
         let wanted = request.timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(u64::from(ms)));
         let with = &self.with;
         let sent = with.shared.http.send_shared(&with.policy, request, with.allow.hosts(), with.http_response);

@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod directory;
 mod directory_admin;
+mod effects;
 mod http_client;
 mod jose;
 mod jwks;
@@ -30,6 +31,7 @@ mod taped;
 pub(crate) mod wasi;
 
 pub(crate) use clock::seconds_now;
+pub(crate) use effects::{Effect, Effects};
 pub(crate) use http_client::HttpClient;
 pub(crate) use jwks::JwksCache;
 pub(crate) use log::escaped;
@@ -44,6 +46,8 @@ pub(crate) struct Capabilities {
     pub(crate) log: log::Lines,
     pub(crate) shared: Arc<SharedServices>,
     pub(crate) store: Option<KeyValue>,
+    /// Of a candidate in shadow. None: what it does is done.
+    pub(crate) effects: Option<Arc<Effects>>,
 }
 
 /// What all policies share.
@@ -58,15 +62,23 @@ pub(crate) struct SharedServices {
 }
 
 impl Capabilities {
-    pub(crate) fn new(spec: &PolicySpec, store: Option<KeyValue>, shared: Arc<SharedServices>) -> Result<Self, Fault> {
+    pub(crate) fn new(
+        spec: &PolicySpec,
+        store: Option<KeyValue>,
+        shared: Arc<SharedServices>,
+        effects: Option<Arc<Effects>>,
+    ) -> Result<Self, Fault> {
+        let name = if effects.is_some() { format!("{} (shadow)", spec.name) } else { spec.name.clone() };
+        let policy: Arc<str> = name.into();
         Ok(Self {
-            policy: spec.name.as_str().into(),
+            policy: Arc::clone(&policy),
             allow: spec.allow.clone(),
             http_response: spec.limits.http_response,
             config: config::Values::new(&spec.config).map_err(Fault::Settings)?,
-            log: log::Lines::new(spec.name.as_str().into(), spec.limits.log_lines, shared.outside.ear.clone()),
+            log: log::Lines::new(policy, spec.limits.log_lines, shared.outside.ear.clone()),
             shared,
             store,
+            effects,
         })
     }
 }

@@ -23,31 +23,63 @@ fn error(why: KeyValueError) -> Error {
 
 impl Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
-        self.key_value()?.get(&key).map_err(error)
+        let live = self.key_value()?;
+        let effects = self.with.effects.as_ref();
+        effects.map_or_else(|| live.get(&key), |effects| effects.get(&live, &key)).map_err(error)
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl: Option<u32>) -> Result<(), Error> {
-        let done = self.key_value()?.set(&key, &value, ttl);
-        self.notes.waits("store.set", done).await.map_err(error)
+        let live = self.key_value()?;
+        match self.with.effects.clone() {
+            None => {
+                let done = live.set(&key, &value, ttl);
+                self.notes.waits("store.set", done).await.map_err(error)
+            }
+            Some(effects) => effects.set(&key, &value, ttl).await.map_err(error),
+        }
     }
 
     async fn set_if_absent(&mut self, key: String, value: Vec<u8>, ttl: Option<u32>) -> Result<bool, Error> {
-        let done = self.key_value()?.set_if_absent(&key, &value, ttl);
-        self.notes.waits("store.set-if-absent", done).await.map_err(error)
+        let live = self.key_value()?;
+        match self.with.effects.clone() {
+            None => {
+                let done = live.set_if_absent(&key, &value, ttl);
+                self.notes.waits("store.set-if-absent", done).await.map_err(error)
+            }
+            Some(effects) => effects.set_if_absent(&key, &value, ttl).await.map_err(error),
+        }
     }
 
     async fn take(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
-        let done = self.key_value()?.take(&key);
-        self.notes.waits("store.take", done).await.map_err(error)
+        let live = self.key_value()?;
+        match self.with.effects.clone() {
+            None => {
+                let done = live.take(&key);
+                self.notes.waits("store.take", done).await.map_err(error)
+            }
+            Some(effects) => effects.take(&live, &key).await.map_err(error),
+        }
     }
 
     async fn delete(&mut self, key: String) -> Result<bool, Error> {
-        let done = self.key_value()?.delete(&key);
-        self.notes.waits("store.delete", done).await.map_err(error)
+        let live = self.key_value()?;
+        match self.with.effects.clone() {
+            None => {
+                let done = live.delete(&key);
+                self.notes.waits("store.delete", done).await.map_err(error)
+            }
+            Some(effects) => effects.delete(&live, &key).await.map_err(error),
+        }
     }
 
     async fn increment(&mut self, key: String, delta: i64, ttl: Option<u32>) -> Result<i64, Error> {
-        let done = self.key_value()?.increment(&key, delta, ttl);
-        self.notes.waits("store.increment", done).await.map_err(error)
+        let live = self.key_value()?;
+        match self.with.effects.clone() {
+            None => {
+                let done = live.increment(&key, delta, ttl);
+                self.notes.waits("store.increment", done).await.map_err(error)
+            }
+            Some(effects) => effects.increment(&key, delta, ttl).await.map_err(error),
+        }
     }
 }
