@@ -32,7 +32,10 @@ use crate::listeners::{self, Door};
 use crate::logging::Level;
 use crate::metrics::Figures;
 use crate::policies::{self, Policies, PolicyError};
+use crate::probation::RollBacks;
 use crate::runtime_file::RuntimeFile;
+use crate::shadows::Shadows;
+use crate::supply::{Archive, Supply};
 
 /// How long the compiler may take for one policy. A component of a scripting language takes ten seconds.
 const COMPILE: Duration = Duration::from_secs(180);
@@ -144,6 +147,12 @@ pub(crate) struct Gateway {
     pub(crate) mounts: MountTable,
     admin: Mutex<Option<Arc<Door>>>,
     pub(crate) keyring: Keyring,
+    /// The versions of policies that were live.
+    pub(crate) archive: Archive,
+    /// What decides in shadow.
+    pub(crate) shadows: Shadows,
+    /// How often policies were rolled back automatically.
+    pub(crate) roll_backs: RollBacks,
     started: Instant,
     stopping: AtomicBool,
     /// Held while something is changed: reloads happen one after the other.
@@ -188,9 +197,13 @@ impl Gateway {
             engine: engine(&config),
         })?;
         let entries = policies::used(&config).iter().filter_map(|name| policies::entry(&config, name)).collect();
+        let archive = Archive::of(&ground.data);
+        let supply = Supply::new(&config, Some(archive.clone()));
         let mut slots = Policies::default();
-        for candidate in Policies::load(&host, entries).await {
-            slots.put(candidate?);
+        for candidate in Policies::load(&host, &supply, entries).await {
+            let candidate = candidate?;
+            candidate.note_if_possible(&archive).await;
+            slots.put(candidate);
         }
         let mounts = MountTable::new(slots.mounts(&config)?);
 
@@ -227,6 +240,9 @@ impl Gateway {
             mounts,
             admin: Mutex::default(),
             keyring,
+            archive,
+            shadows: Shadows::default(),
+            roll_backs: RollBacks::default(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             changing: tokio::sync::Mutex::new(()),
@@ -239,6 +255,7 @@ impl Gateway {
         if let Some((bound, token)) = admin {
             gateway.open_admin(bound, token)?;
         }
+        gateway.watch_fresh_after_start().await;
         Ok(gateway)
     }
 
@@ -343,6 +360,7 @@ impl Gateway {
     /// Says good-bye to everybody and stops. Bounded in time.
     pub(crate) async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.end_shadows();
         RuntimeFile::remove(&self.ground.data);
         let mut doors: Vec<_> = std::mem::take(&mut *self.doors.lock()).into_values().collect();
         doors.extend(self.admin.lock().take());

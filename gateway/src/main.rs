@@ -18,9 +18,14 @@ mod listeners;
 mod logging;
 mod memory;
 mod metrics;
+mod percent;
 mod policies;
+mod probation;
 mod reload;
 mod runtime_file;
+mod shadows;
+mod supply;
+mod versions;
 mod watch;
 
 use std::process::ExitCode;

@@ -35,7 +35,9 @@ impl Collector for Figures {
         totals(&gateway, &mut encoder)?;
         store(&gateway, &mut encoder)?;
         listeners(&gateway, &mut encoder)?;
-        policies(&gateway, &mut encoder)
+        policies(&gateway, &mut encoder)?;
+        crate::shadows::encode(&gateway, &mut encoder)?;
+        crate::probation::encode(&gateway, &mut encoder)
     }
 }
 

@@ -3,16 +3,16 @@
 //! A candidate is loaded aside; nothing that is live is touched before everything that a change needs is there.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use hyper::body::Bytes;
 use portcullis_grant::{Gatekeeper, HttpEndpoint};
 use portcullis_http::{Mount, MountError, Mounts};
-use portcullis_policy::{self as host, Chain, Generation, Host, LoadError, Policy, PolicySpec, digest_of};
+use portcullis_policy::{self as host, Chain, Generation, Host, LoadError, Policy, PolicySpec, Score};
+use portcullis_session::unix_now;
 
 use crate::builtin;
 use crate::config::{Allow, Config, DirectoryAccess, Located, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
+use crate::supply::{Archive, Change, Component, How, KEPT, Supply, TakenBack};
 
 /// Why a policy cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,53 @@ pub(crate) enum PolicyError {
     /// The gateway stops, or the host has a fault.
     #[error("policy `{0}` cannot be used: loading it was interrupted")]
     Interrupted(String),
+    /// A registry does not give it.
+    #[error("policy `{name}` cannot be used: {why}")]
+    Pull {
+        /// Its configured name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The operator's rules about who may bring policies forbid it.
+    #[error("policy `{name}` ({origin}) is not used: {why}")]
+    Untrusted {
+        /// Its configured name.
+        name: String,
+        /// Where the component came from.
+        origin: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A version that was asked for cannot be had.
+    #[error("policy `{name}`: version {digest} cannot be used: {why}")]
+    Version {
+        /// Its configured name.
+        name: String,
+        /// The version.
+        digest: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// What is asked for makes no sense as things are.
+    #[error("policy `{name}`: {why}")]
+    Refused {
+        /// Its configured name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// Nothing can be remembered.
+    #[error("policy `{name}` stays as it was: its versions cannot be written to the data directory: {why}")]
+    Archive {
+        /// Its configured name.
+        name: String,
+        /// What the system says.
+        why: String,
+    },
+    /// Nothing decides in shadow.
+    #[error("policy `{0}` has no shadow; `portcullis policy shadow {0} FILE` begins one")]
+    NoShadow(String),
     /// There is none of this name.
     #[error("no policy named `{0}` is in use")]
     Unknown(String),
@@ -49,12 +96,55 @@ struct Slot {
     policy: Arc<Policy>,
     /// What the live generation was loaded by; a newer entry may have failed to load.
     entry: Arc<PolicyEntry>,
+    standing: Standing,
+}
+
+/// How the live version of a policy came to be so.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    /// How.
+    pub(crate) how: How,
+    /// Digest of what its source had then.
+    pub(crate) source: Arc<str>,
+    /// Seconds since 1970 at which this component went live in this process.
+    pub(crate) since: u64,
 }
 
 /// A policy that was loaded and waits for its turn.
 pub(crate) struct Candidate {
-    entry: Arc<PolicyEntry>,
+    pub(crate) entry: Arc<PolicyEntry>,
+    pub(crate) component: Component,
     generation: Arc<Generation>,
+}
+
+impl Candidate {
+    /// Notes in the archive that it goes live, before it does: a restart finds it so.
+    ///
+    /// # Errors
+    /// The disk refuses. A restart finds what was there before.
+    pub(crate) async fn note(&self, archive: &Archive, taken_back: Option<TakenBack>) -> Result<(), PolicyError> {
+        let change = Change {
+            name: &self.entry.name,
+            component: &self.component,
+            keep: self.entry.versions.map_or(KEPT, usize::from),
+            now: unix_now(),
+            taken_back,
+        };
+        archive
+            .goes_live(change)
+            .await
+            .map_err(|error| PolicyError::Archive { name: self.entry.name.value.clone(), why: crate::plain(&error) })
+    }
+
+    /// The same, where that it goes live is more important than that it is remembered.
+    pub(crate) async fn note_if_possible(&self, archive: &Archive) {
+        if let Some(note) = &self.component.note {
+            tracing::info!("policy `{}`: {note}", self.entry.name.value);
+        }
+        if let Err(error) = self.note(archive, None).await {
+            tracing::warn!("{error}; it goes live all the same, and cannot be gone back to");
+        }
+    }
 }
 
 /// What a swap did.
@@ -66,6 +156,10 @@ pub(crate) struct Swapped {
     pub(crate) before: Option<Arc<str>>,
     /// Digest of the component that is live now.
     pub(crate) now: Arc<str>,
+    /// How it came to be so.
+    pub(crate) how: How,
+    /// How the version before fared.
+    pub(crate) score_before: Score,
     /// What becomes of live connections.
     pub(crate) on_swap: OnSwap,
 }
@@ -90,29 +184,17 @@ pub(crate) fn used(config: &Config) -> Vec<String> {
     names
 }
 
-/// Reads and describes a policy as the host wants it.
-pub(crate) async fn spec(entry: &PolicyEntry) -> Result<PolicySpec, PolicyError> {
-    let (component, origin, default) = match &entry.source.value {
-        Source::Builtin(name) => match builtin::find(name) {
-            Some(found) => (found.component.into(), format!("builtin:{name}"), found.allow()),
-            None => return Err(PolicyError::Unknown(name.clone())),
-        },
-        Source::File(path) => (read(&entry.name, path).await?, path.display().to_string(), Allow::default()),
+/// Describes a policy as the host wants it: the component with what its entry says now.
+pub(crate) fn spec(entry: &PolicyEntry, component: &Component) -> PolicySpec {
+    let default = match &entry.source.value {
+        Source::Builtin(name) => builtin::find(name).map(builtin::Builtin::allow).unwrap_or_default(),
+        Source::File(_) | Source::Oci(_) => Allow::default(),
     };
-    let mut spec = PolicySpec::new(&entry.name.value, component, origin);
+    let mut spec = PolicySpec::new(&entry.name.value, component.bytes.clone(), component.origin.clone());
     spec.config = serde_json::Value::Object(entry.config.clone());
     spec.allow = allow(entry.allow.as_ref().unwrap_or(&default));
     spec.limits = limits(&entry.limits);
-    Ok(spec)
-}
-
-async fn read(name: &str, path: &Path) -> Result<Bytes, PolicyError> {
-    let content = tokio::fs::read(path).await.map_err(|error| PolicyError::Read {
-        name: name.to_owned(),
-        file: path.display().to_string(),
-        why: crate::plain(&error),
-    })?;
-    Ok(content.into())
+    spec
 }
 
 /// What the host understands by an `allow`.
@@ -152,16 +234,41 @@ pub(crate) fn limits(limits: &PolicyLimits) -> host::PolicyLimits {
 }
 
 impl Policies {
-    /// Loads policies aside, all at a time. Nothing has changed when it returns.
-    pub(crate) async fn load(host: &Host, entries: Vec<PolicyEntry>) -> Vec<Result<Candidate, PolicyError>> {
-        let one = async |host: Host, entry: PolicyEntry| {
-            let generation = host.load(spec(&entry).await?).await?;
-            Ok(Candidate { entry: Arc::new(entry), generation })
+    /// Gets and loads policies aside, all at a time. Nothing has changed when it returns.
+    pub(crate) async fn load(
+        host: &Host,
+        supply: &Supply,
+        entries: Vec<PolicyEntry>,
+    ) -> Vec<Result<Candidate, PolicyError>> {
+        let resolve = async |supply: Supply, entry: PolicyEntry| {
+            let component = supply.resolve(&entry).await;
+            (entry, component)
+        };
+        // A task each: some are far away.
+        let tasks: Vec<_> =
+            entries.into_iter().map(|entry| (entry.clone(), tokio::spawn(resolve(supply.clone(), entry)))).collect();
+        let mut resolved = Vec::new();
+        for (entry, task) in tasks {
+            let name = entry.name.value.clone();
+            resolved.push(task.await.unwrap_or((entry, Err(PolicyError::Interrupted(name)))));
+        }
+        Self::load_resolved(host, resolved).await
+    }
+
+    /// The same for components that are there already.
+    pub(crate) async fn load_resolved(
+        host: &Host,
+        resolved: Vec<(PolicyEntry, Result<Component, PolicyError>)>,
+    ) -> Vec<Result<Candidate, PolicyError>> {
+        let one = async |host: Host, entry: PolicyEntry, component: Result<Component, PolicyError>| {
+            let component = component?;
+            let generation = host.load(spec(&entry, &component)).await?;
+            Ok(Candidate { entry: Arc::new(entry), component, generation })
         };
         // A task each, so that several are compiled at a time.
-        let tasks: Vec<_> = entries
+        let tasks: Vec<_> = resolved
             .into_iter()
-            .map(|entry| (entry.name.value.clone(), tokio::spawn(one(host.clone(), entry))))
+            .map(|(entry, component)| (entry.name.value.clone(), tokio::spawn(one(host.clone(), entry, component))))
             .collect();
         let mut loaded = Vec::new();
         for (name, task) in tasks {
@@ -170,34 +277,44 @@ impl Policies {
         loaded
     }
 
-    /// Whether the live generation is what this entry and its file would give.
-    pub(crate) async fn is_current(&self, entry: &PolicyEntry) -> bool {
-        let Some(slot) = self.slots.get(&entry.name.value).filter(|slot| *slot.entry == *entry) else { return false };
-        match &entry.source.value {
-            Source::Builtin(_) => true,
-            Source::File(path) => match read(&entry.name, path).await {
-                Ok(component) => digest_of(&component) == *slot.policy.current().stamp().digest,
-                Err(_) => false,
-            },
-        }
+    /// Whether the live generation is what this entry and this component would give.
+    pub(crate) fn is_current(&self, entry: &PolicyEntry, component: &Component) -> bool {
+        self.slots.get(&entry.name.value).is_some_and(|slot| {
+            *slot.entry == *entry
+                && *slot.policy.current().stamp().digest == *component.digest
+                && slot.standing.source == component.source
+        })
+    }
+
+    /// What the live version was loaded by, and how it came to be live.
+    pub(crate) fn standing(&self, name: &str) -> Option<(Arc<PolicyEntry>, Standing)> {
+        self.slots.get(name).map(|slot| (Arc::clone(&slot.entry), slot.standing.clone()))
     }
 
     /// Puts a candidate in place.
     pub(crate) fn put(&mut self, candidate: Candidate) -> Swapped {
-        let Candidate { entry, generation } = candidate;
+        let Candidate { entry, component, generation } = candidate;
         let now = Arc::clone(&generation.stamp().digest);
-        let (name, on_swap) = (entry.name.value.clone(), entry.on_swap);
+        let (name, on_swap, how) = (entry.name.value.clone(), entry.on_swap, component.how);
+        let mut standing = Standing { how, source: component.source, since: unix_now() };
+        let mut score_before = Score::default();
         let before = match self.slots.get_mut(&name) {
             Some(slot) => {
-                slot.entry = entry;
-                Some(Arc::clone(&slot.policy.swap(generation).stamp().digest))
+                let before = slot.policy.swap(generation);
+                score_before = before.score();
+                let before = Arc::clone(&before.stamp().digest);
+                if before == now {
+                    standing.since = slot.standing.since;
+                }
+                (slot.entry, slot.standing) = (entry, standing);
+                Some(before)
             }
             None => {
-                self.slots.insert(name.clone(), Slot { policy: Policy::new(generation), entry });
+                self.slots.insert(name.clone(), Slot { policy: Policy::new(generation), entry, standing });
                 None
             }
         };
-        Swapped { name, before, now, on_swap }
+        Swapped { name, before, now, how, score_before, on_swap }
     }
 
     /// Forgets policies that the configuration no longer uses.

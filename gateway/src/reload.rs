@@ -17,6 +17,7 @@ use crate::audit::{Decision, administrator};
 use crate::config::{Config, Listener, OnSwap};
 use crate::listeners::{self, Door};
 use crate::policies::{self, Candidate, Policies, PolicyError, Swapped};
+use crate::supply::{How, Supply, short};
 
 /// What came of a reload.
 #[derive(Clone, Debug, Default)]
@@ -36,24 +37,19 @@ struct Prepared {
 }
 
 impl Gateway {
-    /// Loads one policy again from where it comes from, whether it changed or not.
+    /// Loads one policy again from where it comes from, whether it changed or not. With `insist` it is what the source
+    /// has, whatever stood in for that until now.
     ///
     /// # Errors
     /// The candidate is not fit to go live; the old one stays.
-    pub(crate) async fn reload_policy(&self, name: &str) -> Result<Swapped, PolicyError> {
+    pub(crate) async fn reload_policy(self: &Arc<Self>, name: &str, insist: bool) -> Result<Swapped, PolicyError> {
         let _turn = self.changing.lock().await;
-        if self.policies.load().get(name).is_none() {
-            return Err(PolicyError::Unknown(name.to_owned()));
-        }
-        let entry = policies::entry(&self.config.load(), name).ok_or_else(|| PolicyError::Unknown(name.to_owned()))?;
-        let loaded = Policies::load(&self.host, vec![entry]).await.into_iter().next();
-        let candidate = loaded.unwrap_or_else(|| Err(PolicyError::Interrupted(name.to_owned())))?;
-        let mut policies = Policies::clone(&self.policies.load());
-        let swapped = policies.put(candidate);
-        self.policies.store(Arc::new(policies));
-        self.tell(&swapped);
-        tracing::info!("{}", words(&swapped));
-        Ok(swapped)
+        let entry = self.entry(name)?;
+        let supply = self.supply();
+        let component = if insist { supply.source(&entry).await? } else { supply.resolve(&entry).await? };
+        let candidate = self.try_out(entry, component).await?;
+        candidate.note_if_possible(&self.archive).await;
+        Ok(self.put(candidate))
     }
 
     /// Reads everything again: configuration, certificates, policies. Changes what is different.
@@ -65,6 +61,9 @@ impl Gateway {
         let Prepared { config, candidates, tls, mut report } = self.prepare().await?;
         let old = self.config.load_full();
 
+        for candidate in &candidates {
+            candidate.note_if_possible(&self.archive).await;
+        }
         let mut slots = Policies::clone(&self.policies.load());
         let swapped: Vec<_> = candidates.into_iter().map(|candidate| slots.put(candidate)).collect();
         slots.retain(&policies::used(&config));
@@ -77,6 +76,7 @@ impl Gateway {
             self.tell(swap);
             report.done.push(words(swap));
         }
+        let fresh = swapped;
 
         // Every door that moves is closed before the first one opens: they may change places.
         let mut closed = self.close_doors(&old, &config).await;
@@ -105,7 +105,10 @@ impl Gateway {
             report.done.push("the audit stream is written as [audit] says now".to_owned());
         }
         report.kept.extend(only_at_start(&old, &config));
+        self.renew_shadows(&config).await;
         self.config.store(Arc::new(config));
+        // What the new configuration says of roll-backs counts.
+        fresh.iter().for_each(|swap| self.watch_fresh(swap));
         Ok(report)
     }
 
@@ -117,15 +120,17 @@ impl Gateway {
         let mut report = Report::default();
         let live = self.policies.load_full();
 
+        let supply = Supply::new(&config, Some(self.archive.clone()));
         let mut changed = Vec::new();
         for entry in policies::used(&config).iter().filter_map(|name| policies::entry(&config, name)) {
-            if !live.is_current(&entry).await {
-                changed.push(entry);
+            let component = supply.resolve(&entry).await;
+            if !component.as_ref().is_ok_and(|component| live.is_current(&entry, component)) {
+                changed.push((entry, component));
             }
         }
-        let names: Vec<_> = changed.iter().map(|entry| entry.name.value.clone()).collect();
+        let names: Vec<_> = changed.iter().map(|(entry, _)| entry.name.value.clone()).collect();
         let mut candidates = Vec::new();
-        for (name, loaded) in names.into_iter().zip(Policies::load(&self.host, changed).await) {
+        for (name, loaded) in names.into_iter().zip(Policies::load_resolved(&self.host, changed).await) {
             match loaded {
                 Ok(candidate) => candidates.push(candidate),
                 Err(error) if live.get(&name).is_some() => {
@@ -245,7 +250,7 @@ impl Gateway {
     }
 
     /// Does with live connections what the policy's entry says.
-    fn tell(&self, swapped: &Swapped) {
+    pub(crate) fn tell(&self, swapped: &Swapped) {
         let mut decision = Decision::of_gateway("policy", "done").on(&swapped.name).because(&words(swapped));
         decision.digest = Some(swapped.now.to_string());
         decision.by = portcullis_http::caller().map(administrator);
@@ -258,14 +263,21 @@ impl Gateway {
 
 /// What a swap did, as a sentence.
 pub(crate) fn words(swapped: &Swapped) -> String {
-    let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
+    let now = short(&swapped.now);
+    let stays = "it stays live until the content of its source changes";
     match &swapped.before {
-        None => format!("policy `{}` is live ({})", swapped.name, short(&swapped.now)),
-        Some(before) if *before == swapped.now => {
-            format!("policy `{}` is live again ({})", swapped.name, short(before))
-        }
+        None => format!("policy `{}` is live ({now})", swapped.name),
+        Some(before) if *before == swapped.now => format!("policy `{}` is live again ({now})", swapped.name),
         Some(before) => {
-            format!("policy `{}` was replaced ({} by {})", swapped.name, short(before), short(&swapped.now))
+            let (name, before) = (&swapped.name, short(before));
+            match swapped.how {
+                How::Source => format!("policy `{name}` was replaced ({before} by {now})"),
+                How::Promoted => format!("policy `{name}`: {now} was promoted in the place of {before}; {stays}"),
+                How::RolledBack => format!("policy `{name}` was rolled back ({before} back to {now}); {stays}"),
+                How::RolledBackAutomatically => {
+                    format!("policy `{name}` was rolled back automatically ({before} back to {now}); {stays}")
+                }
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::assemble::Gateway;
 use crate::config::{Config, Source};
+use crate::supply;
 
 /// Nothing may have changed for so long before files are read: a certificate and its key are two files.
 const QUIET: Duration = Duration::from_millis(300);
@@ -89,11 +90,15 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
 fn files(file: &Path, config: &Config) -> BTreeSet<PathBuf> {
     let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let tls = tls.flat_map(|tls| [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca).chain(&tls.client_crl));
-    let policies = config.policies.iter().filter_map(|policy| match &policy.source.value {
-        Source::File(path) => Some(path.clone()),
-        Source::Builtin(_) => None,
+    let policies = config.policies.iter().flat_map(|policy| match &policy.source.value {
+        // A signature may come after what it signs.
+        Source::File(path) => vec![path.clone(), supply::beside(path)],
+        Source::Builtin(_) | Source::Oci(_) => Vec::new(),
     });
-    let all = std::iter::once(file.to_owned()).chain(tls.map(|path| path.value.clone())).chain(policies);
+    let signatures =
+        config.policies.iter().filter_map(|policy| policy.signature.as_ref().map(|path| path.value.clone()));
+    let all =
+        std::iter::once(file.to_owned()).chain(tls.map(|path| path.value.clone())).chain(policies).chain(signatures);
     // Events name files in full, whatever the name was under which their directory is watched.
     all.map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
 }

@@ -1,5 +1,6 @@
 //! Clients that others wrote, against the real binary: Debian's mosquitto_pub and mosquitto_sub, paho-mqtt and MQTT.js,
-//! on every transport that they speak and every version; and Debian's nginx, which asks about its clients.
+//! on every transport that they speak and every version; Debian's nginx, which asks about its clients; and Debian's
+//! docker-registry, which has policies.
 //!
 //! Compiled with the feature `real-clients`, which `tests/run` switches on after it has installed them: then a client that
 //! is missing is a failure. Without the feature there is nothing here, so that plain `cargo test` needs only Rust.
@@ -10,6 +11,7 @@ mod keystone;
 mod layer;
 mod mosquitto;
 mod nginx;
+mod registry;
 mod scripts;
 mod swap;
 

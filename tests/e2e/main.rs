@@ -23,10 +23,12 @@ mod key_sets;
 mod keystone;
 mod layer;
 mod limits;
+mod many_swaps;
 mod matrix;
 mod messages;
 mod oisp;
 mod overload;
+mod probation;
 mod properties;
 mod proxy;
 mod recordings;
@@ -34,9 +36,12 @@ mod refusals;
 mod reload;
 mod schemes;
 mod sessions;
+mod shadow;
+mod signatures;
 mod startup;
 mod storage;
 mod swap;
+mod versions;
 
 use portcullis_tests::{Config, Gateway, Transport, Version};
 

@@ -89,6 +89,20 @@ pub fn passing() -> Vec<u8> {
     authenticating(PASS)
 }
 
+/// Refuses everybody: `bad-credentials`, without words.
+#[must_use]
+pub fn denying() -> Vec<u8> {
+    // `deny` is the second case of `verdict`; its record is aligned to eight octets, and its first member is the reason.
+    authenticating("(i32.store8 (i32.const 16) (i32.const 1)) (i32.const 16)")
+}
+
+/// SHA-256 of a component, as the gateway writes it.
+#[must_use]
+pub fn digest(component: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(component).iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
 /// Traps at each call of `authenticate`; loads well.
 #[must_use]
 pub fn trapping() -> Vec<u8> {

@@ -23,7 +23,7 @@ pub mod server;
 
 pub use admin::{
     AdminError, AdminResult, AdminSettings, AdminSite, AdminToken, AdminWitness, Administration, DecisionQuery,
-    DirectoryAdmin, Kind, Page, WeakToken, caller,
+    DirectoryAdmin, Kind, Page, ShadowTerms, WeakToken, caller,
 };
 pub use answer::Answer;
 pub use content::Content;

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use portcullis_grant::BoxFuture;
 use portcullis_http::{
     AdminError, AdminResult, AdminSettings, AdminSite, AdminToken, Administration, DecisionQuery, DirectoryAdmin,
-    HttpSettings, Kind, Page,
+    HttpSettings, Kind, Page, ShadowTerms,
 };
 use portcullis_net::Listening;
 use prometheus_client::metrics::counter::Counter;
@@ -50,8 +50,26 @@ impl Administration for Gateway {
     fn policies(&self) -> BoxFuture<'_, AdminResult> {
         self.note("policies".to_owned())
     }
-    fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult> {
-        self.note(format!("reload policy {name}"))
+    fn reload_policy(&self, name: String, insist: bool) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("reload policy {name}{}", if insist { " from its source" } else { "" }))
+    }
+    fn promote(&self, name: String, digest: Option<String>) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("promote {name} if it is {digest:?}"))
+    }
+    fn shadow(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("shadow of {name}"))
+    }
+    fn begin_shadow(&self, name: String, component: Vec<u8>, terms: ShadowTerms) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("begin shadow of {name} with {} octets: {:?}", component.len(), terms.share))
+    }
+    fn end_shadow(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("end shadow of {name}"))
+    }
+    fn versions(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("versions of {name}"))
+    }
+    fn roll_back(&self, name: String, digest: Option<String>) -> BoxFuture<'_, AdminResult> {
+        self.note(format!("roll back {name} to {digest:?}"))
     }
     fn record_policy(&self, name: String, _: Map<String, Value>) -> BoxFuture<'_, AdminResult> {
         self.note(format!("record {name}"))

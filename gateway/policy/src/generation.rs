@@ -19,8 +19,8 @@ use crate::pool::Pool;
 use crate::quarantine::Quarantine;
 use crate::spec::{Description, PolicyLimits};
 use crate::state::{Call, DeadlinePassed, State};
-use crate::tape::Tape;
 use crate::tally::{Score, Tally};
+use crate::tape::Tape;
 use crate::trap::{self, Notes};
 
 /// A version of a policy that may go live. Immutable; dropped when the last call on it has ended.

@@ -202,11 +202,7 @@ impl Host {
     }
 
     /// Compiles, inspects and links.
-    async fn prepare(
-        &self,
-        spec: &PolicySpec,
-        effects: Option<Arc<Effects>>,
-    ) -> Result<(Loaded, Runtime), Fault> {
+    async fn prepare(&self, spec: &PolicySpec, effects: Option<Arc<Effects>>) -> Result<(Loaded, Runtime), Fault> {
         self.check_settings(spec)?;
         check_kind(&spec.component)?;
         let (digest, component, from_cache) = self.component(&spec.component).await?;

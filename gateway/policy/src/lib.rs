@@ -38,8 +38,8 @@ mod shadow;
 mod spec;
 mod state;
 mod stats;
-mod tape;
 mod tally;
+mod tape;
 mod ticker;
 mod trap;
 
@@ -60,6 +60,6 @@ pub use services::Services;
 pub use shadow::{Comparison, Difference, Shadow, ShadowReport, Share};
 pub use spec::{Allow, Description, DirectoryAccess, Fault, LoadError, PolicyLimits, PolicySpec};
 pub use stats::{CallOutcome, Figures, LATENCY_BOUNDS_US, LastError, Stats};
+pub use tally::Score;
 pub use tape::Told;
 pub use trap::Late;
-pub use tally::Score;

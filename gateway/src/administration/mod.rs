@@ -9,18 +9,20 @@ use std::sync::{Arc, Weak};
 
 use portcullis_grant::BoxFuture;
 use portcullis_http::{
-    AdminError, AdminResult, Administration, DecisionQuery, DirectoryAdmin, Kind, Page, PublicFacts,
+    AdminError, AdminResult, Administration, DecisionQuery, DirectoryAdmin, Kind, Page, PublicFacts, ShadowTerms,
 };
 use portcullis_identity::{GATEWAY_ES256, GATEWAY_RS256, KeyError, Keyring};
 use portcullis_mqtt::ReasonCode;
-use portcullis_policy::{CallOutcome, Policy};
+use portcullis_policy::{CallOutcome, Policy, Share};
 use portcullis_session::Control;
 use serde_json::{Map, Value, json};
 
 use crate::assemble::Gateway;
 use crate::audit::administrator;
-use crate::policies::PolicyError;
+use crate::policies::{PolicyError, Standing, Swapped};
 use crate::reload;
+use crate::shadows;
+use crate::supply::Record;
 
 /// The gateway as seen through its HTTP doors. It holds the gateway weakly: the gateway holds the doors.
 pub(crate) struct Office {
@@ -98,24 +100,46 @@ impl Administration for Office {
 
     fn policies(&self) -> BoxFuture<'_, AdminResult> {
         Box::pin(async {
-            let policies = self.gateway()?.policies.load_full();
-            let items: Vec<_> = policies.all().iter().map(|policy| described(policy)).collect();
+            let gateway = self.gateway()?;
+            let policies = gateway.policies.load_full();
+            let mut items = Vec::new();
+            for policy in policies.all() {
+                let record = gateway.archive.record(policy.name()).await;
+                items.extend(
+                    policies.standing(policy.name()).map(|(_, standing)| described(&policy, &standing, &record)),
+                );
+            }
             Ok(json!({ "items": items, "next": null }))
         })
     }
 
-    fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult> {
+    fn reload_policy(&self, name: String, insist: bool) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { answer(self.gateway()?.reload_policy(&name, insist).await) })
+    }
+
+    fn versions(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { self.gateway()?.versions(&name).await.map_err(refused) })
+    }
+
+    fn promote(&self, name: String, digest: Option<String>) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { answer(self.gateway()?.promote(&name, digest.as_deref()).await) })
+    }
+
+    fn shadow(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { self.gateway()?.shadow(&name).map_err(refused) })
+    }
+
+    fn begin_shadow(&self, name: String, component: Vec<u8>, terms: ShadowTerms) -> BoxFuture<'_, AdminResult> {
         Box::pin(async move {
-            match self.gateway()?.reload_policy(&name).await {
-                Ok(swapped) => Ok(json!({
-                    "name": swapped.name,
-                    "digest": &*swapped.now,
-                    "before": swapped.before.as_deref(),
-                    "message": reload::words(&swapped),
-                })),
-                Err(error @ PolicyError::Unknown(_)) => Err(AdminError::NotFound(error.to_string())),
-                Err(error) => Err(AdminError::Refused(error.to_string())),
-            }
+            let share = match terms.share.as_deref() {
+                None => Share::ALL,
+                Some(text) => Share::parse(text).ok_or_else(|| {
+                    AdminError::Invalid(format!("{text:?} is not a share of the clients, such as 10% or 0.5%"))
+                })?,
+            };
+            let with = shadows::Terms { share, http: terms.http };
+            let begun = self.gateway()?.begin_shadow(&name, component.into(), terms.signature, with).await;
+            begun.map_err(refused)
         })
     }
 
@@ -129,6 +153,14 @@ impl Administration for Office {
 
     fn end_recording(&self, name: String) -> BoxFuture<'_, AdminResult> {
         Box::pin(async move { recording::end(&*self.policy(&name)?) })
+    }
+
+    fn end_shadow(&self, name: String) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { self.gateway()?.end_shadow(&name).await.map_err(refused) })
+    }
+
+    fn roll_back(&self, name: String, digest: Option<String>) -> BoxFuture<'_, AdminResult> {
+        Box::pin(async move { answer(self.gateway()?.roll_back(&name, digest.as_deref()).await) })
     }
 
     fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult> {
@@ -243,6 +275,28 @@ pub(crate) fn rotate(keyring: &Keyring, name: &str, overlap: u64) -> AdminResult
     }
 }
 
+/// What a swap did.
+fn answer(swapped: Result<Swapped, PolicyError>) -> AdminResult {
+    let swapped = swapped.map_err(refused)?;
+    Ok(json!({
+        "name": swapped.name,
+        "digest": &*swapped.now,
+        "before": swapped.before.as_deref(),
+        "message": reload::words(&swapped),
+    }))
+}
+
+/// Why nothing was done.
+fn refused(error: PolicyError) -> AdminError {
+    match error {
+        PolicyError::Unknown(_) | PolicyError::NoShadow(_) | PolicyError::Version { .. } => {
+            AdminError::NotFound(error.to_string())
+        }
+        PolicyError::Refused { .. } => AdminError::Conflict(error.to_string()),
+        _ => AdminError::Refused(error.to_string()),
+    }
+}
+
 fn status(gateway: &Gateway) -> Value {
     let totals = gateway.broker.totals();
     let (retained, retained_bytes) = gateway.broker.retained();
@@ -266,7 +320,7 @@ fn status(gateway: &Gateway) -> Value {
     })
 }
 
-fn described(policy: &Policy) -> Value {
+fn described(policy: &Policy, standing: &Standing, record: &Record) -> Value {
     let live = policy.current();
     let figures = policy.stats().figures();
     let calls: Map<String, Value> = CallOutcome::ALL
@@ -281,6 +335,11 @@ fn described(policy: &Policy) -> Value {
         "version": says.map(|says| says.version.as_str()),
         "summary": says.map(|says| says.summary.as_str()),
         "loaded_at": live.loaded_at(),
+        "since": standing.since,
+        "how": standing.how,
+        "stands_in_for": (standing.source != live.stamp().digest).then_some(&*standing.source),
+        "taken_back": record.taken_back.first(),
+        "shadow": policy.shadow().map(|shadow| shadow.candidate().stamp().digest.to_string()),
         "from_cache": live.from_cache(),
         "quarantined": live.is_quarantined(),
         "swaps": figures.swaps,

@@ -6,6 +6,7 @@ use super::{Exit, Failure, desk, out};
 use crate::config::Config;
 use crate::listeners;
 use crate::policies::{self, Policies};
+use crate::supply::Supply;
 
 /// Validates a configuration: the file itself, then certificates, keys and policies, each with its own configuration and
 /// its own self-test.
@@ -21,7 +22,7 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failure> {
     let entries: Vec<_> = policies::used(&config).iter().filter_map(|name| policies::entry(&config, name)).collect();
     let count = entries.len();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let loaded = runtime.block_on(Policies::load(&host, entries));
+    let loaded = runtime.block_on(Policies::load(&host, &Supply::new(&config, None), entries));
     wrong.extend(loaded.into_iter().filter_map(|loaded| loaded.err().map(|error| format!("error: {error}"))));
     if !wrong.is_empty() {
         return Err(Failure { words: wrong.join("\n"), exit: Exit::Config });

@@ -11,7 +11,9 @@ mod place;
 mod policy;
 mod remote;
 mod serve;
+mod shadow;
 mod table;
+mod versions;
 mod why;
 
 use std::path::PathBuf;

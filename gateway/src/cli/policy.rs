@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::place::Place;
 use super::remote::{Remote, RemoteError, encoded};
-use super::{Exit, Failure, desk, out, table};
+use super::{Exit, Failure, desk, out, shadow, table, versions};
 use clap::Subcommand;
 use hyper::Method;
 
@@ -23,6 +23,9 @@ pub(super) enum PolicyCommand {
     Inspect {
         /// The component, or `builtin:NAME`.
         file: String,
+        /// A public key of minisign: verify the signature that lies beside the file.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
         /// Write JSON.
         #[arg(long)]
         json: bool,
@@ -112,6 +115,59 @@ pub(super) enum PolicyCommand {
     Reload {
         /// The policy's configured name.
         name: String,
+        /// Take what its source has, whatever was promoted or gone back to.
+        #[arg(long)]
+        source: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// The versions of a policy that are or were live, by digest.
+    Versions {
+        /// The policy's configured name.
+        name: String,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Have a candidate decide beside the live policy, without effect: on FILE it begins; without, it reports; --stop ends it.
+    Shadow {
+        /// The policy's configured name.
+        name: String,
+        /// The candidate. Its signature is FILE.minisig, if there is one.
+        file: Option<PathBuf>,
+        /// About which share of the clients it is asked: the same ones each time.
+        #[arg(long, value_name = "PERCENT", default_value = "100%", requires = "file")]
+        share: String,
+        /// Let it send requests to the hosts that its policy may reach. They are real.
+        #[arg(long, requires = "file")]
+        http: bool,
+        /// End it.
+        #[arg(long, conflicts_with = "file")]
+        stop: bool,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Put the candidate that decides in shadow in place. It stays until the source of the policy changes.
+    Promote {
+        /// The policy's configured name.
+        name: String,
+        /// Only if the candidate's digest begins so.
+        #[arg(long)]
+        digest: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Go back to a version that was live before, with the configuration of now. It stays until the source changes.
+    Rollback {
+        /// The policy's configured name.
+        name: String,
+        /// The version, by the beginning of its digest. Without: the one that was live last.
+        digest: Option<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -121,7 +177,7 @@ pub(super) enum PolicyCommand {
 pub(super) fn run(command: PolicyCommand) -> Result<Exit, Failure> {
     match command {
         PolicyCommand::List { place, json } => list(&place, json),
-        PolicyCommand::Inspect { file, json } => desk::inspect::run(&file, json),
+        PolicyCommand::Inspect { file, key, json } => desk::inspect::run(&file, key.as_deref(), json),
         PolicyCommand::New { lang, name } => desk::new::run(lang, &name),
         PolicyCommand::Wit { directory } => desk::wit::run(&directory),
         PolicyCommand::Test { policy, cases, filter, fresh, json } => desk::test::run(&desk::test::Options {
@@ -150,7 +206,15 @@ pub(super) fn run(command: PolicyCommand) -> Result<Exit, Failure> {
             time: std::time::Duration::from_secs(u64::from(seconds)),
             json,
         }),
-        PolicyCommand::Reload { name, place } => reload(&place, &name),
+        PolicyCommand::Reload { name, source, place } => reload(&place, &name, source),
+        PolicyCommand::Shadow { name, file: Some(file), share, http, json, place, .. } => {
+            shadow::begin(&place, &name, &file, &shadow::Terms { share, http }, json)
+        }
+        PolicyCommand::Shadow { name, stop: true, json, place, .. } => shadow::end(&place, &name, json),
+        PolicyCommand::Shadow { name, json, place, .. } => shadow::show(&place, &name, json),
+        PolicyCommand::Promote { name, digest, place } => shadow::promote(&place, &name, digest.as_deref()),
+        PolicyCommand::Versions { name, json, place } => versions::list(&place, &name, json),
+        PolicyCommand::Rollback { name, digest, place } => versions::roll_back(&place, &name, digest.as_deref()),
     }
 }
 
@@ -165,30 +229,32 @@ fn list(place: &Place, json: bool) -> Result<Exit, Failure> {
         out::line(&answer["items"]);
         return Ok(Exit::Success);
     }
-    let mut rows =
-        vec![["POLICY", "VERSION", "DIGEST", "ALLOWED", "REFUSED", "PASSED", "FAILED", "SOURCE"].map(str::to_owned)];
+    let mut rows = vec![
+        ["POLICY", "VERSION", "DIGEST", "SINCE", "ALLOWED", "REFUSED", "PASSED", "FAILED", "SOURCE"].map(str::to_owned),
+    ];
     for policy in answer["items"].as_array().into_iter().flatten() {
         let text = |key: &str| policy[key].as_str().unwrap_or("-").to_owned();
         let calls =
             |words: &[&str]| words.iter().filter_map(|word| policy["calls"][*word].as_u64()).sum::<u64>().to_string();
-        let state = if policy["quarantined"] == true { " (quarantined: it keeps failing)" } else { "" };
+        let state = versions::state(policy);
         rows.push([
             text("name"),
             text("version"),
             text("digest").chars().take(12).collect(),
+            table::time(&policy["since"]),
             calls(&["allow"]),
             calls(&["deny"]),
             calls(&["pass"]),
             calls(&["trap", "deadline", "void", "refused"]),
-            text("source") + state,
+            text("source") + &state,
         ]);
     }
     table::print(&rows);
     Ok(Exit::Success)
 }
 
-fn reload(place: &Place, name: &str) -> Result<Exit, Failure> {
-    let path = format!("/api/v1/policies/{}/reload", encoded(name));
+fn reload(place: &Place, name: &str, source: bool) -> Result<Exit, Failure> {
+    let path = format!("/api/v1/policies/{}/reload{}", encoded(name), if source { "?source=true" } else { "" });
     let answer = Remote::require(&place.data())?.must(Method::POST, &path, None)?;
     out::line(answer["message"].as_str().unwrap_or("done"));
     Ok(Exit::Success)

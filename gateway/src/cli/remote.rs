@@ -9,6 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
+pub(super) use crate::percent::encoded;
 use crate::runtime_file::RuntimeFile;
 
 /// How long a command waits for an answer. Loading a policy of a scripting language takes ten seconds.
@@ -75,19 +76,36 @@ impl Remote {
         self.ask(method, path, body)?.ok_or_else(|| RemoteError::NotRunning(self.data.clone()))
     }
 
+    /// Sends a component, and waits for the answer of a gateway that must be there.
+    pub(super) fn upload(&self, path: &str, component: Vec<u8>) -> Result<Value, RemoteError> {
+        let answer = self.send(Method::PUT, path, "application/wasm", component.into())?;
+        answer.ok_or_else(|| RemoteError::NotRunning(self.data.clone()))
+    }
+
     /// Asks, and waits for the answer. None: nobody listens at the address, as after a crash.
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Option<Value>, RemoteError> {
+        let body = Bytes::from(body.map(Value::to_string).unwrap_or_default());
+        self.send(method, path, "application/json", body)
+    }
+
+    fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<Option<Value>, RemoteError> {
         let broken = |error: &dyn std::fmt::Display| RemoteError::Broken(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| broken(&e))?;
         runtime.block_on(async {
-            match tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await {
+            match tokio::time::timeout(PATIENCE, self.exchange(method, path, kind, body)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(RemoteError::Broken(format!("nothing came within {} seconds", PATIENCE.as_secs()))),
             }
         })
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Option<Value>, RemoteError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Option<Value>, RemoteError> {
         let broken = |error: &dyn std::fmt::Display| RemoteError::Broken(error.to_string());
         let Ok(stream) = tokio::net::TcpStream::connect(self.runtime.address).await else { return Ok(None) };
         let (mut sender, connection) =
@@ -99,8 +117,8 @@ impl Remote {
             .uri(path)
             .header("host", self.runtime.address.to_string())
             .header("authorization", format!("Bearer {}", self.runtime.token))
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
+            .header("content-type", kind)
+            .body(Full::new(body))
             .map_err(|e| broken(&e))?;
         let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
         let status = response.status();
@@ -119,29 +137,5 @@ impl Remote {
             .or_else(|| value.as_str().map(str::to_owned))
             .unwrap_or_else(|| format!("the gateway answered {status}"));
         Err(if status == StatusCode::NOT_FOUND { RemoteError::NotFound(said) } else { RemoteError::Refused(said) })
-    }
-}
-
-/// A name as it stands in a path or query (RFC 3986 §2.1).
-pub(super) fn encoded(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for octet in name.bytes() {
-        if octet.is_ascii_alphanumeric() || b"-_.~".contains(&octet) {
-            encoded.push(char::from(octet));
-        } else {
-            encoded.push_str(&format!("%{octet:02X}"));
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_any_kind_stand_in_a_path() {
-        assert_eq!(encoded("a/b c?é"), "a%2Fb%20c%3F%C3%A9");
-        assert_eq!(encoded("pump-1_x.y~z"), "pump-1_x.y~z");
     }
 }

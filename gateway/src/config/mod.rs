@@ -23,11 +23,13 @@ use toml::de::DeTable;
 pub(crate) use audit::Audit;
 pub(crate) use key::{KeyEntry, KeyKind};
 pub(crate) use listener::{ClientAuth, Durability, Listener, Protocol, RefusedPublish, RefusedSubscribe, Transport};
-pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
+pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Rollback, Source};
 pub(crate) use problem::{Problem, Problems, Report};
 pub(crate) use reader::Located;
 use reader::{Section, words};
 pub(crate) use units::{PerSecond, Size, Time};
+
+use crate::supply::PublicKey;
 
 /// A configuration that was read and is sound.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) admin: Option<Admin>,
     /// Bounds of the whole gateway.
     pub(crate) limits: Limits,
+    /// Keys whose signatures policies must have. Empty: they need none.
+    pub(crate) trust: Vec<PublicKey>,
     /// What the gateway writes of itself.
     pub(crate) log: Log,
     /// Where decisions are written.
@@ -162,6 +166,7 @@ impl Config {
                 limits.finish();
                 read
             }),
+            trust: root.section("trust", "[trust]").map_or_else(Vec::new, trusted),
             log: root.section("log", "[log]").map_or_else(Log::default, |mut log| {
                 let default = Log::default();
                 let read = Log {
@@ -176,6 +181,31 @@ impl Config {
         root.finish();
         config
     }
+}
+
+/// `[trust]`: whose policies are let in.
+fn trusted(mut trust: Section<'_>) -> Vec<PublicKey> {
+    let keys: Vec<Located<String>> =
+        trust.required("keys", "a list of minisign's public keys, such as [\"RWQ…\"]").unwrap_or_default();
+    let key = |text: &Located<String>| {
+        let key = PublicKey::parse(text);
+        if key.is_none() {
+            let message = format!("{:?} is not a public key of minisign", text.value);
+            let help = "write the second line of the .pub file that `minisign -G` made; it begins with RW";
+            trust.problems().add(Problem::new(text.span.clone(), message).help(help));
+        }
+        key
+    };
+    let read: Vec<_> = keys.iter().filter_map(key).collect();
+    if keys.is_empty() && trust.key_span("keys").is_some() && !trust.is_wrong("keys") {
+        let span = trust.key_span("keys").unwrap_or_default();
+        trust.problems().add(
+            Problem::new(span, "an empty list trusts nobody, and would still let every policy in")
+                .help("name a key, or take [trust] out"),
+        );
+    }
+    trust.finish();
+    read
 }
 
 /// A path in the file, made one that can be opened from anywhere.

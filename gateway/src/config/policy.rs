@@ -1,13 +1,15 @@
 //! `[[policy]]`: a component, what it may use, and how much of it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::is_url_path;
 use super::problem::{Problem, Problems};
 use super::reader::{Located, OneOrMany, Read, Section, mismatch, words};
-use super::units::{Size, Time};
+use super::units::{Percent, Size, Time};
+use crate::supply::{Access, Reference};
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,19 @@ pub(crate) enum Source {
     Builtin(String),
     /// A file.
     File(PathBuf),
+    /// What a registry has.
+    Oci(Reference),
+}
+
+impl Source {
+    /// As the file says it.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Builtin(name) => format!("builtin:{name}"),
+            Self::File(path) => path.display().to_string(),
+            Self::Oci(reference) => reference.to_string(),
+        }
+    }
 }
 
 /// One `[[policy]]`.
@@ -25,12 +40,22 @@ pub(crate) struct PolicyEntry {
     pub(crate) name: Located<String>,
     /// The component.
     pub(crate) source: Located<Source>,
+    /// SHA-256 that the component must have, in hexadecimal.
+    pub(crate) digest: Option<Located<String>>,
+    /// Where its signature is. None: beside the component.
+    pub(crate) signature: Option<Located<PathBuf>>,
+    /// How its registry is spoken to.
+    pub(crate) registry: Option<Access>,
+    /// How many versions are kept to go back to, the live one included.
+    pub(crate) versions: Option<u16>,
     /// Its configuration, as JSON, which is what policies read.
     pub(crate) config: serde_json::Map<String, serde_json::Value>,
     /// What it may use. None: what a bundled policy needs, and nothing for one of a file.
     pub(crate) allow: Option<Allow>,
     /// Bounds. What is None is the gateway's own bound.
     pub(crate) limits: PolicyLimits,
+    /// When a fresh version is taken back. None: never.
+    pub(crate) rollback: Option<Rollback>,
     /// Paths that it serves on HTTP listeners.
     pub(crate) mount: Vec<Located<String>>,
     /// The policies that are asked before it at its mounts. Empty: it looks at requests' credentials itself.
@@ -122,6 +147,11 @@ impl PolicyEntry {
         Self {
             name: Located::nowhere(name.to_owned()),
             source: Located::nowhere(Source::Builtin(name.to_owned())),
+            digest: None,
+            signature: None,
+            registry: None,
+            versions: None,
+            rollback: Some(Rollback::default()),
             config: serde_json::Map::new(),
             allow: None,
             limits: PolicyLimits::default(),
@@ -137,14 +167,50 @@ impl PolicyEntry {
 
     fn read(mut section: Section<'_>, base: &Path) -> Option<Self> {
         let name = section.required("name", "a name that is its own");
-        let source = section.required::<Located<String>>("source", "\"builtin:NAME\" or the path of a component");
-        let source = source.map(|text| Located {
-            value: match text.strip_prefix("builtin:") {
-                Some(builtin) => Source::Builtin(builtin.to_owned()),
-                None => Source::File(base.join(&text.value)),
-            },
-            span: text.span,
+        let source = section.required::<Located<String>>(
+            "source",
+            "\"builtin:NAME\", the path of a component, or \"oci://HOST/REPOSITORY:TAG\"",
+        );
+        let source = source.and_then(|text| {
+            let value = match (text.strip_prefix("builtin:"), text.strip_prefix("oci://")) {
+                (Some(builtin), _) => Source::Builtin(builtin.to_owned()),
+                (_, Some(reference)) => match Reference::parse(reference) {
+                    Ok(reference) => Source::Oci(reference),
+                    Err(why) => {
+                        let message = format!("{:?} names nothing in a registry: {why}", text.value);
+                        let help = "write \"oci://HOST[:PORT]/REPOSITORY[:TAG][@sha256:…]\"";
+                        section.problems().add(Problem::new(text.span.clone(), message).help(help));
+                        return None;
+                    }
+                },
+                _ => Source::File(base.join(&text.value)),
+            };
+            Some(Located { value, span: text.span })
         });
+        let digest = section.optional::<Located<String>>("digest").and_then(|text| pinned(text, section.problems()));
+        let signature = section.optional::<Located<String>>("signature").map(|path| super::relative(path, base));
+        let registry = section.section("registry", "registry of a policy").map(|mut access| {
+            let path = |path: Located<String>| super::relative(path, base).value;
+            let read = Access {
+                insecure: access.optional("insecure").unwrap_or_default(),
+                credentials: access.optional("credentials").map(path),
+                ca: access.optional("ca").map(path),
+            };
+            if !matches!(source.as_ref().map(|source| &source.value), Some(Source::Oci(_)) | None) {
+                let message = "`registry` is about a source that begins with \"oci://\"";
+                access.problems().add(Problem::new(access.span(), message));
+            }
+            access.finish();
+            read
+        });
+        let versions = section.optional::<Located<u16>>("versions").map(|number| {
+            if number.value > MOST_VERSIONS {
+                let message = format!("{} versions are more than the {MOST_VERSIONS} that can be kept", number.value);
+                section.problems().add(Problem::new(number.span.clone(), message));
+            }
+            number.value
+        });
+        let rollback = Rollback::read_from(&mut section);
         let mount =
             section.optional::<OneOrMany<Located<String>>>("mount").map(|OneOrMany(list)| list).unwrap_or_default();
         for path in &mount {
@@ -169,7 +235,63 @@ impl PolicyEntry {
         let guard = section.optional("guard").unwrap_or_default();
         let on_swap = section.optional("on-swap").unwrap_or(OnSwap::Keep);
         section.finish();
-        Some(Self { name: name?, source: source?, config, allow, limits, mount, guard, on_swap })
+        Some(Self {
+            name: name?,
+            source: source?,
+            digest,
+            signature,
+            registry,
+            versions,
+            rollback,
+            config,
+            allow,
+            limits,
+            mount,
+            guard,
+            on_swap,
+        })
+    }
+}
+
+/// `rollback = { … }` of a policy: when a version that has just gone live is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rollback {
+    /// After so many traps, missed deadlines and void answers.
+    pub(crate) after_traps: u32,
+    /// When its share of refusals is larger than that of the version before by more than this.
+    pub(crate) refusals: Percent,
+    /// For so long after it went live.
+    pub(crate) within: Time,
+}
+
+impl Default for Rollback {
+    fn default() -> Self {
+        Self { after_traps: 3, refusals: Percent(2000), within: Time(Duration::from_secs(600)) }
+    }
+}
+
+impl Rollback {
+    /// `false`, or a table.
+    fn read_from(section: &mut Section<'_>) -> Option<Self> {
+        let default = Self::default();
+        match section.raw("rollback").map(|value| (value, value.get_ref())) {
+            Some((_, DeValue::Boolean(false))) => None,
+            None | Some((_, DeValue::Boolean(true))) => Some(default),
+            Some((value, DeValue::Table(table))) => {
+                let mut rule = Section::new("rollback of a policy", value.span(), table, section.problems());
+                let read = Self {
+                    after_traps: rule.optional("after-traps").unwrap_or(default.after_traps),
+                    refusals: rule.optional("refusals").unwrap_or(default.refusals),
+                    within: rule.optional("within").unwrap_or(default.within),
+                };
+                rule.finish();
+                Some(read)
+            }
+            Some((value, _)) => {
+                section.problems().add(mismatch(value, "false, or a table"));
+                Some(default)
+            }
+        }
     }
 }
 
@@ -207,6 +329,21 @@ impl PolicyLimits {
         section.finish();
         limits
     }
+}
+
+/// The most versions that an entry may ask to keep.
+const MOST_VERSIONS: u16 = 50;
+
+/// `sha256:` and 64 hexadecimal digits, without the former.
+fn pinned(text: Located<String>, problems: &Problems) -> Option<Located<String>> {
+    let digits = text.strip_prefix("sha256:").map(str::to_ascii_lowercase);
+    let digits = digits.filter(|digits| digits.len() == 64 && digits.bytes().all(|octet| octet.is_ascii_hexdigit()));
+    if digits.is_none() {
+        let message = format!("{:?} is not the digest of a component", text.value);
+        let help = "write \"sha256:\" and the 64 digits that `portcullis policy inspect FILE` shows";
+        problems.add(Problem::new(text.span.clone(), message).help(help));
+    }
+    digits.map(|value| Located { value, span: text.span })
 }
 
 /// TOML as JSON. Dates become text; numbers that JSON cannot say are problems.

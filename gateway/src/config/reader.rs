@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Problems, Span};
-use super::units::{PerSecond, Size, Time};
+use super::units::{PerSecond, Percent, Size, Time};
 
 /// A value, and where the file says it. Two are equal when the values are: moving a line changes nothing.
 #[derive(Clone, Debug)]
@@ -90,6 +90,7 @@ read_with!(bool, "true or false", |value| value.as_bool());
 read_with!(Size, Size::EXPECTED, |value| value.as_str().and_then(Size::parse));
 read_with!(Time, Time::EXPECTED, |value| value.as_str().and_then(Time::parse));
 read_with!(PerSecond, PerSecond::EXPECTED, |value| value.as_str().and_then(PerSecond::parse));
+read_with!(Percent, Percent::EXPECTED, |value| value.as_str().and_then(Percent::parse));
 read_with!(SocketAddr, "an address and a port, such as \"127.0.0.1:1883\" or \"[::]:8883\"", |value| {
     let text = value.as_str()?;
     let localhost = || text.strip_prefix("localhost:").and_then(|port| port.parse().ok());

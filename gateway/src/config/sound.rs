@@ -191,6 +191,9 @@ fn files(config: &Config, problems: &Problems) {
         if let Source::File(path) = &policy.source.value {
             readable(&Located { value: path.clone(), span: policy.source.span.clone() });
         }
+        policy.signature.iter().for_each(readable);
+        let access = policy.registry.iter().flat_map(|access| access.credentials.iter().chain(&access.ca));
+        access.for_each(|path| readable(&Located { value: path.clone(), span: policy.source.span.clone() }));
     }
     config.keys.iter().for_each(|key| readable(&key.file));
     config.admin.iter().filter_map(|admin| admin.token_file.as_ref()).for_each(readable);

@@ -77,6 +77,21 @@ impl fmt::Display for Time {
     }
 }
 
+/// A share, in hundredths of a percent. Written as `20%`; whole numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Percent(pub(crate) u64);
+
+impl Percent {
+    /// What a configuration should have said.
+    pub(crate) const EXPECTED: &'static str = "a share from 1% to 100%";
+
+    /// Reads a share. None: it is not one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split(text)?;
+        ((1..=100).contains(&number) && unit == "%").then_some(Self(number * 100))
+    }
+}
+
 /// Events a second. Written as `100/s`. As many may come at once after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PerSecond(pub(crate) u32);
@@ -110,6 +125,14 @@ mod tests {
         assert_eq!(Size::parse("0B"), Some(Size(0)));
         for wrong in ["", "16", "MiB", "-1B", "1.5MiB", "1 MiB x", "99999999999999999999B", "18446744073709551615KiB"] {
             assert_eq!(Size::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        assert_eq!(Percent::parse("20%"), Some(Percent(2000)));
+        for wrong in ["", "20", "0%", "101%", "-1%", "1.5%", "%"] {
+            assert_eq!(Percent::parse(wrong), None, "{wrong}");
         }
     }
 

@@ -83,17 +83,35 @@ fn is_bare_v6(authority: &str) -> bool {
 
 /// Reads a body that must be a JSON object.
 pub(super) async fn read_object(request: Inbound) -> Result<Map<String, Value>, Answer> {
-    let is_json = |(name, value): &(String, String)| {
-        let kind = value.split(';').next().unwrap_or_default().trim();
-        name == "content-type" && kind.eq_ignore_ascii_case("application/json")
-    };
-    // A form of a foreign page can send other types without asking; this one it cannot.
-    if !request.head.headers.iter().any(is_json) {
-        return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
-    }
-    let body = request.body.read().await?;
+    let body = read_typed(request, "application/json").await?;
     serde_json::from_slice(&body)
         .map_err(|why| error(StatusCode::BAD_REQUEST, &format!("the body must be a JSON object: {why}")))
+}
+
+/// Reads a body that must be a component.
+pub(super) async fn read_component(request: Inbound) -> Result<Vec<u8>, Answer> {
+    read_typed(request, "application/wasm").await
+}
+
+/// Reads a body of one type. A form of a foreign page can send others without asking; these it cannot.
+async fn read_typed(request: Inbound, kind: &str) -> Result<Vec<u8>, Answer> {
+    let is_this = |(name, value): &(String, String)| {
+        name == "content-type" && value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind)
+    };
+    if !request.head.headers.iter().any(is_this) {
+        return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, &format!("the body must be {kind}")));
+    }
+    request.body.read().await
+}
+
+/// Reads a body that may name a version of a policy: `{}` or `{"digest": "…"}`.
+pub(super) async fn read_digest(request: Inbound) -> Result<Option<String>, Answer> {
+    let members = read_object(request).await?;
+    match (members.get("digest"), members.len()) {
+        (None | Some(Value::Null), 0 | 1) if members.keys().all(|name| name == "digest") => Ok(None),
+        (Some(Value::String(digest)), 1) => Ok(Some(digest.clone())),
+        _ => Err(error(StatusCode::BAD_REQUEST, "expected `{}` or `{\"digest\": \"…\"}`")),
+    }
 }
 
 #[cfg(test)]

@@ -11,8 +11,13 @@
 //! | GET `/api/v1/status` | version, uptime, listeners, figures |
 //! | POST `/api/v1/reload` | configuration, certificates and policies are read again |
 //! | GET `/api/v1/policies` | policies with their digests and state |
-//! | POST `/api/v1/policies/{name}/reload` | one policy is read again |
 //! | POST, GET, DELETE `/api/v1/policies/{name}/recording` | its logins are recorded: begun, fetched, ended |
+//! | POST `/api/v1/policies/{name}/reload?source=` | one policy is read again; `true`: whatever stands in for its source |
+//! | GET `/api/v1/policies/{name}/versions` | its versions that were live |
+//! | PUT `/api/v1/policies/{name}/shadow?share=&http=&signature=` | the component in the body (`application/wasm`) decides in shadow |
+//! | GET, DELETE `/api/v1/policies/{name}/shadow` | what came of it; it ends |
+//! | POST `/api/v1/policies/{name}/promote` | it goes live; with a `digest`, only if it is that one |
+//! | POST `/api/v1/policies/{name}/rollback` | back to the version before, or to the one with the `digest` |
 //! | GET `/api/v1/connections?limit=&after=` | a page of connections |
 //! | DELETE `/api/v1/connections/{client}` | the client is disconnected |
 //! | GET `/api/v1/decisions?client=&limit=&after=` | the latest decisions, for `portcullis why`; `after`: those with a higher number, waiting up to 25 s for the first |
@@ -46,7 +51,9 @@ use crate::inbound::Inbound;
 use crate::server::{Site, not_found};
 
 pub use access::{AdminToken, WeakToken};
-pub use seams::{AdminError, AdminResult, AdminWitness, Administration, DecisionQuery, DirectoryAdmin, Kind, Page};
+pub use seams::{
+    AdminError, AdminResult, AdminWitness, Administration, DecisionQuery, DirectoryAdmin, Kind, Page, ShadowTerms,
+};
 
 tokio::task_local! {
     /// Who the task at hand works for.
@@ -166,13 +173,28 @@ impl AdminSite {
             Route::Status => self.administration.status().await,
             Route::Reload => self.administration.reload().await,
             Route::Policies => self.administration.policies().await,
-            Route::ReloadPolicy(name) => self.administration.reload_policy(name).await,
             Route::Record(name) => match access::read_object(request).await {
                 Ok(wanted) => self.administration.record_policy(name, wanted).await,
                 Err(answer) => return answer,
             },
             Route::Recording(name) => self.administration.recording(name).await,
             Route::EndRecording(name) => self.administration.end_recording(name).await,
+            Route::ReloadPolicy { name, insist } => self.administration.reload_policy(name, insist).await,
+            Route::Versions(name) => self.administration.versions(name).await,
+            Route::Shadow(name) => self.administration.shadow(name).await,
+            Route::EndShadow(name) => self.administration.end_shadow(name).await,
+            Route::BeginShadow(name, terms) => match access::read_component(request).await {
+                Ok(component) => self.administration.begin_shadow(name, component, terms).await,
+                Err(answer) => return answer,
+            },
+            Route::Promote(name) => match access::read_digest(request).await {
+                Ok(digest) => self.administration.promote(name, digest).await,
+                Err(answer) => return answer,
+            },
+            Route::RollBack(name) => match access::read_digest(request).await {
+                Ok(digest) => self.administration.roll_back(name, digest).await,
+                Err(answer) => return answer,
+            },
             Route::Connections(page) => self.administration.connections(page).await,
             Route::Disconnect(client) => self.administration.disconnect(client).await,
             Route::Decisions(query) => self.administration.decisions(query).await,

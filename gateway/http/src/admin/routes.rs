@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use crate::admin::seams::{DecisionQuery, Kind, Page};
+use crate::admin::seams::{DecisionQuery, Kind, Page, ShadowTerms};
 use crate::answer::{Answer, error, not_allowed};
 use crate::query::{decode, parameters};
 use crate::server::not_found;
@@ -13,10 +13,16 @@ pub(super) enum Route {
     Status,
     Reload,
     Policies,
-    ReloadPolicy(String),
     Record(String),
     Recording(String),
     EndRecording(String),
+    ReloadPolicy { name: String, insist: bool },
+    Versions(String),
+    RollBack(String),
+    Promote(String),
+    Shadow(String),
+    BeginShadow(String, ShadowTerms),
+    EndShadow(String),
     Connections(Page),
     Disconnect(String),
     Decisions(DecisionQuery),
@@ -48,6 +54,8 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         ["connections"] => &["limit", "after"],
         ["decisions"] => &["client", "limit", "after"],
         ["directory"] => &["secrets"],
+        ["policies", _, "reload"] => &["source"],
+        ["policies", _, "shadow"] if method == "PUT" => &["share", "http", "signature"],
         [name] if kind(name).is_some() => &["limit", "after"],
         _ => &[],
     };
@@ -62,6 +70,11 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         _ => Err(error(StatusCode::BAD_REQUEST, "`limit` is a number from 1 to 1000")),
     };
     let page = || Ok::<_, Answer>(Page { limit: limit()?, after: value("after") });
+    let flag = |name: &str| match value(name).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(error(StatusCode::BAD_REQUEST, &format!("`{name}` is true or false"))),
+    };
     Ok(match (&segments[..], method) {
         (["status"], _) if reads => Route::Status,
         (["policies"], _) if reads => Route::Policies,
@@ -77,20 +90,29 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         }),
         (["status" | "policies" | "connections" | "decisions"], _) => return Err(not_allowed("GET, HEAD")),
         (["reload"], "POST") => Route::Reload,
-        (["policies", name, "reload"], "POST") => Route::ReloadPolicy((*name).to_owned()),
         (["policies", name, "recording"], "POST") => Route::Record((*name).to_owned()),
         (["policies", name, "recording"], "GET") => Route::Recording((*name).to_owned()),
         (["policies", name, "recording"], "DELETE") => Route::EndRecording((*name).to_owned()),
         (["policies", _, "recording"], _) => return Err(not_allowed("GET, POST, DELETE")),
+        (["policies", name, "reload"], "POST") => {
+            Route::ReloadPolicy { name: (*name).to_owned(), insist: flag("source")? }
+        }
+        (["policies", name, "versions"], _) if reads => Route::Versions((*name).to_owned()),
+        (["policies", _, "versions"], _) => return Err(not_allowed("GET, HEAD")),
+        (["policies", name, "promote"], "POST") => Route::Promote((*name).to_owned()),
+        (["policies", name, "shadow"], _) if reads => Route::Shadow((*name).to_owned()),
+        (["policies", name, "shadow"], "PUT") => {
+            let terms = ShadowTerms { share: value("share"), http: flag("http")?, signature: value("signature") };
+            Route::BeginShadow((*name).to_owned(), terms)
+        }
+        (["policies", name, "shadow"], "DELETE") => Route::EndShadow((*name).to_owned()),
+        (["policies", _, "shadow"], _) => return Err(not_allowed("GET, HEAD, PUT, DELETE")),
+        (["policies", name, "rollback"], "POST") => Route::RollBack((*name).to_owned()),
         (["keys", name, "rotate"], "POST") => Route::RotateKey((*name).to_owned()),
-        (["reload"] | ["policies", _, "reload"] | ["keys", _, "rotate"], _) => return Err(not_allowed("POST")),
-        (["directory"], _) if reads => Route::Export {
-            secrets: match value("secrets").as_deref() {
-                None | Some("false") => false,
-                Some("true") => true,
-                Some(_) => return bad("`secrets` is true or false"),
-            },
-        },
+        (["reload"] | ["policies", _, "reload" | "rollback" | "promote"] | ["keys", _, "rotate"], _) => {
+            return Err(not_allowed("POST"));
+        }
+        (["directory"], _) if reads => Route::Export { secrets: flag("secrets")? },
         (["directory"], "POST") => Route::Import,
         (["directory"], _) => return Err(not_allowed("GET, HEAD, POST")),
         (["connections", client], "DELETE") => Route::Disconnect((*client).to_owned()),
@@ -128,7 +150,18 @@ mod tests {
         assert_eq!(ask("GET", "status"), Ok(Route::Status));
         assert_eq!(ask("POST", "reload"), Ok(Route::Reload));
         assert_eq!(ask("HEAD", "policies"), Ok(Route::Policies));
-        assert_eq!(ask("POST", "policies/api-key/reload"), Ok(Route::ReloadPolicy("api-key".to_owned())));
+        let reload = |insist| Route::ReloadPolicy { name: "api-key".to_owned(), insist };
+        assert_eq!(ask("POST", "policies/api-key/reload"), Ok(reload(false)));
+        assert_eq!(ask("POST", "policies/api-key/reload?source=true"), Ok(reload(true)));
+        assert_eq!(ask("GET", "policies/jwt/versions"), Ok(Route::Versions("jwt".to_owned())));
+        assert_eq!(ask("POST", "policies/jwt/promote"), Ok(Route::Promote("jwt".to_owned())));
+        assert_eq!(ask("GET", "policies/jwt/shadow"), Ok(Route::Shadow("jwt".to_owned())));
+        assert_eq!(ask("DELETE", "policies/jwt/shadow"), Ok(Route::EndShadow("jwt".to_owned())));
+        let terms = ShadowTerms { share: Some("10%".to_owned()), http: true, signature: None };
+        let begin = Route::BeginShadow("jwt".to_owned(), terms);
+        assert_eq!(ask("PUT", "policies/jwt/shadow?share=10%25&http=true"), Ok(begin));
+        assert_eq!(ask("GET", "policies/jwt/shadow?share=1%25"), Err(400));
+        assert_eq!(ask("POST", "policies/jwt/rollback"), Ok(Route::RollBack("jwt".to_owned())));
         assert_eq!(ask("GET", "connections?limit=5&after=a%20b"), Ok(Route::Connections(page(5, Some("a b")))));
         assert_eq!(ask("DELETE", "connections/a%2Fb"), Ok(Route::Disconnect("a/b".to_owned())));
         assert_eq!(ask("DELETE", "connections/%2e%2e"), Ok(Route::Disconnect("..".to_owned())));

@@ -73,6 +73,17 @@ pub trait AdminWitness: Send + Sync + 'static {
     fn acted(&self, by: std::net::SocketAddr, method: &str, path: &str, status: u16);
 }
 
+/// On what terms a candidate is to decide in shadow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShadowTerms {
+    /// About which share of the clients, such as `10%`. None: about all.
+    pub share: Option<String>,
+    /// Whether it may send requests.
+    pub http: bool,
+    /// The text of the component's detached signature.
+    pub signature: Option<String>,
+}
+
 /// The kinds of entries in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -120,14 +131,26 @@ pub trait Administration: Send + Sync + 'static {
     fn reload(&self) -> BoxFuture<'_, AdminResult>;
     /// The policies with their digests and state.
     fn policies(&self) -> BoxFuture<'_, AdminResult>;
-    /// Reads one policy again.
-    fn reload_policy(&self, name: String) -> BoxFuture<'_, AdminResult>;
     /// Begins to record a policy's logins: `seconds`, `share`, `with_secrets`.
     fn record_policy(&self, name: String, wanted: Map<String, Value>) -> BoxFuture<'_, AdminResult>;
     /// What was recorded since the last time.
     fn recording(&self, name: String) -> BoxFuture<'_, AdminResult>;
     /// Ends a recording.
     fn end_recording(&self, name: String) -> BoxFuture<'_, AdminResult>;
+    /// Reads one policy again. `insist`: what its source has, whatever stands in for that.
+    fn reload_policy(&self, name: String, insist: bool) -> BoxFuture<'_, AdminResult>;
+    /// The versions of a policy that were live.
+    fn versions(&self, name: String) -> BoxFuture<'_, AdminResult>;
+    /// Puts the candidate that decides in shadow in place; with a digest, only if it is that one.
+    fn promote(&self, name: String, digest: Option<String>) -> BoxFuture<'_, AdminResult>;
+    /// What came of the candidate in shadow so far.
+    fn shadow(&self, name: String) -> BoxFuture<'_, AdminResult>;
+    /// Has a candidate decide in shadow.
+    fn begin_shadow(&self, name: String, component: Vec<u8>, terms: ShadowTerms) -> BoxFuture<'_, AdminResult>;
+    /// Ends that, and answers what came of it.
+    fn end_shadow(&self, name: String) -> BoxFuture<'_, AdminResult>;
+    /// Goes back to a version, named by the beginning of its digest, or to the one that was live last.
+    fn roll_back(&self, name: String, digest: Option<String>) -> BoxFuture<'_, AdminResult>;
     /// Makes a new key of the gateway's own by this name; the old one verifies for another `overlap` seconds.
     fn rotate_key(&self, name: String, overlap: u64) -> BoxFuture<'_, AdminResult>;
     /// A page of connections, by client identifier.

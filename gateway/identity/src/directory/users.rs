@@ -81,9 +81,7 @@ impl Directory {
             user_id(&tables, user).and_then(|id| tables.users.get(id)).cloned()
         };
         let now = self.now();
-        let target =
-            account.as_ref().map_or_else(|| Target::Unknown(digest(user)), |a| Target::Known(a.user.id.clone()));
-        if let Some(until) = self.0.attempts.locked(&target, now) {
+        if let Some(until) = self.0.attempts.locked(&asked(user), now) {
             return Err(PasswordError::Locked(until));
         }
         let hash = account.as_ref().and_then(|account| account.password.as_deref());

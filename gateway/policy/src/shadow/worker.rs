@@ -15,7 +15,7 @@ use super::report::{Difference, ShadowReport};
 use super::{Asked, Comparison, Matter};
 use crate::call::{Answer, CallError, Caller, Question};
 use crate::capability::{Effects, seconds_now};
-use crate::chain::Terms;
+use crate::chain::{Terms, Watch};
 use crate::convert;
 use crate::generation::Generation;
 use crate::policy::{Policy, caller};
@@ -198,10 +198,11 @@ impl Work {
                 }
                 let connection = convert::connection(&login.connection);
                 let credentials = convert::credentials(&login.credentials);
-                let terms =
-                    Terms { known: login.connection.identity.as_deref(), may_challenge: method.is_some(), step: 0 };
+                let (watch, caller) = Watch::start(caller(&login.connection));
+                let known = login.connection.identity.as_deref();
+                let terms = Terms { known, may_challenge: method.is_some(), step: 0, watch: &watch };
                 let question = Question::Authenticate(&connection, &credentials);
-                let (given, state) = self.verdict(&generation, question, &login.connection, &terms).await;
+                let (given, state) = self.verdict(&generation, question, caller, &terms).await;
                 follow(exchanges, &login.connection, live, &given, state);
                 Some(given)
             }
@@ -210,10 +211,11 @@ impl Work {
                 let connection = convert::connection(&reply.connection);
                 let mut question = convert::reply(reply);
                 question.state = state;
-                let step = reply.challenge.step;
-                let terms = Terms { known: reply.connection.identity.as_deref(), may_challenge: true, step };
+                let (watch, caller) = Watch::start(caller(&reply.connection));
+                let known = reply.connection.identity.as_deref();
+                let terms = Terms { known, may_challenge: true, step: reply.challenge.step, watch: &watch };
                 let question = Question::Continue(&connection, &question);
-                let (given, state) = self.verdict(&generation, question, &reply.connection, &terms).await;
+                let (given, state) = self.verdict(&generation, question, caller, &terms).await;
                 follow(exchanges, &reply.connection, live, &given, state);
                 Some(given)
             }
@@ -242,7 +244,7 @@ impl Work {
         &self,
         generation: &Generation,
         question: Question<'_>,
-        connection: &ConnectionFacts,
+        caller: Caller,
         terms: &Terms<'_>,
     ) -> (Given, Option<Vec<u8>>) {
         let mut state = None;
@@ -253,7 +255,7 @@ impl Work {
             let given = Given::of(&answer);
             terms.read(generation, answer).map(|(_, outcome)| (given, outcome))
         };
-        let answer = self.slot.ask(generation, question, caller(connection), read).await;
+        let answer = self.slot.ask(generation, question, caller, read).await;
         (answer.unwrap_or_else(failed), state)
     }
 

@@ -1,5 +1,7 @@
 //! `portcullis policy inspect FILE`: what a component is, what it asks for, and what it says of itself. Nothing is changed.
 
+use std::path::Path;
+
 use portcullis_policy::{
     Abilities, Allow, Anatomy, Description, DirectoryAccess, Fault, Host, PolicySpec, contract_version, digest_of,
     granting_line,
@@ -7,7 +9,7 @@ use portcullis_policy::{
 use serde_json::{Value, json};
 
 use super::subject::Subject;
-use crate::cli::{Exit, Failure, out, table};
+use crate::cli::{Exit, Failure, out, table, versions};
 use crate::policies;
 
 /// Everything that is known of a component.
@@ -15,6 +17,8 @@ struct Known {
     origin: String,
     digest: String,
     octets: usize,
+    /// What there is to say of the signature beside it.
+    signature: String,
     compiled: usize,
     anatomy: Anatomy,
     abilities: Abilities,
@@ -24,10 +28,11 @@ struct Known {
 }
 
 /// Looks at a component.
-pub(in crate::cli) fn run(named: &str, as_json: bool) -> Result<Exit, Failure> {
+pub(in crate::cli) fn run(named: &str, key: Option<&str>, as_json: bool) -> Result<Exit, Failure> {
     let subject = Subject::read(named)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let known = runtime.block_on(look(&subject))?;
+    let signature = versions::signature(Path::new(named), &subject.component, key)?;
+    let known = runtime.block_on(look(&subject, signature))?;
     if as_json {
         out::line(known.document());
     } else {
@@ -36,7 +41,7 @@ pub(in crate::cli) fn run(named: &str, as_json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-async fn look(subject: &Subject) -> Result<Known, Failure> {
+async fn look(subject: &Subject, signature: String) -> Result<Known, Failure> {
     let unfit =
         |why: Fault| Failure::new(format!("{} is not fit to be a policy: {why}", subject.origin), Exit::Failure);
     let anatomy = Anatomy::of(&subject.component).map_err(unfit)?;
@@ -61,6 +66,7 @@ async fn look(subject: &Subject) -> Result<Known, Failure> {
         origin: subject.origin.clone(),
         digest: digest_of(&subject.component),
         octets: subject.component.len(),
+        signature,
         compiled: subject.compiler.octets(),
         anatomy,
         abilities,
@@ -90,6 +96,7 @@ impl Known {
             "file": self.origin,
             "digest": self.digest,
             "octets": self.octets,
+            "signature": self.signature,
             "core_modules": self.anatomy.core_modules,
             "core_octets": self.anatomy.core_octets,
             "compiled_octets": self.compiled,
@@ -119,6 +126,7 @@ impl Known {
         };
         row("file", self.origin.clone());
         row("digest", self.digest.clone());
+        row("signature", self.signature.clone());
         let anatomy = &self.anatomy;
         row(
             "octets",

@@ -1,0 +1,281 @@
+//! Policies out of a real registry (Debian's docker-registry): pulled, verified, kept for when it is away; with a password,
+//! and with a token.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use portcullis_tests::certificates::Authority;
+use portcullis_tests::tokens::now;
+use portcullis_tests::{Config, Gateway, Http, Version, policies, within};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A registry process. Dropping it kills it.
+struct Registry {
+    _child: Child,
+    address: SocketAddr,
+    /// What opens it.
+    authorization: Option<String>,
+}
+
+impl Registry {
+    async fn start(folder: &Path, address: Option<SocketAddr>, auth: &Value) -> Self {
+        // Free now, and hardly taken before the registry takes it.
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = address.unwrap_or_else(free);
+        let mut config = json!({
+            "version": "0.1",
+            "log": { "level": "error" },
+            "storage": { "filesystem": { "rootdirectory": folder.join("blobs") } },
+            "http": { "addr": address.to_string(), "secret": "a-secret-of-this-test" },
+        });
+        if !auth.is_null() {
+            config["auth"] = auth.clone();
+        }
+        // JSON is YAML.
+        let file = folder.join("registry.yml");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn().expect("docker-registry");
+        within("the registry", async {
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        Self { _child: child, address, authorization: None }
+    }
+
+    async fn open(folder: &Path) -> Self {
+        Self::start(folder, None, &Value::Null).await
+    }
+
+    fn headers<'a>(&'a self, kind: &'a str) -> Vec<(&'a str, &'a str)> {
+        let authorization = self.authorization.as_deref().map(|value| ("authorization", value));
+        [("content-type", kind)].into_iter().chain(authorization).collect()
+    }
+
+    async fn blob(&self, content: &[u8]) -> Value {
+        let mut http = Http::connect(self.address).await;
+        let headers = self.headers("application/octet-stream");
+        let begun = http.send("POST", "/v2/plant/doorman/blobs/uploads/", &headers, "").await;
+        assert_eq!(begun.status, 202, "{}", begun.body);
+        let to = begun.headers.iter().find(|(name, _)| name == "location").map(|(_, value)| value.clone()).unwrap();
+        let to = to.strip_prefix(&format!("http://{}", self.address)).unwrap_or(&to).to_owned();
+        let digest = format!("sha256:{}", policies::digest(content));
+        let put = http.send("PUT", &format!("{to}&digest={digest}"), &headers, content.to_vec()).await;
+        assert_eq!(put.status, 201, "{}", put.body);
+        json!({ "digest": digest, "size": content.len() })
+    }
+
+    async fn put(&self, tag: &str, kind: &str, manifest: &Value) -> String {
+        let content = manifest.to_string();
+        let path = format!("/v2/plant/doorman/manifests/{tag}");
+        let put = Http::connect(self.address).await.send("PUT", &path, &self.headers(kind), content.clone()).await;
+        assert_eq!(put.status, 201, "{}", put.body);
+        policies::digest(content.as_bytes())
+    }
+
+    /// Pushes a component, and answers the digest of its manifest.
+    async fn push(&self, tag: &str, component: &[u8], annotations: Value) -> String {
+        let (mut config, mut layer) = (self.blob(b"{}").await, self.blob(component).await);
+        config["mediaType"] = "application/vnd.wasm.config.v0+json".into();
+        layer["mediaType"] = "application/wasm".into();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer], "annotations": annotations,
+        });
+        self.put(tag, MANIFEST, &manifest).await
+    }
+}
+
+fn entry(source: &str, more: &str) -> Config {
+    Config::tcp(&["doorman"]).toml(&format!("[[policy]]\nname = \"doorman\"\nsource = \"{source}\"\n{more}"))
+}
+
+async fn is_open(gateway: &Gateway) -> bool {
+    gateway.tcp(Version::V5, "visitor").attempt().await.is_ok()
+}
+
+#[tokio::test]
+async fn a_tag_is_pulled_followed_and_kept_for_when_the_registry_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).await;
+    let address = registry.address;
+    registry.push("live", &policies::bundled("anonymous"), json!({})).await;
+    let gateway = Gateway::start(&entry(&format!("oci://{address}/plant/doorman:live"), "")).await;
+    assert!(is_open(&gateway).await);
+    let list = gateway.ask(&["policy", "list"]);
+    assert!(list.contains(&format!("oci://{address}/plant/doorman:live (manifest ")), "{list}");
+    // Another content under the same tag is taken up by a reload.
+    registry.push("live", &policies::passing(), json!({})).await;
+    let said = gateway.ask(&["policy", "reload", "doorman"]);
+    assert!(said.contains("was replaced"), "{said}");
+    assert!(!is_open(&gateway).await);
+    // Versions are kept as those of files are.
+    let _ = gateway.ask(&["policy", "rollback", "doorman"]);
+    assert!(is_open(&gateway).await);
+    let _ = gateway.ask(&["policy", "reload", "doorman", "--source"]);
+    drop(registry);
+    let mut gateway = gateway.restart().await;
+    assert!(!is_open(&gateway).await);
+    assert!(gateway.log().contains("is what was pulled before"), "{}", gateway.log());
+    let from = gateway.log().len();
+    gateway.signal(libc::SIGHUP);
+    gateway.logged(from, "reloaded, because SIGHUP came").await;
+    assert!(!is_open(&gateway).await);
+    // What was never pulled cannot be had.
+    let failure = Gateway::attempt(&entry(&format!("oci://{address}/plant/doorman:live"), "")).await.err().unwrap();
+    assert!(failure.err.contains("cannot be reached"), "{}", failure.err);
+}
+
+#[tokio::test]
+async fn a_digest_names_one_content_and_an_index_leads_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).await;
+    let address = registry.address;
+    let digest = registry.push("one", &policies::bundled("anonymous"), json!({})).await;
+    registry.push("one", &policies::passing(), json!({})).await;
+    let pinned = entry(&format!("oci://{address}/plant/doorman:one@sha256:{digest}"), "");
+    let gateway = Gateway::start(&pinned).await;
+    assert!(is_open(&gateway).await, "the tag has moved, the digest has not");
+
+    let size = Http::connect(address)
+        .await
+        .send("GET", &format!("/v2/plant/doorman/manifests/sha256:{digest}"), &[("accept", MANIFEST)], "")
+        .await
+        .body
+        .len();
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let platform = json!({ "architecture": "wasm", "os": "wasip2" });
+    let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": [
+        { "mediaType": MANIFEST, "digest": format!("sha256:{digest}"), "size": size, "platform": platform } ] });
+    registry.put("index", kind, &index).await;
+    let gateway_of_index = Gateway::start(&entry(&format!("oci://{address}/plant/doorman:index"), "")).await;
+    assert!(is_open(&gateway_of_index).await);
+
+    let other = "0".repeat(64);
+    let absent = entry(&format!("oci://{address}/plant/doorman@sha256:{other}"), "");
+    let failure = Gateway::attempt(&absent).await.err().unwrap();
+    assert!(failure.err.contains("answers 404"), "{}", failure.err);
+    // What is no component is refused as such, and so is a layer of another kind.
+    let mut config = registry.blob(b"{}").await;
+    config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
+    let mut layer = registry.blob(b"text").await;
+    layer["mediaType"] = "text/plain".into();
+    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] });
+    registry.put("text", MANIFEST, &manifest).await;
+    let failure = Gateway::attempt(&entry(&format!("oci://{address}/plant/doorman:text"), "")).await.err().unwrap();
+    assert!(failure.err.contains("0 layers of WebAssembly") && failure.err.contains("text/plain"), "{}", failure.err);
+
+    // A pinned content needs no registry once it was pulled.
+    drop(registry);
+    let gateway = gateway.restart().await;
+    assert!(is_open(&gateway).await);
+    assert!(!gateway.log().contains("cannot be reached"), "it was not even asked: {}", gateway.log());
+}
+
+#[tokio::test]
+async fn a_signature_comes_with_the_manifest() {
+    let signer = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let component = policies::bundled("anonymous");
+    let signature = minisign::sign(None, &signer.sk, std::io::Cursor::new(&component), Some("a test"), None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).await;
+    registry.push("signed", &component, json!({ "io.portcullis.minisign": signature.into_string() })).await;
+    registry.push("unsigned", &component, json!({})).await;
+    let trusting = |tag: &str| {
+        entry(&format!("oci://{}/plant/doorman:{tag}", registry.address), "")
+            .toml(&format!("[trust]\nkeys = [\"{}\"]", signer.pk.to_base64()))
+    };
+    let gateway = Gateway::start(&trusting("signed")).await;
+    assert!(is_open(&gateway).await);
+    let failure = Gateway::attempt(&trusting("unsigned")).await.err().unwrap();
+    assert!(failure.err.contains("it is not signed"), "{}", failure.err);
+}
+
+#[tokio::test]
+async fn credentials_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("htpasswd");
+    // bcrypt of `opensesame`.
+    std::fs::write(&passwords, "ali:$2b$04$107K6e9LhxabZ/T4etGfJOp69U7eAhhlTypM69J4yFoNfw1Lj2yyS\n").unwrap();
+    let auth = json!({ "htpasswd": { "realm": "tests", "path": passwords } });
+    let mut registry = Registry::start(folder.path(), None, &auth).await;
+    // `ali:opensesame`
+    registry.authorization = Some("Basic YWxpOm9wZW5zZXNhbWU=".to_owned());
+    registry.push("live", &policies::bundled("anonymous"), json!({})).await;
+    let source = format!("oci://{}/plant/doorman:live", registry.address);
+    let failure = Gateway::attempt(&entry(&source, "")).await.err().unwrap();
+    assert!(failure.err.contains("answers 401") && failure.err.contains("credentials"), "{}", failure.err);
+    let with = |auth: &str| {
+        entry(&source, "registry = { credentials = \"registry.json\" }")
+            .file("registry.json", json!({ "auths": { registry.address.to_string(): { "auth": auth } } }).to_string())
+    };
+    let failure = Gateway::attempt(&with("YWxpOndyb25n")).await.err().unwrap();
+    assert!(failure.err.contains("answers 401") && !failure.err.contains("YWxpOndyb25n"), "{}", failure.err);
+    let gateway = Gateway::start(&with("YWxpOm9wZW5zZXNhbWU=")).await;
+    assert!(is_open(&gateway).await);
+    assert!(!gateway.log().contains("YWxpOm9wZW5zZXNhbWU="));
+}
+
+/// Gives a token for whatever is asked for, and counts.
+async fn token_server(key: EncodingKey, header: Header) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            let asked = counter.fetch_add(1, Ordering::SeqCst);
+            assert!(head.contains("scope=repository%3Aplant%2Fdoorman%3Apull"), "{head}");
+            assert!(head.contains("service=the-registry"), "{head}");
+            let actions = json!(["pull", "push"]);
+            let claims = json!({
+                "iss": "tests", "sub": "", "aud": "the-registry", "exp": now() + 300, "nbf": now() - 10, "iat": now() - 10,
+                "jti": asked.to_string(), "access": [{ "type": "repository", "name": "plant/doorman", "actions": actions }],
+            });
+            let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+            let body = json!({ "token": token }).to_string();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_a_token_says_where_it_is_got() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("registry tests");
+    let leaf = authority.server("token server");
+    std::fs::write(folder.path().join("roots.pem"), authority.pem()).unwrap();
+    let der: String = leaf.certificate_pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let mut header = Header::new(Algorithm::ES256);
+    header.x5c = Some(vec![der]);
+    let (at, count) = token_server(EncodingKey::from_ec_pem(leaf.key_pem.as_bytes()).unwrap(), header).await;
+    let auth = json!({ "token": {
+        "realm": format!("http://{at}/token"), "service": "the-registry", "issuer": "tests",
+        "rootcertbundle": folder.path().join("roots.pem"),
+    } });
+    let mut registry = Registry::start(folder.path(), None, &auth).await;
+    let mut http = Http::connect(at).await;
+    let path = "/token?scope=repository%3Aplant%2Fdoorman%3Apull&service=the-registry";
+    let token: Value = serde_json::from_str(&http.send("GET", path, &[], "").await.body).unwrap();
+    registry.authorization = Some(format!("Bearer {}", token["token"].as_str().unwrap()));
+    registry.push("live", &policies::bundled("anonymous"), json!({})).await;
+    let before = count.load(Ordering::SeqCst);
+    let gateway = Gateway::start(&entry(&format!("oci://{}/plant/doorman:live", registry.address), "")).await;
+    assert!(is_open(&gateway).await);
+    assert_eq!(count.load(Ordering::SeqCst), before + 1, "one token for the whole pull");
+}
