@@ -1,0 +1,14 @@
+// Octets and text, which QuickJS has no TextDecoder for.
+
+export const ascii = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+
+export const hex = (octets) => Array.from(octets, (octet) => octet.toString(16).padStart(2, '0')).join('');
+
+/** UTF-8 to a string. Throws where it is none. */
+export const fromUtf8 = (octets) =>
+  decodeURIComponent(Array.from(octets, (octet) => (octet < 0x80 && octet !== 0x25
+    ? String.fromCharCode(octet)
+    : `%${octet.toString(16).padStart(2, '0')}`)).join(''));
+
+/** A string to UTF-8. */
+export const toUtf8 = (text) => ascii(unescape(encodeURIComponent(text)));

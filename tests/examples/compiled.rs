@@ -1,0 +1,66 @@
+//! Machine code of the components, compiled once and given to every gateway of these tests: Python alone takes ten seconds.
+//!
+//! A gateway believes only what it compiled itself, under a key of its data directory. So one gateway compiles everything, and the others
+//! begin with a copy of its key and its cache.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use portcullis_tests::{Config, Transport, gateway};
+
+use crate::language::{Language, kept};
+use crate::plant;
+
+/// Puts the machine code of every language into the data directory of a gateway that is about to start.
+pub(crate) fn give(data: &Path) {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(compile);
+    copy(&kept().join("compiled"), data);
+}
+
+/// Has a gateway load all of them. What is in the cache from an earlier run costs nothing.
+fn compile() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let cache = kept().join("compiled");
+    std::fs::create_dir_all(&cache).unwrap();
+    copy(&cache, &data);
+    let mut config = Config::bare();
+    for language in Language::ALL {
+        let name = language.folder();
+        config = config
+            .mqtt(name, Transport::Tcp, &[name])
+            .file(&format!("{name}.wasm"), language.component())
+            .toml(&plant::entry(name, &format!("{name}.wasm"), "127.0.0.1:1", ""));
+    }
+    config.write(directory.path());
+    let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
+    let mut child =
+        gateway::command(directory.path(), &serve).stdout(Stdio::piped()).spawn().expect("the binary can be run");
+    // However long it takes: the gateway itself gives up after three minutes.
+    let ready =
+        BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).any(|l| l.starts_with("ready"));
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(ready, "the gateway did not load the examples; what it said is above");
+    copy(&data, &cache);
+}
+
+/// Copies key and cache from one data directory to another.
+fn copy(from: &Path, to: &Path) {
+    let code = Path::new("cache/policies");
+    std::fs::create_dir_all(to.join(code)).unwrap();
+    let mut files: Vec<_> = std::fs::read_dir(from.join(code))
+        .map(|entries| entries.flatten().map(|entry| code.join(entry.file_name())).collect())
+        .unwrap_or_default();
+    files.push("cache.key".into());
+    for file in files {
+        let (from, to) = (from.join(&file), to.join(&file));
+        if from.is_file() && !to.is_file() {
+            // A link is as good as a copy: files of the cache are replaced, never written to.
+            std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).unwrap();
+        }
+    }
+}
