@@ -110,9 +110,11 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) {
     }
     for entry in std::fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())) {
         let entry = entry.unwrap();
-        // The contract is collected for itself, and not through a link.
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // The contract is collected for itself, and not through a link; pages for people are no sources.
         let is_link = entry.file_type().unwrap().is_symlink();
-        if !is_link && !MADE.contains(&&*entry.file_name().to_string_lossy()) {
+        if !is_link && !name.ends_with(".md") && !MADE.contains(&&*name) {
             collect(&entry.path(), files);
         }
     }
