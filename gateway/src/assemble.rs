@@ -184,6 +184,7 @@ impl Gateway {
             None => None,
         };
         let keyring = Keyring::open(ground.store.clone(), Clock::system(), &named_keys(&config))?;
+        let audit = Audit::default();
         let host = Host::new(HostOptions {
             data: Some(ground.data.clone()),
             compiler: Arc::new(compiler()),
@@ -192,6 +193,7 @@ impl Gateway {
                 directory: Some(ground.directory.clone()),
                 keyring: Some(keyring.clone()),
                 keys_stale: config.limits.keys_stale.map_or(Duration::ZERO, |time| time.0),
+                quarantine: Some(audit.quarantines()),
                 ..Services::default()
             },
             engine: engine(&config),
@@ -207,7 +209,6 @@ impl Gateway {
         }
         let mounts = MountTable::new(slots.mounts(&config)?);
 
-        let audit = Audit::default();
         let broker = Broker::open_store(BrokerOptions {
             observer: Arc::new(audit.clone()),
             store: Some(ground.store.clone()),
@@ -389,7 +390,11 @@ impl Gateway {
 
 fn engine(config: &Config) -> EngineOptions {
     let default = EngineOptions::default();
-    EngineOptions { instances: config.limits.policy_instances.map_or(default.instances, u32::from), ..default }
+    let instances = config.limits.policy_instances.map_or(default.instances, u32::from);
+    // While a policy is replaced both versions have instances.
+    let own = config.policies.iter().filter_map(|policy| policy.limits.instances.as_ref());
+    let largest = own.map(|number| u32::from(number.value)).max().unwrap_or_default().max(16);
+    EngineOptions { instances: instances.saturating_add(largest), ..default }
 }
 
 fn router(config: &Config) -> RouterLimits {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use portcullis_policy::{CallOutcome, LATENCY_BOUNDS_US};
+use portcullis_policy::{CallOutcome, Generation, LATENCY_BOUNDS_US, UseFigures};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -207,6 +207,7 @@ fn policies(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
     for (name, figures) in &policies {
         ConstCounter::new(figures.swaps).encode(metric.encode_family(&[("policy", name.as_str())])?)?;
     }
+    policy_uses(gateway, encoder)?;
     let mut metric = encoder.encode_descriptor(
         "policy_call_microseconds",
         "Wall-clock time of a call of a policy, guest and host together",
@@ -223,6 +224,111 @@ fn policies(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
             &buckets,
             None,
         )?;
+    }
+    Ok(())
+}
+
+/// A family of counters or gauges of policies: its name, what it says, and the name of its second label.
+type Family<'f> = (&'f str, &'f str, &'f str, MetricType);
+
+/// What policies use up. Labels are names of the configuration and words of the gateway: nothing that a client or a policy
+/// can make more of.
+fn policy_uses(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let policies: Vec<_> = gateway
+        .policies
+        .load()
+        .all()
+        .iter()
+        .map(|policy| {
+            let live = policy.current();
+            (policy.name().to_string(), live.uses().figures(), live)
+        })
+        .collect();
+    let families: [(Family<'_>, fn(&UseFigures) -> &[(&'static str, u64)]); 7] = [
+        (
+            ("policy_limits_reached", "Times that a policy ran into one of its limits", "limit", MetricType::Counter),
+            |f| &f.limits,
+        ),
+        (("policy_traps", "Traps of a policy by kind", "kind", MetricType::Counter), |f| &f.traps),
+        (("policy_denials", "Logins that a policy refused, by its reason", "reason", MetricType::Counter), |f| {
+            &f.denials
+        }),
+        (
+            (
+                "policy_instances",
+                "Instances of a policy that were made, and thrown away for failing",
+                "event",
+                MetricType::Counter,
+            ),
+            |f| &f.instances,
+        ),
+        (
+            (
+                "policy_http_requests",
+                "Requests of a policy to other servers by what came of them",
+                "outcome",
+                MetricType::Counter,
+            ),
+            |f| &f.http,
+        ),
+        (
+            (
+                "policy_http_bytes",
+                "Octets of the bodies of those requests and responses",
+                "direction",
+                MetricType::Counter,
+            ),
+            |f| &f.http_bytes,
+        ),
+        (
+            (
+                "policy_key_lookups",
+                "Look-ups of keys that others publish, by how new they were",
+                "freshness",
+                MetricType::Counter,
+            ),
+            |f| &f.keys,
+        ),
+    ];
+    for ((name, help, label, kind), read) in families {
+        let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+        for (policy, figures, _) in &policies {
+            for (word, value) in read(figures) {
+                ConstCounter::new(*value)
+                    .encode(metric.encode_family(&[("policy", policy.as_str()), (label, *word)])?)?;
+            }
+        }
+    }
+    let counters: [(&str, &str, fn(&UseFigures) -> u64); 2] = [
+        ("policy_quarantines", "Times that a policy was put into quarantine", |figures| figures.quarantines),
+        ("policy_log_lines_dropped", "Lines of a policy's log that were over its rate", |figures| figures.log_dropped),
+    ];
+    for (name, help, read) in counters {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (policy, figures, _) in &policies {
+            ConstCounter::new(read(figures)).encode(metric.encode_family(&[("policy", policy.as_str())])?)?;
+        }
+    }
+    let gauges: [(&str, &str, fn(&UseFigures, &Generation) -> Option<u64>); 7] = [
+        ("policy_memory_peak_bytes", "The most linear memory that an instance of a policy had", |f, _| {
+            Some(f.memory_peak)
+        }),
+        ("policy_instances_running", "Instances that serve a call", |_, live| Some(live.running() as u64)),
+        ("policy_instances_idle", "Instances that wait for a call", |_, live| Some(live.idle_instances() as u64)),
+        ("policy_queue", "Calls that wait for an instance", |_, live| Some(live.waiting().into())),
+        ("policy_quarantined", "1 while a policy is left alone because it keeps failing", |_, live| {
+            Some(live.is_quarantined().into())
+        }),
+        ("policy_storage_bytes", "Octets of a policy's storage", |_, live| live.stored().map(|(octets, _)| octets)),
+        ("policy_storage_keys", "Keys in a policy's storage", |_, live| live.stored().map(|(_, keys)| keys)),
+    ];
+    for (name, help, read) in gauges {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (policy, figures, live) in &policies {
+            let Some(value) = read(figures, live) else { continue };
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            ConstGauge::new(value).encode(metric.encode_family(&[("policy", policy.as_str())])?)?;
+        }
     }
     Ok(())
 }

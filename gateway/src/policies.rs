@@ -226,10 +226,16 @@ pub(crate) fn limits(limits: &PolicyLimits) -> host::PolicyLimits {
         self_test: limits.self_test.map_or(default.self_test, |time| time.0),
         reuse,
         calls_per_instance: calls,
-        concurrency: limits.instances.map_or(default.concurrency, u32::from),
+        concurrency: limits.instances.as_ref().map_or(default.concurrency, |number| u32::from(number.value)),
         storage: limits.storage.map_or(default.storage, |size| size.0),
         http_response: limits.http_response.map_or(default.http_response, |size| size.0),
-        ..default
+        queue: limits.queue.unwrap_or(default.queue),
+        storage_keys: limits.storage_keys.map_or(default.storage_keys, u64::from),
+        http_requests: limits.http_requests.unwrap_or(default.http_requests),
+        http_bytes: limits.http_bytes.map_or(default.http_bytes, |size| size.0),
+        http_rate: limits.http_rate.map_or(default.http_rate, |rate| rate.0),
+        http_open: limits.http_open.map_or(default.http_open, u32::from),
+        log_lines: limits.log_lines.map_or(default.log_lines, |rate| rate.0),
     }
 }
 

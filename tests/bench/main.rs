@@ -6,13 +6,15 @@
 //! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. `durable`: what
 //! an acknowledgement costs that means *stored*, beside a broker that only saves now and then, see [`durable`];
 //! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`]; `logins`: what connections
-//! with each credential cost, see [`logins`].
+//! with each credential cost, see [`logins`]; `hostile`: what good clients pay beside a policy that does its worst, see
+//! [`hostile`].
 //!
 //! It is a measurement, not a test: nothing fails when a figure is missed, the table says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on stops with the reason")]
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod durable;
+mod hostile;
 mod load;
 mod logins;
 mod peer;
@@ -39,8 +41,11 @@ async fn main() {
             "swap" => rows.append(&mut swap().await),
             "durable" => rows.append(&mut durable::measure().await),
             "restart" => rows.append(&mut restart::measure().await),
+            "hostile" => rows.append(&mut hostile::measure().await),
             "logins" => rows.append(&mut logins::measure().await),
-            other => panic!("there is no part {other:?}; there are: start, memory, swap, durable, restart, logins"),
+            other => {
+                panic!("there is no part {other:?}; there are: start, memory, swap, durable, restart, logins, hostile")
+            }
         }
     }
     if parts.is_empty() {

@@ -9,6 +9,7 @@
 
 mod keystone;
 mod layer;
+mod metrics;
 mod mosquitto;
 mod nginx;
 mod registry;

@@ -20,6 +20,7 @@ mod http_messages;
 mod http_streams;
 mod http_verify;
 mod key_sets;
+mod key_value;
 mod keystone;
 mod layer;
 mod limits;

@@ -261,3 +261,166 @@ pub fn variant(component: &[u8], number: u32) -> Vec<u8> {
     out.extend(number.to_le_bytes());
     out
 }
+
+/// A policy that imports functions of one interface. `imports` are WebAssembly text such as `"now" (func $now (result
+/// i64))`, `data` lies at 512, and `authenticate` has this body.
+#[must_use]
+pub fn calling(interface: &str, imports: &[&str], data: &str, body: &str) -> Vec<u8> {
+    let imports: String =
+        imports.iter().map(|import| format!(r#"(import "portcullis:policy/{interface}@VERSION" {import})"#)).collect();
+    component(
+        &format!("import portcullis:policy/{interface}@VERSION; {AUTHENTICATOR}"),
+        &format!(r#"(module {imports} {FRAME} (data (i32.const 512) "{data}") {AUTHENTICATE} {body}))"#),
+    )
+}
+
+/// Text that leaves a denial with this reason (its position in the contract's `deny-reason`).
+fn refusal(reason: u8) -> String {
+    format!("(i32.store8 (i32.const 16) (i32.const 1)) (i32.store8 (i32.const 24) (i32.const {reason})) (i32.const 16)")
+}
+
+const SET: &str = r#""set" (func $set (param i32 i32 i32 i32 i32 i32 i32))"#;
+const SET_IF_ABSENT: &str = r#""set-if-absent" (func $set-if-absent (param i32 i32 i32 i32 i32 i32 i32))"#;
+const TAKE: &str = r#""take" (func $take (param i32 i32 i32))"#;
+const INCREMENT: &str = r#""increment" (func $increment (param i32 i32 i64 i32 i32 i32))"#;
+
+/// Passes so many times, and refuses with `rate-exceeded` from then on, whichever instance is asked: a rate limiter whose
+/// window is an hour.
+#[must_use]
+pub fn counting(most: u32) -> Vec<u8> {
+    let denied = refusal(6);
+    let body = format!(
+        "(call $increment (i32.const 512) (i32.const 5) (i64.const 1) (i32.const 1) (i32.const 3600) (i32.const 64))
+         (if (result i32) (i32.or (i32.load8_u (i32.const 64)) (i64.gt_s (i64.load (i32.const 72)) (i64.const {most})))
+           (then {denied}) (else {PASS}))"
+    );
+    calling("store", &[INCREMENT], "count", &body)
+}
+
+/// Stores a ticket and passes.
+#[must_use]
+pub fn ticketing() -> Vec<u8> {
+    let body = format!(
+        "(call $set (i32.const 512) (i32.const 6) (i32.const 512) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 64)) {PASS}"
+    );
+    calling("store", &[SET], "ticket", &body)
+}
+
+/// Takes the ticket and passes; refuses with `bad-credentials` when there is none: a token that is good once.
+#[must_use]
+pub fn once() -> Vec<u8> {
+    let denied = refusal(0);
+    let body = format!(
+        "(call $take (i32.const 512) (i32.const 6) (i32.const 64))
+         (if (result i32) (i32.or (i32.load8_u (i32.const 64)) (i32.eqz (i32.load8_u (i32.const 68))))
+           (then {denied}) (else {PASS}))"
+    );
+    calling("store", &[TAKE], "ticket", &body)
+}
+
+/// Passes for whoever comes first, and refuses with `banned` from then on.
+#[must_use]
+pub fn first_only() -> Vec<u8> {
+    let denied = refusal(4);
+    let body = format!(
+        "(call $set-if-absent (i32.const 512) (i32.const 5) (i32.const 512) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 64))
+         (if (result i32) (i32.or (i32.load8_u (i32.const 64)) (i32.eqz (i32.load8_u (i32.const 68))))
+           (then {denied}) (else {PASS}))"
+    );
+    calling("store", &[SET_IF_ABSENT], "first", &body)
+}
+
+/// Policies that load well and do one bad thing when they are asked, by name. `silent` is the address of a server that
+/// never answers.
+#[must_use]
+pub fn hostile(silent: std::net::SocketAddr) -> Vec<(&'static str, Vec<u8>)> {
+    let verdict = |detail: &str| {
+        authenticating(&format!(
+            "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store8 (i32.const 24) (i32.const 0)) {detail} (i32.const 16)"
+        ))
+    };
+    let at = |pointer: u32, length: u32| {
+        format!("(i32.store (i32.const 28) (i32.const {pointer})) (i32.store (i32.const 32) (i32.const {length}))")
+    };
+    let url = format!("http://{silent}/");
+    let send = r#""send" (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32))"#;
+    let request = |path: &str| {
+        format!(
+            "{path} (call $send (i32.const 512) (i32.const 3) (i32.const 515) (i32.const {}) (i32.const 0) (i32.const 0)
+               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64))",
+            url.len() + 1
+        )
+    };
+    // Another path each time, so that no request is shared.
+    let another = format!(
+        "(i32.store8 (i32.const {at}) (i32.add (i32.const 65) (i32.and (i32.add (i32.load8_u (i32.const {at})) (i32.const 1)) (i32.const 15))))",
+        at = 515 + url.len()
+    );
+    let data = format!("GET{url}A");
+    // To a host that it may not reach: each is answered at once.
+    let storm = "(loop $again
+        (call $send (i32.const 512) (i32.const 3) (i32.const 515) (i32.const 19) (i32.const 0) (i32.const 0)
+          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64))
+        (br $again)) unreachable"
+        .to_owned();
+    let write = r#""write" (func $write (param i32 i32 i32))"#;
+    let grow = "(loop $again
+        (i64.store (i32.const 512) (i64.add (i64.load (i32.const 512)) (i64.const 0x0101)))
+        (i64.store (i32.const 512) (i64.and (i64.load (i32.const 512)) (i64.const 0x7f7f7f7f7f7f7f7f)))
+        (call $set (i32.const 512) (i32.const 8) (i32.const 1024) (i32.const 60000) (i32.const 0) (i32.const 0) (i32.const 64))
+        (br $again)) unreachable";
+    vec![
+        ("an endless loop", looping()),
+        ("a memory bomb", hungry()),
+        ("a trap", trapping()),
+        (
+            "deep recursion",
+            component(
+                AUTHENTICATOR,
+                &format!(
+                    "(module {FRAME} (func $deep (result i32) (i32.add (call $deep) (i32.const 1))) {AUTHENTICATE} (call $deep)))"
+                ),
+            ),
+        ),
+        (
+            "text that is not UTF-8",
+            calling(
+                "clock",
+                &[],
+                "\\ff\\fe",
+                &format!("(i32.store8 (i32.const 16) (i32.const 1)) {} (i32.const 16)", at(512, 2)),
+            ),
+        ),
+        ("a text of 12 MiB", verdict(&format!("(drop (memory.grow (i32.const 200))) {}", at(4096, 12 << 20)))),
+        ("a pointer beyond its memory", verdict(&at(0xffff_fff0, 100))),
+        ("a length beyond its memory", verdict(&at(512, 0x7fff_ffff))),
+        ("an enum that there is not", verdict("(i32.store8 (i32.const 24) (i32.const 200))")),
+        ("a verdict that there is not", authenticating("(i32.store8 (i32.const 16) (i32.const 77)) (i32.const 16)")),
+        ("an answer beyond its memory", authenticating("(i32.const 0xfffffff0)")),
+        ("an answer at an odd address", authenticating("(i32.const 17)")),
+        (
+            "a flood of the log",
+            calling(
+                "log",
+                &[write],
+                "a line of a flood",
+                "(loop $again (call $write (i32.const 0) (i32.const 512) (i32.const 17)) (br $again)) unreachable",
+            ),
+        ),
+        (
+            "a storm of host calls",
+            calling(
+                "clock",
+                &[r#""now" (func $now (result i64))"#],
+                "",
+                "(loop $again (drop (call $now)) (br $again)) unreachable",
+            ),
+        ),
+        (
+            "a host call that is held open",
+            calling("http-client", &[send], &data, &format!("{} {PASS}", request(&another))),
+        ),
+        ("a storm of requests", calling("http-client", &[send], "GEThttp://127.0.0.1:1/", &storm)),
+        ("storage that only grows", calling("store", &[SET], "aaaaaaaa", grow)),
+    ]
+}

@@ -284,7 +284,8 @@ impl Watch {
 
     /// A policy that failed refuses: nobody comes in because something broke.
     fn failed(&self, stamp: &PolicyStamp, error: &CallError) -> Outcome {
-        let mut denial = Denial::new(DenyReason::Unavailable, format!("policy `{}`: {error}", stamp.name));
+        let reason = if matches!(error, CallError::Busy) { DenyReason::ServerBusy } else { DenyReason::Unavailable };
+        let mut denial = Denial::new(reason, format!("policy `{}`: {error}", stamp.name));
         if matches!(error, CallError::Busy | CallError::Quarantined { .. }) {
             denial.retry_after = Some(1);
         }
@@ -298,7 +299,11 @@ impl Terms<'_> {
         let refuse = |denial| Step::Decided(Outcome::Deny(self.watch.refusal(denial, &generation.stamp)));
         Ok(match verdict {
             Verdict::Pass => (Step::Pass, CallOutcome::Pass),
-            Verdict::Deny(denial) => (refuse(convert::denial(denial)?), CallOutcome::Deny),
+            Verdict::Deny(denial) => {
+                let denial = convert::denial(denial)?;
+                generation.uses().denied(denial.reason);
+                (refuse(denial), CallOutcome::Deny)
+            }
             Verdict::Allow(grant) => {
                 let grant = self.watch.grant(generation, grant)?;
                 if same_principal(&grant.identity, self.known) {

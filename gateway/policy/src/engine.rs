@@ -131,11 +131,12 @@ pub(crate) fn compile_settings() -> Config {
 
 fn pool(instances: u32, max_memory: usize) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::default();
-    // A component of a scripting language is more than twenty core instances with tables of their own.
+    // A component of a scripting language is more than twenty core instances with tables of their own. There is room for as
+    // many of each as the instances may have at most: one policy's appetite takes nothing from another's share.
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(32))
-        .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(16))
+        .total_core_instances(instances.saturating_mul(64))
+        .total_memories(instances.saturating_mul(4))
+        .total_tables(instances.saturating_mul(64))
         .total_stacks(instances.saturating_mul(2))
         .max_core_instances_per_component(64)
         .max_memories_per_component(4)

@@ -22,6 +22,7 @@ use crate::state::{Call, DeadlinePassed, State};
 use crate::tally::{Score, Tally};
 use crate::tape::Tape;
 use crate::trap::{self, Notes};
+use crate::uses::{InstanceEvent, Limit, TrapKind, Uses};
 
 /// A version of a policy that may go live. Immutable; dropped when the last call on it has ended.
 pub struct Generation {
@@ -150,6 +151,37 @@ impl Generation {
         self.tally.score()
     }
 
+    /// Calls that run in it.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.runtime.pool.running()
+    }
+
+    /// Calls that wait for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.runtime.pool.waiting()
+    }
+
+    /// What the policy of this name uses up.
+    #[must_use]
+    pub fn uses(&self) -> &Uses {
+        &self.runtime.with.uses
+    }
+
+    /// Octets and keys in its storage. None: it has none, or it cannot be read.
+    #[must_use]
+    pub fn stored(&self) -> Option<(u64, u64)> {
+        let store = self.runtime.with.store.as_ref()?;
+        Some((store.usage().ok()?, store.keys().ok()?))
+    }
+
+    /// For how long it is left alone yet, because it kept failing. None: it is not.
+    #[must_use]
+    pub fn quarantined_for(&self) -> Option<Duration> {
+        self.quarantine.rest()
+    }
+
     /// Whether it keeps failing and is left alone.
     #[must_use]
     pub fn is_quarantined(&self) -> bool {
@@ -181,13 +213,17 @@ impl Runtime {
     /// Starts an instance within a call's deadline.
     pub(crate) async fn start(&self, call: Call, notes: &Arc<Notes>) -> wasmtime::Result<Instance> {
         self.made.fetch_add(1, Ordering::Relaxed);
+        self.with.uses.instance(InstanceEvent::Made);
         let state = State::new(Arc::clone(&self.with), self.limits.memory, call, Arc::clone(notes));
         Instance::start(self.engine.wasmtime(), &self.pre, &self.indices, state).await
     }
 
     /// Asks one question. The deadline counts from the moment it is this call's turn, over guest and host time together.
     pub(crate) async fn ask(&self, question: Question<'_>, caller: Caller) -> Result<Answer, CallError> {
-        let _turn = self.pool.turn(self.deadline).await.ok_or(CallError::Busy)?;
+        let Some(_turn) = self.pool.turn(self.deadline).await else {
+            self.with.uses.hit(Limit::Queue, format!("{} calls beside those of `instances`", self.limits.queue));
+            return Err(CallError::Busy);
+        };
         let kept = if self.limits.reuse { self.pool.take() } else { None };
         let Caller { details, address, tape, sources } = caller;
         let call = Call { details, address, tape, sources, ..Call::within(self.deadline) };
@@ -218,20 +254,39 @@ impl Runtime {
                 }
                 None => self.start(call, &notes).await.map_err(|why| self.start_error(&why, &notes, allowed))?,
             };
-            match instance.ask(question).await {
+            let answer = instance.ask(question).await;
+            instance.state().place.leave();
+            self.with.uses.memory(instance.state().memory.used());
+            if notes.wanted_more_than(self.limits.memory) {
+                self.with.uses.hit(Limit::Memory, format!("{} KiB", self.limits.memory >> 10));
+            }
+            match answer {
                 Ok(answer) => {
                     // What it was told of the client is not for the next call.
                     instance.state_mut().call.details = None;
                     instance.state_mut().call.tape = None;
                     Ok((instance, answer))
                 }
-                Err(why) => Err(CallError::of(&why, allowed, instance.state())),
+                Err(why) => {
+                    let error = CallError::of(&why, allowed, instance.state());
+                    if matches!(error, CallError::Trap(_)) {
+                        self.with.uses.trapped(TrapKind::of(&why, notes.wanted_more_than(self.limits.memory)));
+                    }
+                    Err(error)
+                }
             }
         };
         // Ticks end a guest that runs; this ends one that waits for the host.
-        tokio::time::timeout_at(until.into(), work)
+        let done = tokio::time::timeout_at(until.into(), work)
             .await
-            .unwrap_or_else(|_| Err(CallError::Deadline(notes.late(allowed))))
+            .unwrap_or_else(|_| Err(CallError::Deadline(notes.late(allowed))));
+        if let Err(error) = &done {
+            self.with.uses.instance(InstanceEvent::Discarded);
+            if matches!(error, CallError::Deadline(_)) {
+                self.with.uses.hit(Limit::Deadline, format!("{} ms", allowed.as_millis()));
+            }
+        }
+        done
     }
 
     /// Why no instance could be started.

@@ -21,12 +21,14 @@ use crate::engine::{EngineOptions, PolicyEngine};
 use crate::generation::{Generation, Runtime};
 use crate::inspect::{Abilities, check_kind, inspect};
 use crate::instance::{Indices, Instance};
+use crate::pace::Places;
 use crate::pool::Pool;
 use crate::quarantine::Quarantine;
 use crate::services::Services;
 use crate::spec::{Allow, Description, DirectoryAccess, Fault, LoadError, PolicySpec};
 use crate::state::{Call, State};
 use crate::tally::Tally;
+use crate::uses::AllUses;
 
 /// How the host is set up.
 pub struct HostOptions {
@@ -78,6 +80,7 @@ pub struct Host {
     compiler: Arc<dyn Compiler>,
     store: Option<portcullis_store::Store>,
     shared: Arc<SharedServices>,
+    uses: Arc<AllUses>,
 }
 
 impl Host {
@@ -92,6 +95,8 @@ impl Host {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let services = options.services;
+        // Half of the processors at most work for guests that run for long; messages have the others.
+        let places = (cores / 2).max(1);
         let checks = if services.password_checks == 0 { (cores / 2).max(1) } else { services.password_checks };
         Ok(Self {
             engine: PolicyEngine::new(options.engine).map_err(HostError::Engine)?,
@@ -102,11 +107,16 @@ impl Host {
                 directory: services.directory,
                 keyring: services.keyring,
                 passwords: Arc::new(Semaphore::new(checks)),
+                password_checks: checks,
+                places: Places::of_all(places),
+                place_count: places,
+                quarantine: services.quarantine,
                 http: HttpClient::new(&services.http_authorities, services.outside.servers.clone())
                     .map_err(HostError::HttpClient)?,
                 jwks: JwksCache::open(services.store, services.keys_stale),
                 outside: services.outside,
             }),
+            uses: Arc::default(),
         })
     }
 
@@ -248,6 +258,7 @@ impl Host {
         match &self.store {
             Some(store) if spec.allow.keyvalue => {
                 let opened = store.key_value(&format!("policy:{}", spec.name), spec.limits.storage);
+                let opened = opened.map(|space| space.with_keys(spec.limits.storage_keys));
                 opened.map(Some).map_err(|why| Fault::Settings(format!("its storage cannot be opened: {why}")))
             }
             _ => Ok(None),
@@ -261,7 +272,12 @@ impl Host {
         indices: Indices,
         effects: Option<Arc<Effects>>,
     ) -> Result<Runtime, Fault> {
-        let with = Capabilities::new(spec, self.storage(spec)?, Arc::clone(&self.shared), effects)?;
+        // A candidate in shadow is told apart: it is not what the operator's metrics are about.
+        let uses = match effects {
+            Some(_) => self.uses.of(&format!("{} (shadow)", spec.name)),
+            None => self.uses.of(&spec.name),
+        };
+        let with = Capabilities::new(spec, self.storage(spec)?, Arc::clone(&self.shared), effects, uses)?;
         Ok(Runtime {
             engine: self.engine.clone(),
             with: Arc::new(with),

@@ -83,7 +83,7 @@ impl Instance {
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(TRANSFER);
         store.set_max_component_handles(HANDLES);
-        store.epoch_deadline_callback(|context| on_tick(context.data()));
+        store.epoch_deadline_callback(|mut context| on_tick(context.data_mut()));
         store.set_epoch_deadline(1);
         let linked = pre.instantiate_async(&mut store).await?;
         Ok(Self {

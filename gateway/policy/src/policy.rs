@@ -147,7 +147,10 @@ impl Policy {
         match answer.and_then(|answer| read(answer).map_err(CallError::Void)) {
             Ok((value, outcome)) => {
                 trial.over();
-                generation.quarantine.succeeded();
+                if generation.quarantine.succeeded() {
+                    tracing::info!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "the policy answers again: its quarantine is over");
+                    self.tell(generation, false, "it answers again");
+                }
                 match outcome {
                     CallOutcome::Allow => Tally::add(&generation.tally.admitted),
                     CallOutcome::Deny => Tally::add(&generation.tally.refused),
@@ -162,8 +165,10 @@ impl Policy {
                 if error.blames_policy() {
                     Tally::add(&generation.tally.failed);
                     trial.over();
-                    if generation.quarantine.failed() {
-                        tracing::error!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "the policy keeps failing and is left alone for a while: {error}");
+                    if generation.quarantine.failed() && generation.quarantine.has_just_begun() {
+                        generation.uses().quarantined();
+                        self.tell(generation, true, &error.to_string());
+                        tracing::error!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "the policy keeps failing and is left alone, for longer each time that it fails again; mend it, and `portcullis policy reload {}` ends this: {error}", self.name);
                     }
                 }
                 Err(error)
@@ -175,6 +180,14 @@ impl Policy {
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Policy").field("name", &self.name).field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    fn tell(&self, generation: &Generation, entered: bool, why: &str) {
+        if let Some(witness) = &generation.runtime.with.shared.quarantine {
+            witness.tell(&generation.stamp, entered, why);
+        }
     }
 }
 

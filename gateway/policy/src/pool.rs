@@ -13,6 +13,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A stack of idle things behind a bounded gate.
 pub(crate) struct Pool<T> {
     gate: Semaphore,
+    turns: usize,
     waiting: AtomicU32,
     queue: u32,
     idle: Mutex<VecDeque<(Instant, T)>>,
@@ -25,6 +26,7 @@ impl<T> Pool<T> {
     pub(crate) fn new(concurrency: u32, queue: u32) -> Self {
         Self {
             gate: Semaphore::new(concurrency.max(1) as usize),
+            turns: concurrency.max(1) as usize,
             waiting: AtomicU32::new(0),
             queue,
             idle: Mutex::new(VecDeque::new()),
@@ -56,6 +58,16 @@ impl<T> Pool<T> {
             // Returned from here so that it is dropped after the lock.
             if old { idle.pop_front() } else { None }
         };
+    }
+
+    /// Calls that wait for their turn.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Calls that run.
+    pub(crate) fn running(&self) -> usize {
+        self.turns.saturating_sub(self.gate.available_permits())
     }
 
     pub(crate) fn idle(&self) -> usize {

@@ -45,13 +45,25 @@ impl Quarantine {
         Ok(())
     }
 
-    /// A call was answered.
-    pub(crate) fn succeeded(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
-            self.until_ms.store(0, Ordering::Release);
-            self.trial.store(false, Ordering::Release);
+    /// A call was answered. True: that ends a quarantine.
+    pub(crate) fn succeeded(&self) -> bool {
+        if self.failures.load(Ordering::Relaxed) == 0 {
+            return false;
         }
+        self.failures.store(0, Ordering::Relaxed);
+        self.trial.store(false, Ordering::Release);
+        self.until_ms.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// Whether what failed last began the quarantine, rather than made it longer.
+    pub(crate) fn has_just_begun(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) == AFTER
+    }
+
+    /// For how long it is left alone yet. None: it is not in quarantine.
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        let until = self.until_ms.load(Ordering::Acquire);
+        (until != 0).then(|| Duration::from_millis(until.saturating_sub(now_ms())))
     }
 
     /// A call failed. True: the policy is left alone from now on.

@@ -93,6 +93,16 @@ pub struct PolicyLimits {
     pub storage: u64,
     /// Octets of the largest HTTP response that `http-client` gives it.
     pub http_response: u64,
+    /// Keys in the policy's storage.
+    pub storage_keys: u64,
+    /// Requests to other servers that one call may make.
+    pub http_requests: u32,
+    /// Octets that one call may send to and get from other servers.
+    pub http_bytes: u64,
+    /// Requests that begin in a second, of all calls together.
+    pub http_rate: u32,
+    /// Requests that are under way at one time.
+    pub http_open: u32,
     /// Log lines a second, on average.
     pub log_lines: u32,
 }
@@ -109,6 +119,11 @@ impl Default for PolicyLimits {
             queue: 1024,
             storage: 16 << 20,
             http_response: 1 << 20,
+            storage_keys: 100_000,
+            http_requests: 16,
+            http_bytes: 4 << 20,
+            http_rate: 200,
+            http_open: 64,
             log_lines: 50,
         }
     }

@@ -9,7 +9,8 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::capability::{Capabilities, wasi};
+use crate::capability::{Capabilities, Spent, wasi};
+use crate::pace::Place;
 use crate::tape::Tape;
 use crate::trap::Notes;
 
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) memory: MemoryMeter,
     /// What is noted in case the call fails.
     pub(crate) notes: Arc<Notes>,
+    /// Where it goes on if it runs for long.
+    pub(crate) place: Place,
     /// Made when first used: most policies import nothing of WASI.
     wasi: Option<Box<(WasiCtx, ResourceTable)>>,
 }
@@ -38,6 +41,10 @@ pub(crate) struct Call {
     pub(crate) tape: Option<Arc<Tape>>,
     /// How new it was what the host interfaces answered.
     pub(crate) sources: Sources,
+    /// What it has asked of other servers.
+    pub(crate) http: Spent,
+    /// Ticks that the guest has met.
+    pub(crate) ticks: u32,
     /// While a policy describes itself it may use only what has no effects.
     pub(crate) describing: bool,
 }
@@ -50,6 +57,8 @@ impl Call {
             address: None,
             tape: None,
             sources: Sources::default(),
+            http: Spent::default(),
+            ticks: 0,
             describing: false,
         }
     }
@@ -58,11 +67,13 @@ impl Call {
 impl State {
     pub(crate) fn new(with: Arc<Capabilities>, memory: usize, call: Call, notes: Arc<Notes>) -> Self {
         let meter = MemoryMeter { used: 0, limit: memory, notes: Arc::clone(&notes) };
-        Self { with, call, memory: meter, notes, wasi: None }
+        Self { with, call, memory: meter, notes, place: Place::default(), wasi: None }
     }
 
     /// A word of refusal for interfaces with effects while the policy only describes itself.
+    /// Called by each of them first, also gives way to other guests: this one may be about to wait.
     pub(crate) fn barred(&self) -> Result<(), String> {
+        self.place.leave();
         if self.call.describing {
             return Err("only `log`, `clock`, `random` and `config` may be used in `describe`".to_owned());
         }
@@ -76,6 +87,8 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        // It may be about to sleep.
+        self.place.leave();
         let (ctx, table) = &mut **self
             .wasi
             .get_or_insert_with(|| Box::new((wasi::empty(&self.with, &self.notes), ResourceTable::new())));
@@ -88,12 +101,19 @@ impl WasiView for State {
 #[error("the deadline has passed")]
 pub(crate) struct DeadlinePassed;
 
-/// What a guest meets at each tick: it yields, so that others run, or ends.
-pub(crate) fn on_tick(state: &State) -> wasmtime::Result<UpdateDeadline> {
+/// What a guest meets at each tick: it yields, so that others run, or ends. From the second one on it needs a place.
+pub(crate) fn on_tick(state: &mut State) -> wasmtime::Result<UpdateDeadline> {
     if Instant::now() >= state.call.deadline {
         return Err(DeadlinePassed.into());
     }
-    Ok(UpdateDeadline::Yield(1))
+    state.place.leave();
+    state.call.ticks += 1;
+    if state.call.ticks == 1 {
+        // A tick comes at any time: whoever meets one need not have run for long.
+        return Ok(UpdateDeadline::Yield(1));
+    }
+    let (place, places) = (state.place.clone(), state.with.places.clone());
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(place.take(places))))
 }
 
 /// Bounds the linear memories of an instance, all together.

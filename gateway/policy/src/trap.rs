@@ -56,6 +56,11 @@ impl Notes {
         self.wanted.store(octets, Ordering::Relaxed);
     }
 
+    /// Whether it asked for more than this.
+    pub(crate) fn wanted_more_than(&self, octets: usize) -> bool {
+        self.wanted.load(Ordering::Relaxed) > octets
+    }
+
     /// How late an answer is, and what it waits for.
     pub(crate) fn late(&self, allowed: Duration) -> Late {
         Late { allowed, waiting: self.waiting.lock().map(|(function, since)| (function, since.elapsed())) }

@@ -328,6 +328,8 @@ fn described(policy: &Policy, standing: &Standing, record: &Record) -> Value {
         .map(|outcome| (outcome.as_str().to_owned(), figures.outcomes[*outcome as usize].into()))
         .collect();
     let says = live.description();
+    let reached = live.uses().figures().limits.into_iter().filter(|(_, times)| *times > 0);
+    let limits: Map<String, Value> = reached.map(|(limit, times)| (limit.to_owned(), times.into())).collect();
     json!({
         "name": &**policy.name(),
         "digest": &*live.stamp().digest,
@@ -342,6 +344,9 @@ fn described(policy: &Policy, standing: &Standing, record: &Record) -> Value {
         "shadow": policy.shadow().map(|shadow| shadow.candidate().stamp().digest.to_string()),
         "from_cache": live.from_cache(),
         "quarantined": live.is_quarantined(),
+        "quarantined_for_ms": live.quarantined_for().map(|rest| rest.as_millis() as u64),
+        "limits_reached": limits,
+        "instances": { "running": live.running(), "idle": live.idle_instances(), "waiting": live.waiting() },
         "swaps": figures.swaps,
         "calls": calls,
         "last_error": figures.last_error.map(|error| json!({ "at": error.at, "digest": &*error.digest, "what": error.what })),

@@ -19,9 +19,10 @@ pub(crate) struct Decision {
     /// RFC 3339 with microseconds.
     pub(crate) at: String,
     /// Of clients `login`, `publish`, `subscribe`, `receive`, `will` or `end`; of operators `admin`, `reload`, `policy` or
-    /// `directory`; `lost` where entries are missing.
+    /// `directory`; `quarantine`; `lost` where entries are missing.
     pub(crate) what: String,
-    /// `allowed`, `refused` or `ended`; `done` or `failed`; of the directory `created`, `updated`, `disabled` or `deleted`.
+    /// `allowed`, `refused` or `ended`; `done` or `failed`; of the directory `created`, `updated`, `disabled` or
+    /// `deleted`; of a quarantine `entered` or `left`.
     pub(crate) verdict: String,
     /// How often the same came in a row, if it was more than once.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use portcullis_grant::{ConnectionFacts, Grant, Refusal};
 use portcullis_http::{AdminWitness, Witness};
 use portcullis_identity::{Change, ChangeKind};
+use portcullis_policy::QuarantineWitness;
 use portcullis_session::{Broker, End, Observer};
 use tokio::sync::watch;
 
@@ -137,6 +138,17 @@ impl Audit {
         self.record(
             Decision::of_gateway("directory", verdict).on(entry).done_by(by.as_deref().unwrap_or("the gateway")),
         );
+    }
+
+    /// Told of quarantines by the policy host.
+    pub(crate) fn quarantines(&self) -> QuarantineWitness {
+        let audit = self.clone();
+        QuarantineWitness::new(move |stamp, entered, why| {
+            let verdict = if entered { "entered" } else { "left" };
+            let mut decision = Decision::of_gateway("quarantine", verdict).on(&stamp.name).because(why);
+            decision.digest = Some(stamp.digest.to_string());
+            audit.record(decision);
+        })
     }
 
     fn login(&self, connection: &ConnectionFacts, client_id: &str, username: Option<&str>, refusal: &Refusal) {

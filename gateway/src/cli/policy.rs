@@ -236,7 +236,17 @@ fn list(place: &Place, json: bool) -> Result<Exit, Failure> {
         let text = |key: &str| policy[key].as_str().unwrap_or("-").to_owned();
         let calls =
             |words: &[&str]| words.iter().filter_map(|word| policy["calls"][*word].as_u64()).sum::<u64>().to_string();
-        let state = versions::state(policy);
+        let mut state = versions::state(policy);
+        if policy["quarantined"] == true {
+            let rest = policy["quarantined_for_ms"].as_u64().unwrap_or_default();
+            let name = text("name");
+            state += &format!(" (tried again in {rest} ms, or with `policy reload {name}`)");
+        }
+        let reached: Vec<_> = policy["limits_reached"].as_object().into_iter().flatten().collect();
+        if !reached.is_empty() {
+            let words: Vec<_> = reached.iter().map(|(limit, times)| format!("{limit} {times}x")).collect();
+            state += &format!(" (limits reached: {})", words.join(", "));
+        }
         rows.push([
             text("name"),
             text("version"),

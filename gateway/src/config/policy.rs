@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::is_url_path;
 use super::problem::{Problem, Problems};
 use super::reader::{Located, OneOrMany, Read, Section, mismatch, words};
-use super::units::{Percent, Size, Time};
+use super::units::{PerSecond, Percent, Size, Time};
 use crate::supply::{Access, Reference};
 
 /// Where a component comes from.
@@ -109,11 +109,25 @@ pub(crate) struct PolicyLimits {
     /// Whether an instance serves more than one call.
     pub(crate) reuse: Option<Reuse>,
     /// Calls at one time, each in an instance of its own.
-    pub(crate) instances: Option<u16>,
+    pub(crate) instances: Option<Located<u16>>,
     /// Keys and values in the policy's storage.
     pub(crate) storage: Option<Size>,
     /// The largest response that `http-client` gives it.
     pub(crate) http_response: Option<Size>,
+    /// Calls that wait for their turn.
+    pub(crate) queue: Option<u32>,
+    /// Keys in the policy's storage.
+    pub(crate) storage_keys: Option<u32>,
+    /// Requests to other servers of one call.
+    pub(crate) http_requests: Option<u32>,
+    /// Octets of them and their responses.
+    pub(crate) http_bytes: Option<Size>,
+    /// Requests of all calls.
+    pub(crate) http_rate: Option<PerSecond>,
+    /// Requests under way.
+    pub(crate) http_open: Option<u16>,
+    /// Lines of the log.
+    pub(crate) log_lines: Option<PerSecond>,
 }
 
 /// How long an instance is used.
@@ -325,6 +339,13 @@ impl PolicyLimits {
             instances: section.optional("instances"),
             storage: section.optional("storage"),
             http_response: section.optional("http-response"),
+            queue: section.optional("queue"),
+            storage_keys: section.optional("storage-keys"),
+            http_requests: section.optional("http-requests"),
+            http_bytes: section.optional("http-bytes"),
+            http_rate: section.optional("http-rate"),
+            http_open: section.optional("http-open"),
+            log_lines: section.optional("log-lines"),
         };
         section.finish();
         limits

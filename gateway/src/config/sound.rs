@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use portcullis_policy::{EngineOptions, PolicyLimits};
+
 use super::Config;
 use super::key;
 use super::listener::Protocol;
@@ -22,6 +24,7 @@ pub(super) fn check(config: &Config, problems: &Problems) {
     sources(config, problems);
     chains(config, problems);
     mounts(config, problems);
+    instances(config, problems);
     keys(config, problems);
     files(config, problems);
     log(config, problems);
@@ -128,6 +131,30 @@ fn chain(names: &[Located<String>], config: &Config, problems: &Problems) {
                 builtin::names().collect::<Vec<_>>().join(", ")
             )),
         });
+    }
+}
+
+/// The policies have room for the instances that they may have, all at one time: none can take another's.
+fn instances(config: &Config, problems: &Problems) {
+    let most = config.limits.policy_instances.map_or(EngineOptions::default().instances, u32::from);
+    let own = |name: &str| {
+        let entry = config.policies.iter().find(|policy| policy.name.value == name);
+        entry.and_then(|policy| policy.limits.instances.as_ref())
+    };
+    let usual = PolicyLimits::default().concurrency;
+    let mut sum = 0;
+    for name in crate::policies::used(config) {
+        let wanted = own(&name);
+        sum += wanted.map_or(usual, |number| u32::from(number.value));
+        if sum > most {
+            let span = wanted.map_or(0..0, |number| number.span.clone());
+            let message = format!(
+                "with the policy {name:?} all may have {sum} instances at one time, more than the {most} of `policy-instances`"
+            );
+            let help = "raise `policy-instances` of [limits], or lower `instances` in the `limits` of policies";
+            problems.add(Problem::new(span, message).help(help));
+            return;
+        }
     }
 }
 

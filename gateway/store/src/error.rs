@@ -87,6 +87,9 @@ pub enum KeyValueError {
     /// The namespace has used up its share.
     #[error("the namespace has used up its {0} octets of storage")]
     Full(u64),
+    /// It has as many keys as it may have.
+    #[error("the namespace has its {0} keys, and may have no more")]
+    TooMany(u64),
     /// A key or value is too long, a time to live is 0, or `increment` met what is not a number.
     #[error("{0}")]
     Invalid(String),

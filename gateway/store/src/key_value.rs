@@ -26,6 +26,7 @@ pub struct KeyValue {
     store: Store,
     namespace: Arc<str>,
     quota: u64,
+    most_keys: u64,
     durability: Durability,
 }
 
@@ -37,7 +38,7 @@ impl KeyValue {
                 namespace.len()
             )));
         }
-        Ok(Self { store, namespace: namespace.into(), quota, durability: Durability::Ack })
+        Ok(Self { store, namespace: namespace.into(), quota, most_keys: u64::MAX, durability: Durability::Ack })
     }
 
     /// The same namespace, whose changes are as durable as this says. From the start: [`Durability::Ack`].
@@ -45,6 +46,21 @@ impl KeyValue {
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
+    }
+
+    /// The same namespace, with so many keys at most.
+    #[must_use]
+    pub fn with_keys(mut self, most: u64) -> Self {
+        self.most_keys = most;
+        self
+    }
+
+    /// Keys of the namespace. Values that have expired count until they are swept.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn keys(&self) -> Result<u64, StoreError> {
+        self.store.read_keys(&self.namespace)
     }
 
     /// Reads a value.
@@ -118,7 +134,8 @@ impl KeyValue {
         action: Action,
         read: fn(Outcome) -> Result<T, KeyValueError>,
     ) -> Ticket<T, KeyValueError> {
-        let change = Change { namespace: Arc::clone(&self.namespace), quota: self.quota, key: key.into(), action };
+        let (quota, most_keys) = (self.quota, self.most_keys);
+        let change = Change { namespace: Arc::clone(&self.namespace), quota, most_keys, key: key.into(), action };
         self.store.hand_in(Batch::single(Operation::KeyValue(change)), self.durability, read)
     }
 }

@@ -244,6 +244,10 @@ impl Store {
         self.read(|transaction| tables::key_value::get(transaction, namespace, key, now_ms))
     }
 
+    pub(crate) fn read_keys(&self, namespace: &str) -> Result<u64, StoreError> {
+        self.read(|transaction| tables::key_value::keys(transaction, namespace))
+    }
+
     pub(crate) fn read_usage(&self, namespace: &str) -> Result<u64, StoreError> {
         self.read(|transaction| tables::key_value::usage(transaction, namespace))
     }

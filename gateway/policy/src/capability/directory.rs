@@ -103,12 +103,16 @@ impl Host for State {
         let from = self.call.address;
         let slots = Arc::clone(&self.with.shared.passwords);
         let notes = Arc::clone(&self.notes);
+        let own = Arc::clone(&self.with.passwords);
+        let Ok(turn) = notes.waits("directory.verify-password", own.acquire_owned()).await else {
+            return Err(PasswordError::Other("the gateway is stopping".to_owned()));
+        };
         let Ok(slot) = notes.waits("directory.verify-password", slots.acquire_owned()).await else {
             return Err(PasswordError::Other("the gateway is stopping".to_owned()));
         };
         let check = move || {
             // Held until the check is over, also when the call that wanted it has long been given up.
-            let _slot = slot;
+            let _held = (slot, turn);
             directory.verify_password(select_user(&by), &password, from)
         };
         match notes.waits("directory.verify-password", tokio::task::spawn_blocking(check)).await {

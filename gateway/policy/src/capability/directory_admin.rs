@@ -53,7 +53,14 @@ impl State {
         }
         let notes = std::sync::Arc::clone(&self.notes);
         let by = format!("policy {}", self.with.policy);
-        let changed = tokio::task::spawn_blocking(move || identity::acting(&by, || change(&directory)));
+        let places = std::sync::Arc::clone(&self.with.blocking);
+        let Ok(place) = notes.waits("directory-admin", places.acquire_owned()).await else {
+            return Err(Error::Other("the gateway is stopping".to_owned()));
+        };
+        let changed = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            identity::acting(&by, || change(&directory))
+        });
         let result = match notes.waits("directory-admin", changed).await {
             Ok(result) => result.map_err(error),
             Err(_) => Err(Error::Other("the change stopped".to_owned())),

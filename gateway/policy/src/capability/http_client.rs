@@ -19,8 +19,10 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::bindings::portcullis::policy::http_client::{Error, Host, HttpResponse, Request as WitRequest};
+use crate::capability::http_gate::HttpGate;
 use crate::outside::{Asked, NoAnswer, Servers};
 use crate::state::State;
+use crate::uses::{HttpOutcome, Limit};
 
 const MAX_URL: usize = 8 << 10;
 const MAX_HEADERS: usize = 64;
@@ -108,9 +110,11 @@ impl HttpClient {
         request: WitRequest,
         allowed: &[String],
         limit: u64,
-    ) -> Answer {
+        gate: &HttpGate,
+    ) -> Result<(HttpResponse, bool), Error> {
         if self.played.is_some() || !matches!(request.method.as_str(), "GET" | "HEAD") || !request.body.is_empty() {
-            return self.send(request, allowed, limit).await;
+            let _place = gate.go()?;
+            return self.send(request, allowed, limit).await.map(|response| (response, false));
         }
         let url = check_url(&request.url, allowed)?;
         let flight = Flight {
@@ -120,28 +124,30 @@ impl HttpClient {
             headers: request.headers.clone(),
         };
         let request = build(request, &url)?;
-        let mut landing = {
+        let (mut landing, shared) = {
             let mut flights = self.flights.lock();
             match flights.get(&flight) {
-                Some(under_way) => under_way.clone(),
+                Some(under_way) => (under_way.clone(), true),
                 None => {
+                    let place = gate.go()?;
                     let (landed, landing) = watch::channel(None);
                     flights.insert(flight.clone(), landing.clone());
                     let (client, flights) = (self.client.clone(), Arc::clone(&self.flights));
                     // A task of its own: the call that began it may be given up while others wait.
                     tokio::spawn(async move {
+                        let _place = place;
                         let exchange = Self::exchange(&client, request, limit);
                         let answer = tokio::time::timeout(LONGEST_FLIGHT, exchange).await;
                         // Taken out first: whoever comes after the answer wants a newer one.
                         flights.lock().remove(&flight);
                         landed.send_replace(Some(answer.unwrap_or(Err(Error::Timeout))));
                     });
-                    landing
+                    (landing, false)
                 }
             }
         };
         match landing.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().unwrap_or(Err(Error::Timeout)),
+            Ok(answer) => answer.clone().unwrap_or(Err(Error::Timeout)).map(|response| (response, shared)),
             Err(_) => Err(Error::Other("the request was given up".to_owned())),
         }
     }
@@ -259,10 +265,33 @@ impl Host for State {
             return Err(Error::NotAllowed("a shadow sends no requests, unless it was begun with --http".to_owned()));
         }
         let wanted = request.timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(u64::from(ms)));
-        let with = &self.with;
-        let sent = with.shared.http.send_shared(&with.policy, request, with.allow.hosts(), with.http_response);
-        let sent = tokio::time::timeout(wanted.min(self.remaining()), sent);
-        self.notes.waits("http-client.send", sent).await.unwrap_or(Err(Error::Timeout))
+        let patience = wanted.min(self.remaining());
+        let with = Arc::clone(&self.with);
+        with.http.ask(&mut self.call.http, &request)?;
+        let sent = request.body.len();
+        let exchange =
+            with.shared.http.send_shared(&with.policy, request, with.allow.hosts(), with.http_response, &with.http);
+        let exchange = tokio::time::timeout(patience, exchange);
+        match self.notes.waits("http-client.send", exchange).await.unwrap_or(Err(Error::Timeout)) {
+            Ok((response, shared)) => {
+                with.uses.requested(if shared { HttpOutcome::Shared } else { HttpOutcome::Answered });
+                with.uses.moved(sent, response.body.len());
+                with.http.answered(&mut self.call.http, &response)?;
+                Ok(response)
+            }
+            Err(why) => {
+                match &why {
+                    Error::TooLarge(limit) => {
+                        with.uses.hit(Limit::HttpResponse, format_args!("{limit} octets"));
+                        with.uses.requested(HttpOutcome::Failed);
+                    }
+                    Error::Unreachable(_) | Error::Timeout => with.uses.requested(HttpOutcome::Failed),
+                    // What a limit refused is counted where that is known.
+                    _ => {}
+                }
+                Err(why)
+            }
+        }
     }
 }
 
@@ -347,8 +376,10 @@ mod tests {
         let release = Arc::new(tokio::sync::Notify::new());
         let (address, count) = slow_server(Arc::clone(&release)).await;
         let client = Arc::new(HttpClient::new(&[], None).expect("a client"));
+        let uses = Arc::new(crate::uses::Uses::new("p".into()));
+        let gate = Arc::new(HttpGate::new(&crate::spec::PolicyLimits::default(), uses));
         let ask = |policy: &str, token: &str| {
-            let (client, policy) = (Arc::clone(&client), Arc::from(policy));
+            let (client, policy, gate) = (Arc::clone(&client), Arc::from(policy), Arc::clone(&gate));
             let request = WitRequest {
                 method: "GET".into(),
                 url: format!("http://{address}/v3/auth/tokens"),
@@ -356,7 +387,12 @@ mod tests {
                 body: vec![],
                 timeout_ms: None,
             };
-            tokio::spawn(async move { client.send_shared(&policy, request, &[address.to_string()], 100).await })
+            tokio::spawn(async move {
+                client
+                    .send_shared(&policy, request, &[address.to_string()], 100, &gate)
+                    .await
+                    .map(|(response, _)| response)
+            })
         };
         let crowd: Vec<_> = (0..20).map(|_| ask("keystone", "one")).collect();
         let others = [ask("keystone", "two"), ask("another", "one")];

@@ -281,7 +281,14 @@ impl State {
         self.barred().map_err(Error::Other)?;
         self.may_use_key(&name)?;
         let keyring = self.with.shared.keyring.clone().ok_or_else(|| Error::Other("there are no keys".to_owned()))?;
-        match tokio::task::spawn_blocking(move || work(&keyring, &name)).await {
+        let Ok(place) = Arc::clone(&self.with.blocking).acquire_owned().await else {
+            return Err(Error::Other("the gateway is stopping".to_owned()));
+        };
+        let work = move || {
+            let _place = place;
+            work(&keyring, &name)
+        };
+        match tokio::task::spawn_blocking(work).await {
             Ok(result) => result.map_err(key_error),
             Err(_) => Err(Error::Other("signing stopped".to_owned())),
         }
@@ -295,6 +302,9 @@ impl Host for State {
         let algorithm = check_header(&parts, &wanted)?;
         let notes = Arc::clone(&self.notes);
         let keys = notes.waits("jose.verify", self.keys(&wanted.keys, parts.text("kid"))).await?;
+        if matches!(wanted.keys, KeySource::App(_) | KeySource::JwksUrl(_)) {
+            self.with.uses.looked_up_keys(self.call.sources.freshness());
+        }
         check_signature(&parts, algorithm, &keys)?;
         check_claims(parts, &wanted, self.with.shared.outside.now())
     }

@@ -20,6 +20,10 @@ fn with(jwks: JwksCache) -> Arc<SharedServices> {
     Arc::new(SharedServices {
         directory: None,
         keyring: None,
+        password_checks: 1,
+        places: Arc::new(Semaphore::new(1)),
+        place_count: 1,
+        quarantine: None,
         passwords: Arc::new(Semaphore::new(1)),
         http: HttpClient::new(&[], None).expect("a client"),
         jwks,

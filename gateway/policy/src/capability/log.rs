@@ -9,6 +9,7 @@ use tracing::Level as TracingLevel;
 use crate::bindings::portcullis::policy::log::{Host, Level};
 use crate::outside::Ear;
 use crate::state::State;
+use crate::uses::{Limit, Uses};
 
 /// The most octets of one line.
 const LINE: usize = 2048;
@@ -21,6 +22,7 @@ pub(crate) struct Lines {
     rate: f64,
     bucket: Mutex<Bucket>,
     ear: Option<Arc<dyn Ear>>,
+    uses: Arc<Uses>,
 }
 
 #[derive(Debug)]
@@ -31,9 +33,10 @@ struct Bucket {
 }
 
 impl Lines {
-    pub(crate) fn new(policy: Arc<str>, rate: u32, ear: Option<Arc<dyn Ear>>) -> Self {
+    pub(crate) fn new(policy: Arc<str>, rate: u32, ear: Option<Arc<dyn Ear>>, uses: Arc<Uses>) -> Self {
         let rate = f64::from(rate.max(1));
-        Self { policy, rate, bucket: Mutex::new(Bucket { left: rate, filled: Instant::now(), dropped: 0 }), ear }
+        let bucket = Mutex::new(Bucket { left: rate, filled: Instant::now(), dropped: 0 });
+        Self { policy, rate, bucket, ear, uses }
     }
 
     /// Writes one line, unless there are too many.
@@ -41,7 +44,11 @@ impl Lines {
         if !self.enabled(level) {
             return;
         }
-        let Some(dropped) = self.admit(Instant::now()) else { return };
+        let Some(dropped) = self.admit(Instant::now()) else {
+            self.uses.dropped_line();
+            self.uses.hit(Limit::LogLines, format_args!("{}/s", self.rate));
+            return;
+        };
         let policy = &*self.policy;
         if dropped > 0 {
             tracing::warn!(target: "portcullis::policy", policy, "{dropped} lines of this policy were dropped: it logs too much");
@@ -141,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_dropped_counted_and_ends() {
-        let lines = Lines::new("p".into(), 10, None);
+        let lines = Lines::new("p".into(), 10, None, Arc::new(Uses::new("p".into())));
         let start = Instant::now();
         assert_eq!((0..100).filter(|_| lines.admit(start).is_some()).count(), 10);
         assert_eq!(lines.admit(start + Duration::from_secs(1)), Some(90));

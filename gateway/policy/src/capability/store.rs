@@ -4,6 +4,7 @@ use portcullis_store::{KeyValue, KeyValueError};
 
 use crate::bindings::portcullis::policy::store::{Error, Host};
 use crate::state::State;
+use crate::uses::{Limit, Uses};
 
 impl State {
     fn key_value(&self) -> Result<KeyValue, Error> {
@@ -13,9 +14,16 @@ impl State {
     }
 }
 
-fn error(why: KeyValueError) -> Error {
+fn error(uses: &Uses, why: KeyValueError) -> Error {
     match why {
-        KeyValueError::Full(_) => Error::Full,
+        KeyValueError::Full(octets) => {
+            uses.hit(Limit::Storage, format_args!("{octets} octets"));
+            Error::Full
+        }
+        KeyValueError::TooMany(keys) => {
+            uses.hit(Limit::StorageKeys, format_args!("{keys} keys"));
+            Error::Full
+        }
         KeyValueError::Invalid(what) => Error::Invalid(what),
         KeyValueError::Store(why) => Error::Other(why.to_string()),
     }
@@ -25,7 +33,9 @@ impl Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
         let live = self.key_value()?;
         let effects = self.with.effects.as_ref();
-        effects.map_or_else(|| live.get(&key), |effects| effects.get(&live, &key)).map_err(error)
+        effects
+            .map_or_else(|| live.get(&key), |effects| effects.get(&live, &key))
+            .map_err(|why| error(&self.with.uses, why))
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl: Option<u32>) -> Result<(), Error> {
@@ -33,9 +43,9 @@ impl Host for State {
         match self.with.effects.clone() {
             None => {
                 let done = live.set(&key, &value, ttl);
-                self.notes.waits("store.set", done).await.map_err(error)
+                self.notes.waits("store.set", done).await.map_err(|why| error(&self.with.uses, why))
             }
-            Some(effects) => effects.set(&key, &value, ttl).await.map_err(error),
+            Some(effects) => effects.set(&key, &value, ttl).await.map_err(|why| error(&self.with.uses, why)),
         }
     }
 
@@ -44,9 +54,9 @@ impl Host for State {
         match self.with.effects.clone() {
             None => {
                 let done = live.set_if_absent(&key, &value, ttl);
-                self.notes.waits("store.set-if-absent", done).await.map_err(error)
+                self.notes.waits("store.set-if-absent", done).await.map_err(|why| error(&self.with.uses, why))
             }
-            Some(effects) => effects.set_if_absent(&key, &value, ttl).await.map_err(error),
+            Some(effects) => effects.set_if_absent(&key, &value, ttl).await.map_err(|why| error(&self.with.uses, why)),
         }
     }
 
@@ -55,9 +65,9 @@ impl Host for State {
         match self.with.effects.clone() {
             None => {
                 let done = live.take(&key);
-                self.notes.waits("store.take", done).await.map_err(error)
+                self.notes.waits("store.take", done).await.map_err(|why| error(&self.with.uses, why))
             }
-            Some(effects) => effects.take(&live, &key).await.map_err(error),
+            Some(effects) => effects.take(&live, &key).await.map_err(|why| error(&self.with.uses, why)),
         }
     }
 
@@ -66,9 +76,9 @@ impl Host for State {
         match self.with.effects.clone() {
             None => {
                 let done = live.delete(&key);
-                self.notes.waits("store.delete", done).await.map_err(error)
+                self.notes.waits("store.delete", done).await.map_err(|why| error(&self.with.uses, why))
             }
-            Some(effects) => effects.delete(&live, &key).await.map_err(error),
+            Some(effects) => effects.delete(&live, &key).await.map_err(|why| error(&self.with.uses, why)),
         }
     }
 
@@ -77,9 +87,9 @@ impl Host for State {
         match self.with.effects.clone() {
             None => {
                 let done = live.increment(&key, delta, ttl);
-                self.notes.waits("store.increment", done).await.map_err(error)
+                self.notes.waits("store.increment", done).await.map_err(|why| error(&self.with.uses, why))
             }
-            Some(effects) => effects.increment(&key, delta, ttl).await.map_err(error),
+            Some(effects) => effects.increment(&key, delta, ttl).await.map_err(|why| error(&self.with.uses, why)),
         }
     }
 }
