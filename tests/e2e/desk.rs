@@ -140,3 +140,33 @@ fn a_failure_says_what_it_was_and_which_line_of_the_configuration_helps() {
     let said = misbehaving(&policies::looping(), "limits = { deadline = \"100ms\" }", directory.path());
     assert!(said.contains("within 100 ms: it was computing") && said.contains("deadline ="), "{said}");
 }
+
+#[test]
+fn a_project_is_made_once_and_only_with_a_name_that_a_policy_may_have() {
+    let directory = tempfile::tempdir().unwrap();
+    for language in ["rust", "js", "python", "c", "go"] {
+        let made = gateway::run(directory.path(), &["policy", "new", "--lang", language, &format!("in-{language}")]);
+        assert!(made.status.success(), "{}", said(&made));
+        let project = directory.path().join(format!("in-{language}"));
+        for file in [
+            "README.md",
+            "build",
+            "cases.toml",
+            "portcullis.toml",
+            "wit/world.wit",
+            "wit/deps/portcullis-policy/types.wit",
+        ] {
+            let text =
+                std::fs::read_to_string(project.join(file)).unwrap_or_else(|why| panic!("{language} {file}: {why}"));
+            for placeholder in ["NAME", "LANGUAGE", "LIMITS", "BUILD\n"] {
+                assert!(!text.contains(placeholder), "{language}: {file} has a {placeholder}");
+            }
+        }
+    }
+    for wrong in ["", "Upper", "../up", "a b"] {
+        let output = gateway::run(directory.path(), &["policy", "new", "--lang", "rust", wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", said(&output));
+    }
+    let again = gateway::run(directory.path(), &["policy", "new", "--lang", "js", "in-js"]);
+    assert!(again.status.code() == Some(1) && said(&again).contains("is there already"), "{}", said(&again));
+}

@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 const SHORT: usize = 5;
 /// Names of header fields, properties and parameters whose values are secrets.
 const NAMES: [&str; 8] = ["auth", "token", "secret", "password", "key", "cookie", "session", "credential"];
+/// Schemes of `Authorization`, which are no secrets.
+const SCHEMES: [&str; 6] = ["Bearer", "Basic", "Token", "Layer", "ApiKey", "Digest"];
 /// Beginnings that say of which scheme a token is, and nothing else.
 const MARKS: [&str; 7] = ["eyJ", "gAAAAA", "sk_", "rk_", "layer_", "dt_", "pk_"];
 
@@ -35,8 +37,8 @@ impl Masks {
             }
         }
         gather(decision, &mut secrets);
-        let parts: Vec<String> = secrets.iter().flat_map(|secret| within(secret)).collect();
-        secrets.extend(parts);
+        let mut secrets: Vec<String> =
+            secrets.into_iter().flat_map(|secret| within(&secret).unwrap_or_else(|| vec![secret])).collect();
         secrets.retain(|secret| !secret.is_empty());
         // The longest first: one may lie in another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -128,18 +130,21 @@ fn secret_name(name: &str) -> bool {
     NAMES.iter().any(|part| name.contains(part))
 }
 
-/// Values of pairs, parameters of queries, and what the host made, wherever they are in a decision.
+/// Values of fields and properties, parameters of queries, and what the host made, wherever they are in a decision.
 fn gather(value: &Value, into: &mut Vec<String>) {
     match value {
-        Value::Array(items) => {
-            if let [Value::String(name), Value::String(text)] = &items[..]
-                && secret_name(name)
-            {
-                into.push(text.clone());
-            }
-            items.iter().for_each(|item| gather(item, into));
-        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, into)),
         Value::Object(members) => {
+            // Not `attributes`: those of an entry say of which kind a key is, and hold no secret.
+            for list in ["headers", "user_properties"] {
+                for pair in members.get(list).and_then(Value::as_array).into_iter().flatten() {
+                    if let (Some(name), Some(text)) = (pair[0].as_str(), pair[1].as_str())
+                        && secret_name(name)
+                    {
+                        into.push(text.to_owned());
+                    }
+                }
+            }
             let function = members.get("function").and_then(Value::as_str).unwrap_or_default();
             let answer = members.get("answer");
             match function {
@@ -163,17 +168,28 @@ fn gather(value: &Value, into: &mut Vec<String>) {
     }
 }
 
-/// What a policy takes out of a field: what stands behind the scheme, and between quotes.
-fn within(secret: &str) -> Vec<String> {
-    let mut parts: Vec<String> = secret.split_whitespace().skip(1).map(str::to_owned).collect();
-    for quote in ['"', '\''] {
-        parts.extend(secret.split(quote).skip(1).step_by(2).map(str::to_owned));
+/// The secrets in the value of a field that begins with a scheme (RFC 9110 §11.4): the scheme is none, and what is quoted is
+/// one without its quotes. None: the whole value is one.
+fn within(value: &str) -> Option<Vec<String>> {
+    let (scheme, rest) = value.split_once(' ')?;
+    if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for word in rest.split_whitespace() {
+        let quote = ['"', '\''].into_iter().find(|quote| word.contains(*quote));
+        match quote {
+            Some(quote) => parts.extend(word.split(quote).skip(1).step_by(2).map(str::to_owned)),
+            None => parts.push(word.to_owned()),
+        }
+    }
+    if parts.is_empty() || parts.iter().any(|part| part.len() < SHORT) {
+        return None;
     }
     if let Some((_, password)) = parts.iter().find_map(|part| basic(part)) {
         parts.push(password);
     }
-    parts.retain(|part| part.len() >= SHORT);
-    parts
+    Some(parts)
 }
 
 /// The user and password of `Basic` (RFC 7617).
@@ -200,7 +216,7 @@ mod tests {
                 { "function": "directory.verify-password", "arguments": ["hunter2".bytes().collect::<Vec<_>>()], "answer": null },
                 { "function": "peer.get-http-request", "arguments": [], "answer": { "query": "a=b&session_token=layer_0123456789abcdef" } },
             ],
-            "verdict": { "Deny": { "detail": "the password hunter2 is wrong" } },
+            "verdict": { "Deny": { "detail": "the password hunter2 is wrong", "attributes": [["key-kind", "reset-key"]] } },
         });
         Masks::new().expect("a key").apply(&mut decision);
         let text = decision.to_string();
@@ -214,6 +230,16 @@ mod tests {
         assert!(asked.starts_with("eyJ") && asked.len() == token.len() && asked.matches('.').count() == 2);
         assert_eq!(decision["credentials"]["password"], decision["told"][2]["arguments"][0]);
         assert_eq!(decision["credentials"]["username"], "alice");
+        assert_eq!(decision["verdict"]["Deny"]["attributes"][0][1], "reset-key", "what is no secret stays");
+    }
+
+    #[test]
+    fn a_field_is_masked_in_its_parts_or_else_whole() {
+        assert_eq!(within("Bearer abcdef"), Some(vec!["abcdef".to_owned()]));
+        assert_eq!(within("Layer session-token=\"layer_1\""), Some(vec!["layer_1".to_owned()]));
+        for whole in ["correct horse battery", "Bearer abc", "Bearer ", "abcdef", ""] {
+            assert_eq!(within(whole), None, "{whole:?}");
+        }
     }
 
     #[test]

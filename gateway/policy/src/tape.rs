@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn what_was_told_twice_is_told_in_order_and_what_was_not_is_missing() {
         let tape = Tape::of(vec![told("a", 1), told("a", 2), told("b", 3)]);
-        let mut ask = |function: &str| match tape.known(function, &json!([1])) {
+        let ask = |function: &str| match tape.known(function, &json!([1])) {
             Known::Answer(answer) => answer.as_u64(),
             _ => None,
         };

@@ -260,6 +260,11 @@ fn list(place: &Place, json: bool) -> Result<Exit, Failure> {
         ]);
     }
     table::print(&rows);
+    for policy in answer["items"].as_array().into_iter().flatten() {
+        if let (Some(name), Some(what)) = (policy["name"].as_str(), policy["last_error"]["what"].as_str()) {
+            out::line(format_args!("{name}: its last failure: {what}"));
+        }
+    }
     Ok(Exit::Success)
 }
 

@@ -149,8 +149,7 @@ impl Deed {
     fn parse(text: &str) -> Option<Self> {
         let (verb, mut rest) = text.split_once(' ')?;
         let (mut qos, mut retain, mut will) = (QoS::AtMostOnce, false, false);
-        loop {
-            let Some((before, word)) = rest.rsplit_once(' ') else { break };
+        while let Some((before, word)) = rest.rsplit_once(' ') {
             match word {
                 "retain" => retain = true,
                 "will" => will = true,

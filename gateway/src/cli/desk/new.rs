@@ -17,6 +17,8 @@ pub(in crate::cli) enum Language {
     Python,
     /// C.
     C,
+    /// Go, of the standard compiler.
+    Go,
 }
 
 /// A file of a project.
@@ -47,6 +49,7 @@ impl Language {
             Self::Js => "JavaScript",
             Self::Python => "Python",
             Self::C => "C",
+            Self::Go => "Go",
         }
     }
 
@@ -60,6 +63,13 @@ impl Language {
             }
             Self::Python => files! { "app.py" = "python/app.py", "build" = "python/build" },
             Self::C => files! { "policy.c" = "c/policy.c", "build" = "c/build" },
+            Self::Go => files! {
+                "go.mod" = "go/go.mod.txt",
+                "main.go" = "go/main.go",
+                "contract.go" = "go/contract.go",
+                "wasi-nothing.wat" = "go/wasi-nothing.wat",
+                "build" = "go/build",
+            },
         }
     }
 
@@ -70,6 +80,7 @@ impl Language {
             Self::Js => include_str!("new/js/BUILD.md"),
             Self::Python => include_str!("new/python/BUILD.md"),
             Self::C => include_str!("new/c/BUILD.md"),
+            Self::Go => include_str!("new/go/BUILD.md"),
         }
     }
 
@@ -80,6 +91,7 @@ impl Language {
             Self::Js => "*.wasm\n/node_modules/\n/schema.js\n",
             Self::Python => "*.wasm\n__pycache__/\n/schema.py\n",
             Self::C => "*.wasm\n/gen/\n/schema.h\n",
+            Self::Go => "*.wasm\n/gen/\n",
         }
     }
 

@@ -395,5 +395,5 @@ fn after(world: &World, case: &Case) -> Result<Option<Failed>, String> {
         got = world.directory()?;
         differences("directory", &after.directory.clone().into(), &got, &mut found);
     }
-    Ok((!found.is_empty()).then(|| Failed { line: after.line, differences: found, got }))
+    Ok(if found.is_empty() { None } else { Some(Failed { line: after.line, differences: found, got }) })
 }
