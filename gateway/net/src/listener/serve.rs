@@ -1,13 +1,14 @@
 //! The accept loops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
@@ -69,7 +70,7 @@ impl Bound {
         });
         let mut tasks = Vec::with_capacity(self.sockets.len());
         for (address, socket) in self.sockets {
-            let socket = TcpListener::from_std(socket).map_err(|source| BindError::Io {
+            let socket = watched(socket).map_err(|source| BindError::Io {
                 listener: shared.name.to_string(),
                 address,
                 source,
@@ -158,7 +159,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(mut self, socket: TcpListener, accepting: StopSignal) {
+    async fn run(mut self, socket: AsyncFd<TcpListener>, accepting: StopSignal) {
         let stopped = accepting.stopped();
         tokio::pin!(stopped);
         let mut batch = 0_u32;
@@ -166,7 +167,7 @@ impl Acceptor {
             let accepted = tokio::select! {
                 biased;
                 () = &mut stopped => break,
-                accepted = socket.accept() => accepted,
+                accepted = accept(&socket) => accepted,
             };
             let pause = match accepted {
                 Ok((stream, peer)) => {
@@ -233,10 +234,17 @@ impl Acceptor {
         let admitted = if proxied { admission.admit_unknown(&live) } else { admission.admit(peer.ip(), &live) };
         let guard = match admitted {
             Ok(guard) => guard,
-            Err(refused) => return refuse(stream, peer, refused, proxied, &self.shared),
+            Err(refused) => {
+                if let Some(stream) = registered(stream, &self.shared.name, peer) {
+                    refuse(stream, peer, refused, proxied, &self.shared);
+                }
+                return;
+            }
         };
-        // On some systems it is not inherited from the listening socket.
-        if let Err(error) = stream.set_nodelay(true) {
+        // On Linux it is inherited from the listening socket.
+        if !cfg!(target_os = "linux")
+            && let Err(error) = stream.set_nodelay(true)
+        {
             debug!(listener = %self.shared.name, %peer, %error, "connection lost");
             return;
         }
@@ -250,16 +258,43 @@ impl Acceptor {
             guard,
         };
         if self.shared.transport == Transport::Tcp && !proxied {
-            return hand_over(stream, facts, &*self.handler);
+            return self.handler.tcp(stream, facts);
         }
+        let Some(stream) = registered(stream, &self.shared.name, peer) else { return };
         // A task of its own, which ends with the handshake: its future, which is large, does not stay in memory.
         let (live, shared, handler) = (Arc::clone(&live), Arc::clone(&self.shared), Arc::clone(&self.handler));
         tokio::spawn(shake_hands(stream, facts, live, shared, handler));
     }
 }
 
+/// The listening socket, registered with the runtime of the calling task.
+#[allow(unsafe_code)]
+fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: the descriptor must stay open and the same for as long as the `AsyncFd` lives. That owns the socket, which
+    // owns the descriptor, closes it only when dropped and is never given another one.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
+}
+
+/// Accepts a connection and registers it with no runtime. tokio's own listener does, and to undo that for a plain connection,
+/// which registers itself, takes two system calls of the ten that a short connection is made of.
+async fn accept(socket: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    let accept = |socket: &TcpListener| {
+        let (stream, peer) = socket.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok((stream, peer))
+    };
+    socket.async_io(Interest::READABLE, accept).await
+}
+
+/// The connection, registered with the runtime of the calling task.
+fn registered(stream: TcpStream, listener: &str, peer: SocketAddr) -> Option<tokio::net::TcpStream> {
+    tokio::net::TcpStream::from_std(stream)
+        .inspect_err(|error| debug!(%listener, %peer, %error, "connection lost"))
+        .ok()
+}
+
 /// Gives a plain TCP connection away.
-pub(crate) fn hand_over(stream: TcpStream, facts: Facts, handler: &dyn ConnectionHandler) {
+pub(crate) fn hand_over(stream: tokio::net::TcpStream, facts: Facts, handler: &dyn ConnectionHandler) {
     match stream.into_std() {
         Ok(stream) => handler.tcp(stream, facts),
         Err(error) => debug!(listener = %facts.listener, peer = %facts.peer, %error, "connection lost"),
