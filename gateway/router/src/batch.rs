@@ -155,6 +155,8 @@ pub(crate) struct Encoded<'a> {
     pub bytes: &'a [u8],
     /// `start`, `id` and `end` count; `payload` may be stale.
     pub frames: &'a [FrameMark],
+    /// The place in which `bytes` begin, as the marks count.
+    pub from: u32,
 }
 
 #[derive(Default)]
@@ -183,7 +185,9 @@ impl Encodings {
 
     pub(crate) fn get<'a>(&'a mut self, run: &Run<'a>, wire: Wire, qos: QoS, retain: bool) -> Encoded<'a> {
         if run.verbatim && run.wire == wire && run.qos == qos && !retain {
-            return Encoded { bytes: run.bytes, frames: run.frames };
+            let (from, end) = (run.frames.first().map_or(0, |f| f.start), run.frames.last().map_or(0, |f| f.end));
+            let bytes = run.bytes.get(from as usize..end as usize).unwrap_or_default();
+            return Encoded { bytes, frames: run.frames, from };
         }
         let index = usize::from(wire == Wire::V5) * 6 + qos as usize * 2 + usize::from(retain);
         // In range by construction: 2 forms of wire, 3 of QoS, 2 of RETAIN.
@@ -211,6 +215,6 @@ impl Encodings {
                 form.frames.push(FrameMark { start, id, payload: 0, end: form.bytes.len() as u32 });
             }
         }
-        Encoded { bytes: &form.bytes, frames: &form.frames }
+        Encoded { bytes: &form.bytes, frames: &form.frames, from: 0 }
     }
 }

@@ -165,15 +165,16 @@ impl Router {
             refused += target.mailbox.deliver(run, target, batch);
             batch.appended(run.size(), &self.waiting);
         }
-        if !route.groups.is_empty() {
-            for i in 0..run.frames.len() {
-                let single = run.single(i);
-                for group in &route.groups {
-                    batch.begin_run();
-                    if let Some(target) = group.choose() {
-                        refused += target.mailbox.deliver(&single, target, batch);
-                        batch.appended(single.size(), &self.waiting);
-                    }
+        for group in &route.groups {
+            // Each member whose turn it is gets its part of the run: a lock and a copy a member, not a message.
+            let count = run.frames.len();
+            let share = count.div_ceil(group.members.len().max(1)).max(1);
+            for from in (0..count).step_by(share) {
+                let part = run.part(from..(from + share).min(count));
+                batch.begin_run();
+                if let Some(target) = group.choose() {
+                    refused += target.mailbox.deliver(&part, target, batch);
+                    batch.appended(part.size(), &self.waiting);
                 }
             }
         }

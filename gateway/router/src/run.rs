@@ -57,9 +57,8 @@ impl<'a> Run<'a> {
         last.map_or(0, |f| f.end as usize) - first.map_or(0, |f| f.start as usize)
     }
 
-    /// The run with packet `index` alone; its marks still point into the same `bytes`.
-    pub(crate) fn single(&self, index: usize) -> Self {
-        let frames = self.frames.get(index..=index).unwrap_or_default();
-        Self { frames, verbatim: false, ..*self }
+    /// The run with some of its packets alone; their marks still point into the same `bytes`.
+    pub(crate) fn part(&self, packets: std::ops::Range<usize>) -> Self {
+        Self { frames: self.frames.get(packets).unwrap_or_default(), ..*self }
     }
 }

@@ -75,7 +75,7 @@ impl Mailbox {
                             batch.changes.push(Change::Queued { session: g.session, queued: (**kept).clone() });
                         }
                         let id = g.in_flight(sequence).send(sequence, qos, kept);
-                        let at = base + f.id as usize;
+                        let at = base + (f.id - encoded.from) as usize;
                         g.buf[at..at + 2].copy_from_slice(&id.to_be_bytes());
                     }
                 }
