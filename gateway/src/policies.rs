@@ -186,13 +186,15 @@ pub(crate) fn used(config: &Config) -> Vec<String> {
 
 /// Describes a policy as the host wants it: the component with what its entry says now.
 pub(crate) fn spec(entry: &PolicyEntry, component: &Component) -> PolicySpec {
-    let default = match &entry.source.value {
-        Source::Builtin(name) => builtin::find(name).map(builtin::Builtin::allow).unwrap_or_default(),
-        Source::File(_) | Source::Oci(_) => Allow::default(),
+    let builtin = match &entry.source.value {
+        Source::Builtin(name) => builtin::find(name),
+        Source::File(_) | Source::Oci(_) => None,
     };
+    let default = builtin.map(|found| found.allow(&entry.config)).unwrap_or_default();
     let mut spec = PolicySpec::new(&entry.name.value, component.bytes.clone(), component.origin.clone());
     spec.config = serde_json::Value::Object(entry.config.clone());
     spec.allow = allow(entry.allow.as_ref().unwrap_or(&default));
+    spec.optional = builtin.map_or(&[], builtin::Builtin::optional);
     spec.limits = limits(&entry.limits);
     spec
 }

@@ -1,5 +1,6 @@
-//! What logins cost: the processor's time of the gateway for a connection with each credential, beside `anonymous`; a
-//! Keystone token for a token; and how long a message takes while passwords are being hashed.
+//! What logins cost: the processor's time of the gateway for a connection with each credential, beside `anonymous`, with
+//! the token of another Keystone that is remembered, and with one that the last of a chain of five policies knows; a Keystone
+//! token for a token; and how long a message takes while passwords are being hashed.
 //!
 //! The figures are the gateway's own (`/proc/<pid>/stat`, in ticks of 10 ms), so that what the client costs does not count.
 
@@ -14,6 +15,8 @@ use crate::{Row, milliseconds, percentile, row, setting};
 
 const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "correct horse battery";
+/// The last of them knows the token that comes here.
+const CHAIN: [&str; 5] = ["device", "jwt", "api-key", "keystone", "layer"];
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// `LOGINS` says how many connections each figure is of (4,000 unless set).
@@ -23,7 +26,11 @@ pub(crate) async fn measure() -> Vec<Row> {
     for policy in ["anonymous", "jwt", "keystone"] {
         config = config.mqtt(policy, Transport::Tcp, &[policy]);
     }
-    let config = config.toml("[[policy]]\nname = \"keystone\"\nsource = \"builtin:keystone\"\nmount = [\"/v3\"]");
+    let config = config
+        .mqtt("layer", Transport::Tcp, &["layer"])
+        .mqtt("chain", Transport::Tcp, &CHAIN)
+        .toml("[[policy]]\nname = \"keystone\"\nsource = \"builtin:keystone\"\nmount = [\"/v3\"]")
+        .toml("[[policy]]\nname = \"layer\"\nsource = \"builtin:layer\"\nmount = [\"/auth\"]");
     let gateway = Gateway::start(&config).await;
     let mut http = Http::connect(gateway.address("http")).await;
     let person = directory::user(&gateway, EMAIL, PASSWORD);
@@ -38,24 +45,47 @@ pub(crate) async fn measure() -> Vec<Row> {
         let token = key.token(&json!({ "sub": person, "iat": now(), "exp": now() + 3600 }));
         logins.push((algorithm, dial("jwt").login(algorithm, &token)));
     }
+    let login = json!({ "username": EMAIL, "password": PASSWORD }).to_string();
+    let token = http.send("POST", "/auth/login/", &[JSON], Bytes::from(login)).await.json()["token"].clone();
+    let token = token.as_str().expect("a token of km-api");
+    logins.push(("km-api token", dial("layer").login("", token)));
+    logins.push(("km-api token, the last of five policies", dial("chain").login("", token)));
     let mut rows = Vec::new();
-    let mut plain = 0.0;
-    for (what, dial) in &logins {
-        connects(dial, count / 10).await;
-        let before = processor(&gateway);
-        connects(dial, count).await;
-        let each = (processor(&gateway) - before).as_secs_f64() * 1e6 / count as f64;
-        if *what == "anonymous" {
-            plain = each;
-        }
-        rows.push(row(format!("connect and disconnect, {what}"), format!("{each:.0} µs"), ""));
-        if *what != "anonymous" {
-            rows.push(row("  that is more than anonymous by", format!("{:.0} µs", each - plain), "check + 30 µs"));
-        }
-    }
+    compare(&gateway, &logins, count, "check + 30 µs", &mut rows).await;
+
+    // Another gateway whose Keystone this one is.
+    let address = gateway.address("http");
+    let config =
+        Config::new().mqtt("anonymous", Transport::Tcp, &["anonymous"]).mqtt("cloud", Transport::Tcp, &["cloud"]);
+    let behind = Gateway::start(&config.toml(&format!(
+        "[[policy]]\nname = \"cloud\"\nsource = \"builtin:keystone\"\n\
+         allow = {{ directory = \"read\", keyvalue = true, keys = [], http = [\"{address}\"] }}\n\
+         config = {{ mode = \"upstream\", url = \"http://{address}/v3\" }}"
+    )))
+    .await;
+    let dial = |listener: &str| Dial::new(behind.route_to(listener, Transport::Tcp), Version::V311, "visitor");
+    let cached = dial("cloud").login("", &keystone);
+    let logins = [("anonymous, there", dial("anonymous")), ("token of another Keystone, remembered", cached)];
+    compare(&behind, &logins, count, "30 µs", &mut rows).await;
     rows.push(exchange(&gateway, &mut http, &keystone, count).await);
     rows.append(&mut beside_passwords(&gateway).await);
     rows
+}
+
+/// What each of these logins costs, beside the first.
+async fn compare(gateway: &Gateway, logins: &[(&str, Dial)], count: u64, most: &'static str, rows: &mut Vec<Row>) {
+    let mut plain = None;
+    for (what, dial) in logins {
+        connects(dial, count / 10).await;
+        let before = processor(gateway);
+        connects(dial, count).await;
+        let each = (processor(gateway) - before).as_secs_f64() * 1e6 / count as f64;
+        rows.push(row(format!("connect and disconnect, {what}"), format!("{each:.0} µs"), ""));
+        match plain {
+            None => plain = Some(each),
+            Some(plain) => rows.push(row("  that is more than anonymous by", format!("{:.0} µs", each - plain), most)),
+        }
+    }
 }
 
 async fn connects(dial: &Dial, count: u64) {

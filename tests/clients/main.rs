@@ -1,12 +1,15 @@
 //! Clients that others wrote, against the real binary: Debian's mosquitto_pub and mosquitto_sub, paho-mqtt and MQTT.js,
-//! on every transport that they speak and every version; Debian's nginx, which asks about its clients; and Debian's
-//! docker-registry, which has policies.
+//! on every transport that they speak and every version, also in Chromium; curl; nginx and Envoy, which ask about their clients;
+//! and Debian's docker-registry, which has policies.
 //!
 //! Compiled with the feature `real-clients`, which `tests/run` switches on after it has installed them: then a client that
 //! is missing is a failure. Without the feature there is nothing here, so that plain `cargo test` needs only Rust.
 #![cfg(feature = "real-clients")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops with the reason")]
 
+mod credentials;
+mod curl;
+mod envoy;
 mod keystone;
 mod layer;
 mod metrics;

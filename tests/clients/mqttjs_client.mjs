@@ -49,8 +49,10 @@ class Client {
       clean: true,
       reconnectPeriod: 0,
       username: told.username,
-      password: told.password,
+      password: told.password ?? undefined,
       ca: told.ca ? readFileSync(told.ca) : undefined,
+      cert: told.cert ? readFileSync(told.cert) : undefined,
+      key: told.key ? readFileSync(told.key) : undefined,
       ...other,
     });
     this.mqtt.on("message", (topic, payload, packet) => this.messages.put({ topic, payload, packet }));
@@ -141,6 +143,18 @@ async function refused() {
   return { code };
 }
 
+/** A login that is good, whatever it is: publishes where it may, and is told where it may not. */
+async function credential() {
+  const client = await admitted();
+  await client.publish(told.topic, "mine", { qos: 1 });
+  if (told.version === 5) {
+    const code = await client.publish(told.forbidden, "not mine", { qos: 1 }).then(() => 0, (error) => error.code);
+    assert.equal(code, 135, told.forbidden);
+  }
+  await client.leave();
+  return {};
+}
+
 /** POSTs JSON to the gateway and gives the JSON of its answer. */
 async function ask(path, { body = {}, token, accept } = {}) {
   const headers = { "content-type": "application/json" };
@@ -216,5 +230,5 @@ async function load() {
   return { count, lost };
 }
 
-console.log(JSON.stringify(await { roundtrip, refused, layer, load }[told.scenario]()));
+console.log(JSON.stringify(await { roundtrip, refused, credential, layer, load }[told.scenario]()));
 process.exit(0);

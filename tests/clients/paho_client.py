@@ -42,12 +42,14 @@ class Client:
         if websocket:
             self.mqtt.ws_set_options(path="/mqtt")
         if told["transport"] in ("tls", "wss"):
-            self.mqtt.tls_set(ca_certs=told["ca"])
+            self.mqtt.tls_set(ca_certs=told["ca"], certfile=told.get("cert"), keyfile=told.get("key"))
         if told.get("username") is not None:
             self.mqtt.username_pw_set(told["username"], told.get("password"))
         self.mqtt.on_connect = lambda client, data, flags, reason, properties: self.connected.put(reason)
         self.mqtt.on_message = lambda client, data, message: self.messages.put(message)
         self.mqtt.on_subscribe = lambda client, data, mid, reasons, properties: self.subscribed.put(reasons)
+        self.published = queue.Queue()
+        self.mqtt.on_publish = lambda client, data, mid, reason, properties: self.published.put(reason)
         self.mqtt.on_disconnect = self.on_disconnect
 
     def on_disconnect(self, client, data, flags, reason, properties):
@@ -136,6 +138,19 @@ def refused(told):
     return {"code": reason.value}
 
 
+def credential(told):
+    """A login that is good, whatever it is: publishes where it may, and is told where it may not."""
+    client = admitted(told)
+    client.publish(told["topic"], "mine", 1)
+    client.published.get(timeout=PATIENCE)
+    if told["version"] == 5:
+        client.mqtt.publish(told["forbidden"], "not mine", 1)
+        code = client.published.get(timeout=PATIENCE).value
+        assert code == 135, f"{told['forbidden']}: {code}"
+    client.leave()
+    return {}
+
+
 def ask(told, path, body=None, token=None, accept=None):
     """POSTs JSON to the gateway and gives the JSON of its answer."""
     headers = {"Content-Type": "application/json"}
@@ -202,7 +217,7 @@ def load(told):
 
 def main():
     told = json.loads(sys.argv[1])
-    scenarios = {"roundtrip": roundtrip, "refused": refused, "layer": layer, "load": load}
+    scenarios = {"roundtrip": roundtrip, "refused": refused, "credential": credential, "layer": layer, "load": load}
     print(json.dumps(scenarios[told["scenario"]](told)), flush=True)
 
 

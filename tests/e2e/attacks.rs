@@ -301,3 +301,29 @@ async fn brute_force_is_locked_out_and_slowed() {
     assert!(matches!(wait, Some(Ok(1..=60))), "{wait:?}");
     let _ = gateway.ask(&["user", "set", "ada@example.com", "locked=false"]);
 }
+
+/// Whoever was let in a moment before the revocation, and whoever was being let in, is out after it.
+#[tokio::test]
+async fn races_of_revocation_and_use() {
+    let gateway = Gateway::start(&Config::tcp(&["api-key"])).await;
+    for round in 0..5 {
+        let (id, secret) = directory::key(&gateway, "consumer:alice");
+        let attempts: Vec<_> = (0..40)
+            .map(|n| {
+                let dial = gateway.tcp(Version::V5, &format!("racer-{round}-{n}")).login("alice", &secret);
+                tokio::spawn(async move { dial.attempt().await })
+            })
+            .collect();
+        let admin = gateway.admin();
+        let revoked = tokio::spawn(async move { admin.delete(&format!("/api/v1/keys/{id}")).await.status });
+        let mut admitted = Vec::new();
+        for attempt in attempts {
+            admitted.extend(attempt.await.unwrap().ok());
+        }
+        assert_eq!(revoked.await.unwrap(), 200);
+        for mut client in admitted {
+            assert_eq!(client.ended().await.map(|(reason, _)| reason), Some(0x87), "round {round}");
+        }
+        assert_eq!(gateway.tcp(Version::V5, "late").login("alice", &secret).refusal().await, 0x86);
+    }
+}

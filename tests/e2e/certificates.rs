@@ -114,3 +114,40 @@ async fn a_revoked_certificate_ends_its_connection_and_does_not_come_in_again() 
     gateway.logged(from, "holds no revocation list").await;
     assert!(dial(&gateway, "goes", &bad).attempt().await.is_err(), "the list before stays in use");
 }
+
+#[tokio::test]
+async fn a_device_is_what_its_certificate_says_where_the_operator_wants_it_so() {
+    let (field, office) = (Authority::new("field"), Authority::new("office"));
+    let tls = "tls = { cert = \"server.pem\", key = \"server.key\", client-ca = \"clients.pem\" }";
+    let config = Config::new()
+        .mqtt_with("tls", Transport::Tls, &["device"], tls)
+        .server_certificate()
+        .file("clients.pem", format!("{}{}", field.pem(), office.pem()))
+        .toml(
+            "[[policy]]\nname = \"device\"\nsource = \"builtin:device\"\n[policy.config]\n\
+             rules = [{ actions = [\"publish\", \"subscribe\"], filter = \"sites/{attribute.site}/{device}/#\" }]\n\
+             [[policy.config.certificates]]\nissuer = \"CN=field\"\nfrom = \"san.uri\"\n\
+             pattern = \"spiffe://plant.example/{site}/{name}\"\nregistered = false\ntenant = \"plant\"",
+        );
+    let gateway = Gateway::start(&config).await;
+    let dial = |name: &str, leaf: portcullis_tests::certificates::Leaf| {
+        let mut dial = gateway.dial(Transport::Tls, Version::V5, name);
+        dial.route.identity = Some(Arc::new(leaf));
+        dial
+    };
+    let uri = "spiffe://plant.example/north/pump7";
+    let mut pump = dial("pump7", field.client_with("x", &[uri])).connect().await;
+    assert_eq!(pump.subscribe("sites/north/pump7/#", 1).await, 1);
+    assert_eq!(pump.subscribe("sites/south/pump7/#", 1).await, 0x87);
+    assert_eq!(dial("pump8", field.client_with("x", &[uri])).refusal().await, 0x85);
+    for (what, leaf) in [
+        ("of another authority", office.client_with("x", &[uri])),
+        ("of another host", field.client_with("x", &["spiffe://plant.example.evil/north/pump7"])),
+        ("of two devices", field.client_with("x", &[uri, "spiffe://plant.example/north/pump9"])),
+        ("of a wildcard", field.client_with("x", &["spiffe://plant.example/+/pump7"])),
+        ("of nobody", field.client("pump7")),
+    ] {
+        assert_eq!(dial("pump7", leaf).refusal().await, 0x86, "{what}");
+    }
+    pump.ping().await;
+}

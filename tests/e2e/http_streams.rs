@@ -186,3 +186,32 @@ async fn a_reader_that_does_not_read_is_bounded_and_holds_nobody_up() {
     assert_eq!(swift.event().await.payload(), "here");
     assert_eq!(slow.event().await.payload().len(), payload.len(), "what was taken comes");
 }
+
+#[tokio::test]
+async fn a_session_is_its_identitys_own_whatever_others_call_theirs() {
+    let key = SigningKey::new("ES256");
+    let gateway = Gateway::start(&Config::tcp(&["jwt"]).http_with(&["jwt"], "").toml(&jwt(&key, ""))).await;
+    let token = |sub: &str| key.token(&json!({ "iss": "tests", "sub": sub, "exp": now() + 600 }));
+    let bearer = |sub: &str| format!("Bearer {}", token(sub));
+    let path = "/subscribe/job/%23?client-id=worker";
+    let stranger = bearer("mallory");
+    let squatted = http(&gateway).await.events(path, &[("authorization", stranger.as_str())]).await;
+    let alice = bearer("alice");
+    let mut own = http(&gateway).await.events(path, &[("authorization", alice.as_str())]).await;
+    assert!(own.headers.contains(&("mqtt-session-present".to_owned(), "false".to_owned())));
+    let mut publisher = gateway.tcp(Version::V5, "publisher").login("pub", &token("pub")).connect().await;
+    publisher.publish(Message::new("job/x", "1").qos(1)).await;
+    assert_eq!(own.event().await.payload(), "1");
+    drop((own, squatted));
+    publisher.publish(Message::new("job/x", "2").qos(1)).await;
+    let mut own = http(&gateway).await.events(path, &[("authorization", alice.as_str())]).await;
+    assert!(own.headers.contains(&("mqtt-session-present".to_owned(), "true".to_owned())));
+    assert_eq!(
+        (own.event().await.payload().to_owned(), own.event().await.payload().to_owned()),
+        ("1".into(), "2".into())
+    );
+    // Nor can an MQTT client have that name, before or after.
+    for name in ["http:=alice/-/-/worker", "http:=alice/-/-/tomorrow", "http:"] {
+        assert_eq!(gateway.tcp(Version::V5, name).login("alice", &token("alice")).refusal().await, 0x85, "{name}");
+    }
+}

@@ -63,6 +63,24 @@ async fn a_good_token_passes_with_who_it_is_and_a_bad_one_does_not() {
 }
 
 #[tokio::test]
+async fn a_client_behind_another_gateway_does_not_choose_the_answer() {
+    let key = SigningKey::new("ES256");
+    let gateway = gateway(&key).await;
+    let mut http = Http::connect(gateway.address("http")).await;
+    // As Envoy appends it, whatever its client wrote.
+    for path in ["/verify/../healthz/live", "/verify/%2e%2e/healthz/live", "/verify/x/../../.well-known/jwks.json"] {
+        refused(&http.get(path).await, 401, "0x86");
+    }
+    let token = format!("Bearer {}", key.token(&json!({ "iss": "tests", "sub": "x", "exp": now() + 600 })));
+    let twice = [("authorization", token.as_str()), ("x-original-uri", "/a"), ("x-original-uri", "/b")];
+    refused(&http.send("GET", "/verify", &twice, "").await, 400, "0x81");
+    // As Traefik asks; a parameter that does not exist is a slip of the operator's and lets nobody in.
+    let traefik = [("authorization", token.as_str()), ("x-forwarded-uri", "/x"), ("x-forwarded-method", "POST")];
+    assert_eq!(http.send("GET", "/verify?original=x-forwarded", &traefik, "").await.status, 200);
+    refused(&http.send("GET", "/verify?original=forwarded", &traefik, "").await, 400, "0x81");
+}
+
+#[tokio::test]
 async fn what_may_be_published_can_be_asked_for_others() {
     let key = SigningKey::new("ES256");
     let gateway = gateway(&key).await;

@@ -45,6 +45,33 @@ async fn a_taken_port_is_named() {
 }
 
 #[tokio::test]
+async fn a_policy_needs_what_its_configuration_uses_and_no_more() {
+    let entry = |name: &str, allow: &str, config: &str| {
+        Config::tcp(&[name]).toml(&format!(
+            "[[policy]]\nname = \"{name}\"\nsource = \"builtin:{name}\"\nallow = {{ {allow} }}\nconfig = {{ {config} }}"
+        ))
+    };
+    // Tokens of others change nothing in the directory, and neither do those of another Keystone.
+    Gateway::start(&entry("jwt", "directory = \"read\", keys = []", "")).await;
+    let upstream = "directory = \"read\", keyvalue = true, keys = [], http = [\"127.0.0.1:1\"]";
+    Gateway::start(&entry("keystone", upstream, "mode = \"upstream\", url = \"http://127.0.0.1:1/v3\"")).await;
+    // Tokens of the gateway's own are revoked there. Said at the start, and not at the first who logs out.
+    for (name, allow, config) in [
+        ("jwt", "directory = \"read\", keys = [\"gateway-rs256\"]", "oisp = {}"),
+        (
+            "keystone",
+            "directory = \"read\", keyvalue = true, keys = [\"gateway-es256\"], http = []",
+            "mode = \"local\"",
+        ),
+    ] {
+        let line = sentence(&failure(&entry(name, allow, config)).await);
+        assert!(line.contains(name) && line.contains("allow = { directory = \"write\" }"), "{line}");
+    }
+    let line = sentence(&failure(&entry("jwt", "keys = []", "")).await);
+    assert!(line.contains("imports `directory`"), "{line}");
+}
+
+#[tokio::test]
 async fn a_data_directory_in_use_is_left_alone() {
     let gateway = Gateway::start(&Config::tcp(&["anonymous"])).await;
     let data = gateway.data();

@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -53,6 +53,13 @@ impl Authority {
         self.sign(name, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth, None)
     }
 
+    /// A certificate for a client with this common name and these URIs for alternative names.
+    #[must_use]
+    pub fn client_with(&self, name: &str, uris: &[&str]) -> Leaf {
+        let uris = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        self.sign_with(name, uris, ExtendedKeyUsagePurpose::ClientAuth, None)
+    }
+
     /// A list (PEM) that revokes these certificates of this authority.
     #[must_use]
     pub fn revocation_list(&self, revoked: &[&Leaf]) -> String {
@@ -88,7 +95,19 @@ impl Authority {
         usage: ExtendedKeyUsagePurpose,
         validity: Option<(time::OffsetDateTime, time::OffsetDateTime)>,
     ) -> Leaf {
-        let mut params = CertificateParams::new(names).unwrap();
+        let names = CertificateParams::new(names).unwrap().subject_alt_names;
+        self.sign_with(name, names, usage, validity)
+    }
+
+    fn sign_with(
+        &self,
+        name: &str,
+        names: Vec<SanType>,
+        usage: ExtendedKeyUsagePurpose,
+        validity: Option<(time::OffsetDateTime, time::OffsetDateTime)>,
+    ) -> Leaf {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![usage];
         if let Some((from, until)) = validity {

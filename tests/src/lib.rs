@@ -19,6 +19,7 @@ pub mod http;
 pub mod keystone;
 pub mod link;
 pub mod packets;
+pub mod people;
 pub mod policies;
 pub mod relay;
 pub mod script;

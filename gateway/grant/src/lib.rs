@@ -21,5 +21,5 @@ pub use gatekeeper::{
     Publication, Refusal, Renewal, Reply, SubscriptionRequest,
 };
 pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits};
-pub use identity::Identity;
+pub use identity::{HTTP_SESSION, Identity};
 pub use rules::{ActionRefusal, Actions, Effect, Permission, Rule, RuleSet, SubscribePermission};

@@ -114,15 +114,38 @@ pub(crate) fn read_head(parts: &Parts) -> Result<HttpHead, Answer> {
     Ok(HttpHead {
         method: method.to_owned(),
         authority: authority.to_ascii_lowercase(),
-        path: resolve_dot_segments(path),
+        path: resolved(path),
         query: parts.uri.query().map(str::to_owned),
         headers,
     })
 }
 
+/// A path with dot segments resolved. Behind `/verify` stands the path of a request that another gateway has, as its client
+/// wrote it: dots in it lead nowhere else, or the client would choose which of our answers decides about it.
+fn resolved(path: &str) -> String {
+    match path.strip_prefix("/verify").filter(|rest| rest.starts_with('/')) {
+        Some(original) => format!("/verify{}", resolve_dot_segments(original)),
+        None => resolve_dot_segments(path),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dots_behind_verify_lead_nowhere_else() {
+        for (path, seen) in [
+            ("/verify/../healthz/live", "/verify/healthz/live"),
+            ("/verify/%2e%2e/%2E./retained/a", "/verify/retained/a"),
+            ("/verify/a/./../b", "/verify/b"),
+            ("/verify/..", "/verify/"),
+            ("/verifyx/../a", "/a"),
+            ("/a/../verify", "/verify"),
+        ] {
+            assert_eq!(resolved(path), seen, "{path}");
+        }
+    }
     use hyper::Request;
 
     fn head(request: hyper::http::request::Builder) -> Result<HttpHead, u16> {

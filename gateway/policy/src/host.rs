@@ -168,7 +168,7 @@ impl Host {
         let (_, component, _) = self.component(&component).await?;
         let everything =
             Allow { http: Some(Vec::new()), keyvalue: true, keys: Some(Vec::new()), directory: DirectoryAccess::Write };
-        inspect(self.engine.wasmtime(), &component, &everything)
+        inspect(self.engine.wasmtime(), &component, &everything, &[])
     }
 
     /// What a policy says of itself, and what it says against going live as it is.
@@ -216,7 +216,7 @@ impl Host {
         self.check_settings(spec)?;
         check_kind(&spec.component)?;
         let (digest, component, from_cache) = self.component(&spec.component).await?;
-        let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow)?;
+        let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow, spec.optional)?;
         let mut linker: Linker<State> = Linker::new(self.engine.wasmtime());
         link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;
         let pre = linker.instantiate_pre(&component).map_err(|why| Fault::Shape(words(&why)))?;

@@ -66,7 +66,12 @@ fn wasi_offered(package: &str, version: &str) -> bool {
 }
 
 /// Reads imports and exports, and refuses with everything that is wrong at once.
-pub(crate) fn inspect(engine: &Engine, component: &Component, allow: &Allow) -> Result<Abilities, Fault> {
+pub(crate) fn inspect(
+    engine: &Engine,
+    component: &Component,
+    allow: &Allow,
+    optional: &[&str],
+) -> Result<Abilities, Fault> {
     let kind = component.component_type();
     let mut found = Abilities::default();
     let mut problems = Vec::new();
@@ -74,7 +79,9 @@ pub(crate) fn inspect(engine: &Engine, component: &Component, allow: &Allow) -> 
         match split(name) {
             Some((PACKAGE, _, version)) if track(version) != track(VERSION) => return Err(other_version(version)),
             Some((PACKAGE, interface, version)) => {
-                if let Err(why) = import(allow, interface, version) {
+                if !optional.contains(&interface)
+                    && let Err(why) = import(allow, interface, version)
+                {
                     problems.push(why);
                 }
                 if let ComponentItem::ComponentInstance(instance) = &item.ty {

@@ -18,6 +18,10 @@ pub struct PolicySpec {
     pub config: serde_json::Value,
     /// What it may use beyond what every policy may.
     pub allow: Allow,
+    /// Interfaces of the contract that it imports and does without where `allow` does not grant them: they are linked, and
+    /// every call of theirs is refused. For bundled policies, whose configuration decides what they use. What is not named
+    /// here and not granted is an error, as it is for everything in a file.
+    pub optional: &'static [&'static str],
     /// What it may use up.
     pub limits: PolicyLimits,
 }
@@ -32,6 +36,7 @@ impl PolicySpec {
             origin: origin.into(),
             config: serde_json::Value::Null,
             allow: Allow::default(),
+            optional: &[],
             limits: PolicyLimits::default(),
         }
     }

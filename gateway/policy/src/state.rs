@@ -10,6 +10,8 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::capability::{Capabilities, Spent, wasi};
+use crate::contract::GRANTED;
+use crate::inspect::granted;
 use crate::pace::Place;
 use crate::tape::Tape;
 use crate::trap::Notes;
@@ -78,6 +80,16 @@ impl State {
             return Err("only `log`, `clock`, `random` and `config` may be used in `describe`".to_owned());
         }
         Ok(())
+    }
+
+    /// A word of refusal for an interface that is linked although the policy's entry does not grant it
+    /// ([`crate::PolicySpec::optional`]).
+    pub(crate) fn granted(&self, interface: &str) -> Result<(), String> {
+        if granted(&self.with.allow, interface) {
+            return Ok(());
+        }
+        let how = GRANTED.iter().find(|(name, _)| *name == interface).map_or("", |(_, how)| how);
+        Err(format!("`{interface}` is not granted: add `{how}`"))
     }
 
     pub(crate) fn remaining(&self) -> Duration {

@@ -5,9 +5,11 @@
 mod desk;
 mod packets;
 
+use std::sync::Arc;
+
 use desk::{Desk, compile, everything};
 use packets::{connack, connect, hear, payloads, subscribe, subscribe_many, v5};
-use portcullis_grant::Outcome;
+use portcullis_grant::{Dependency, Outcome};
 use portcullis_mqtt::{Connect, Packet, QoS, ReasonCode, SubscribeOptions, Will, WillProperties};
 use portcullis_session::ListenerRules;
 
@@ -116,4 +118,23 @@ fn a_packet_has_not_more_filters_than_a_session_may_have_subscriptions() {
     });
     assert_eq!(codes, [0, 0, ReasonCode::QUOTA_EXCEEDED.0, ReasonCode::QUOTA_EXCEEDED.0]);
     assert_eq!(desk.broker.subscriptions(), 1);
+}
+
+#[test]
+fn what_changed_while_a_policy_decided_is_looked_at_again() {
+    let mut desk = Desk::new(ListenerRules::default());
+    let broker = Arc::clone(&desk.broker);
+    desk.on_login = Box::new(move |login| {
+        let mut draft = everything(&login.credentials.client_id);
+        draft.depends_on = vec![format!("key:{}", login.credentials.client_id)];
+        // The policy has found the key, which goes before the client is among those who are connected.
+        assert_eq!(broker.changed(&Dependency("key:revoked".into())), 0);
+        Some(Outcome::Allow(compile(draft)))
+    });
+    for (name, again) in [("revoked", 1), ("another", 1)] {
+        let line = desk.accept(ROOM);
+        desk.feed(line, &connect(v5(name)));
+        assert_eq!(connack(&mut desk, line), 0);
+        assert_eq!(desk.renewals, again, "{name}");
+    }
 }

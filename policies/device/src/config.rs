@@ -6,6 +6,8 @@ use policy_support::rules::{self, Grammar, RuleTemplate};
 use policy_support::template::Vocabulary;
 use policy_support::wit::types::Limit;
 
+use crate::naming::Naming;
+
 /// JSON Schema of the configuration.
 pub const SCHEMA: &str = include_str!("../config.schema.json");
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub x509: bool,
     /// Whether a client with nothing but an unknown certificate is left to other policies.
     pub pass_unknown_certificates: bool,
+    /// How devices are known by what is written in their certificates.
+    pub namings: Vec<Naming>,
     /// The rules of the grant.
     pub rules: Vec<RuleTemplate>,
     /// The limits of the grant.
@@ -53,6 +57,7 @@ impl Config {
                     false,
                     &[("deny", false), ("pass", true)],
                 )?,
+                namings: Naming::read_all(table)?,
                 rules: rules::read(table, "rules", &GRAMMAR, RULES)?,
                 limits: limits::read(table)?,
             })

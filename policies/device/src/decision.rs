@@ -6,7 +6,8 @@ use policy_support::wit::types::{Connection, Credentials, Denial, DenyReason, Gr
 use policy_support::{Gateway, Outcome, bearer, deny};
 
 use crate::config::Config;
-use crate::grant::{Proof, Remembered, grant};
+use crate::grant::{Proof, Remembered, grant, grant_derived};
+use crate::naming;
 
 /// Decides about a login.
 ///
@@ -29,6 +30,10 @@ pub fn authenticate(
         Certified::As(device, proof) => {
             check_names(connection, credentials, &device)?;
             return grant(gateway, config, *device, &credentials.client_id, Some(proof)).map(Some);
+        }
+        Certified::Derived(device, proof) => {
+            check_names(connection, credentials, &device)?;
+            return grant_derived(config, *device, &credentials.client_id, proof).map(Some);
         }
         Certified::ByNobody => None,
         Certified::Unknown(fingerprint) => Some(fingerprint),
@@ -89,6 +94,8 @@ fn by_username(
 enum Certified {
     /// A device's.
     As(Box<Device>, Proof),
+    /// That of a device which it alone tells of.
+    Derived(Box<Device>, Proof),
     /// There is none, or it is not to be looked at.
     ByNobody,
     /// No device's. The fingerprint.
@@ -105,28 +112,55 @@ fn by_certificate(
         return Ok(Certified::ByNobody);
     }
     let Some(certificate) = gateway.certificate() else { return Ok(Certified::ByNobody) };
-    let Certificate { fingerprint, subject, common_name, not_after_at, .. } = certificate;
-    let proof = Proof { fingerprint, subject, common_name, not_after_at };
-    match owner(gateway, &proof, &credentials.client_id)? {
+    let names = naming::names(&certificate);
+    let Certificate { fingerprint, subject, common_name, issuer, not_after_at, .. } = certificate;
+    let mut proof = Proof { fingerprint, subject, common_name, not_after_at, issuer, names };
+    match owner(gateway, config, &mut proof, &credentials.client_id)? {
         None => Ok(Certified::Unknown(proof.fingerprint)),
         // Whoever sends a bearer token says that it, and not the certificate, is who they are.
         Some(_) if offers_header(gateway, connection) => Ok(Certified::ByNobody),
-        Some(device) if device.credential == "x509" => Ok(Certified::As(Box::new(device), proof)),
-        Some(device) => Err(deny(
+        Some(Owner::Derived(device)) => Ok(Certified::Derived(device, proof)),
+        Some(Owner::Registered(device)) if device.credential == "x509" => Ok(Certified::As(device, proof)),
+        Some(Owner::Registered(device)) => Err(deny(
             DenyReason::BadCredentials,
             format!("the device {} has a certificate, but logs in by {}", device.id, device.credential),
         )),
     }
 }
 
+/// Whose a certificate is.
+enum Owner {
+    /// A device of the directory.
+    Registered(Box<Device>),
+    /// A device that is in no directory and need not be.
+    Derived(Box<Device>),
+}
+
 /// The device that a certificate belongs to: the one with its fingerprint; else the one with this client identifier
 /// (or, without one, with the common name for it), if its entry says so by the attribute `certificate-subject` or
-/// `certificate-common-name`.
-fn owner(gateway: &impl Gateway, proof: &Proof, client_id: &str) -> Result<Option<Device>, Denial> {
-    let device = gateway.find_device(&DeviceSelector::Fingerprint(proof.fingerprint.clone()))?;
-    if device.is_some() {
-        return Ok(device);
+/// `certificate-common-name`; else the one that the configuration finds named in it. Of the names in the certificate the
+/// proof keeps the one that said so.
+fn owner(gateway: &impl Gateway, config: &Config, proof: &mut Proof, client_id: &str) -> Result<Option<Owner>, Denial> {
+    let names = std::mem::take(&mut proof.names);
+    let found = gateway.find_device(&DeviceSelector::Fingerprint(proof.fingerprint.clone()))?;
+    let found = match found {
+        None => by_attribute(gateway, proof, client_id)?,
+        found => found,
+    };
+    if let Some(device) = found {
+        return Ok(Some(Owner::Registered(Box::new(device))));
     }
+    let Some(named) = naming::find(&config.namings, &proof.issuer, &names)? else { return Ok(None) };
+    proof.names.push(named.name);
+    // What is registered is what its entry says, whatever else is permitted: it may be disabled there.
+    match (gateway.find_device(&DeviceSelector::ClientId(named.client_id))?, named.derived) {
+        (Some(device), _) => Ok(Some(Owner::Registered(Box::new(device)))),
+        (None, Some(device)) => Ok(Some(Owner::Derived(Box::new(device)))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn by_attribute(gateway: &impl Gateway, proof: &Proof, client_id: &str) -> Result<Option<Device>, Denial> {
     let name = if client_id.is_empty() { proof.common_name.as_deref().unwrap_or_default() } else { client_id };
     if name.is_empty() {
         return Ok(None);
@@ -173,9 +207,12 @@ fn offers_header(gateway: &impl Gateway, connection: &Connection) -> bool {
 /// # Errors
 /// It would not be admitted now.
 pub fn renew(gateway: &impl Gateway, config: &Config, state: &[u8]) -> Result<Grant, Denial> {
-    let Some(Remembered { device: id, client_id, proof }) = Remembered::read(state) else {
+    let Some(Remembered { device: id, client_id, mut proof }) = Remembered::read(state) else {
         return Err(deny(DenyReason::NotAuthorized, "what was remembered of the login cannot be read: log in again"));
     };
+    if let Some(proof) = proof.as_mut().filter(|_| id.is_empty()) {
+        return renew_derived(gateway, config, client_id, proof);
+    }
     let Some(device) = gateway.find_device(&DeviceSelector::Id(id.clone()))? else {
         return Err(deny(DenyReason::BadCredentials, format!("the device {id} is no longer registered")));
     };
@@ -189,13 +226,31 @@ pub fn renew(gateway: &impl Gateway, config: &Config, state: &[u8]) -> Result<Gr
     if !client_id.is_empty() && client_id != device.client_id {
         return Err(deny(DenyReason::ClientIdNotValid, format!("the device {id} has another client id now")));
     }
-    if let Some(proof) = &proof
-        && owner(gateway, proof, &device.client_id)?.is_none_or(|owner| owner.id != device.id)
+    if let Some(proof) = &mut proof
+        && !matches!(owner(gateway, config, proof, &device.client_id)?, Some(Owner::Registered(owner)) if owner.id == device.id)
     {
         let detail = format!("the certificate {} is no longer that of the device {id}", proof.fingerprint);
         return Err(deny(DenyReason::BadCredentials, detail));
     }
     grant(gateway, config, device, &client_id, proof)
+}
+
+/// The same for a device that only its certificate tells of.
+fn renew_derived(
+    gateway: &impl Gateway,
+    config: &Config,
+    client_id: String,
+    proof: &mut Proof,
+) -> Result<Grant, Denial> {
+    match owner(gateway, config, proof, &client_id)? {
+        Some(Owner::Derived(device)) if client_id.is_empty() || client_id == device.client_id => {
+            grant_derived(config, *device, &client_id, proof.clone())
+        }
+        _ => {
+            let detail = format!("the certificate {} no longer names a device that may come in", proof.fingerprint);
+            Err(deny(DenyReason::BadCredentials, detail))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use policy_support::fake::{Fake, connection, credentials, device, http};
 use policy_support::wit::directory::Device;
-use policy_support::wit::peer::Certificate;
+use policy_support::wit::peer::{AlternativeName, Certificate};
 use policy_support::wit::types::{Actions, Connection, Credentials, DenyReason, Grant, Qos};
 
 use super::{authenticate, renew};
@@ -221,4 +221,65 @@ fn a_silent_directory_admits_nobody() {
     let down = policy_support::deny(DenyReason::Unavailable, "down");
     let gateway = Fake { directory_down: Some(down), ..by_name() };
     assert_eq!(ask(&gateway, &connection("tcp"), &credentials(NS, Some(NS), None)), Err(DenyReason::Unavailable));
+}
+
+/// A certificate with these alternative names.
+fn naming(names: &[(&str, &str)]) -> Fake {
+    let named = |(kind, value): &(&str, &str)| AlternativeName { kind: (*kind).into(), value: (*value).into() };
+    let certificate = Certificate { alternative_names: names.iter().map(named).collect(), ..certificate() };
+    Fake { certificate: Some(certificate), ..Fake::default() }
+}
+
+const BY_DNS: &str = r#"{"certificates":[{"issuer":"CN=CA","from":"san.dns","pattern":"{name}.devices.example"}]}"#;
+const BY_URI: &str = r#"{"certificates":[{"from":"san.uri","pattern":"spiffe://plant.example/{site}/{name}",
+    "client-id":"{site}-{name}","registered":false,"tenant":"plant-{site}"}],
+    "rules":[{"actions":"publish","filter":"sites/{attribute.site}/{device}/#"}]}"#;
+
+fn ask_tls(gateway: &Fake, json: &str, client_id: &str) -> Result<Option<Grant>, (DenyReason, String)> {
+    authenticate(gateway, &config(json), &connection("tls"), &credentials(client_id, None, None))
+        .map_err(|denial| (denial.reason, denial.detail))
+}
+
+#[test]
+fn an_alternative_name_names_a_registered_device() {
+    let gateway = naming(&[("dns", "thermo_a1b2c3.devices.example")]).with_device(certified());
+    let grant = ask_tls(&gateway, BY_DNS, NS).unwrap().unwrap();
+    assert_eq!((grant.identity.subject.as_str(), grant.expires_at), ("d2", Some(2_000)));
+    assert_eq!(grant.depends_on, ["device:d2", "certificate:f1"]);
+    assert_eq!(renew(&gateway, &config(BY_DNS), &grant.state).unwrap().rules, grant.rules);
+    assert!(renew(&gateway, &config("{}"), &grant.state).is_err(), "the operator took the entry away");
+    assert_eq!(ask_tls(&gateway, BY_DNS, "else").unwrap_err().0, DenyReason::ClientIdNotValid);
+    let others = BY_DNS.replace("CN=CA", "CN=Another");
+    assert_eq!(ask_tls(&gateway, &others, NS).unwrap_err().0, DenyReason::BadCredentials);
+    let unknown = naming(&[("dns", "nobody.devices.example")]);
+    assert_eq!(ask_tls(&unknown, BY_DNS, "nobody").unwrap_err().0, DenyReason::BadCredentials);
+    let by_name = naming(&[("dns", "thermo_a1b2c3.devices.example")]).with_device(device("d1", NS));
+    assert_eq!(ask_tls(&by_name, BY_DNS, NS).unwrap_err().0, DenyReason::BadCredentials, "it logs in otherwise");
+}
+
+#[test]
+fn a_certificate_alone_makes_a_device_where_the_operator_says_so() {
+    let gateway = naming(&[("dns", "x"), ("uri", "spiffe://plant.example/north/pump7")]);
+    let grant = ask_tls(&gateway, BY_URI, "north-pump7").unwrap().unwrap();
+    assert_eq!(grant.identity.subject, "north-pump7");
+    assert_eq!(grant.identity.tenant.as_deref(), Some("plant-north"));
+    assert_eq!(grant.rules[0].filter, "sites/north/north-pump7/#");
+    assert_eq!((grant.depends_on.as_slice(), grant.expires_at), (&["certificate:f1".to_owned()][..], Some(2_000)));
+    assert_eq!(renew(&gateway, &config(BY_URI), &grant.state).unwrap().rules, grant.rules);
+    assert!(renew(&gateway, &config(BY_DNS), &grant.state).is_err());
+    assert_eq!(ask_tls(&gateway, BY_URI, "north-pump8").unwrap_err().0, DenyReason::ClientIdNotValid);
+    let two = naming(&[("uri", "spiffe://plant.example/north/pump7"), ("uri", "spiffe://plant.example/north/pump8")]);
+    assert_eq!(ask_tls(&two, BY_URI, "north-pump7").unwrap_err().0, DenyReason::BadCredentials);
+}
+
+#[test]
+fn what_the_directory_says_of_a_device_comes_before_its_certificate() {
+    let uri = [("uri", "spiffe://plant.example/north/pump7")];
+    let disabled = Device { enabled: false, credential: "x509".into(), ..device("d9", "north-pump7") };
+    let gateway = naming(&uri).with_device(disabled);
+    assert_eq!(ask_tls(&gateway, BY_URI, "north-pump7").unwrap_err().0, DenyReason::NotAuthorized);
+    let grant = ask_tls(&naming(&uri), BY_URI, "north-pump7").unwrap().unwrap();
+    assert!(renew(&gateway, &config(BY_URI), &grant.state).is_err(), "it was registered since");
+    let by_name = naming(&uri).with_device(device("d9", "north-pump7"));
+    assert_eq!(ask_tls(&by_name, BY_URI, "north-pump7").unwrap_err().0, DenyReason::BadCredentials);
 }

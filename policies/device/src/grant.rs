@@ -11,7 +11,7 @@ use crate::config::Config;
 pub const SCHEME: &str = "device";
 
 /// Version of what is kept in `grant.state`.
-const STATE: u8 = 1;
+const STATE: u8 = 2;
 
 /// The certificate that proved a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,16 @@ pub struct Proof {
     pub common_name: Option<String>,
     /// When the certificate ends.
     pub not_after_at: u64,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// The names in the certificate with their places; once it is known whose it is, the one that said so, if any.
+    pub names: Vec<(String, String)>,
 }
 
 /// What is remembered of a login, to look at it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// The device's identifier.
+    /// The device's identifier. Empty: it is in no directory.
     pub device: String,
     /// The client identifier that it logged in with; empty on HTTP.
     pub client_id: String,
@@ -40,25 +44,32 @@ pub struct Remembered {
 impl Remembered {
     fn write(&self) -> Option<Vec<u8>> {
         match &self.proof {
-            None => state::write(STATE, &[&self.device, &self.client_id, "", "", "", ""]),
-            Some(proof) => state::write(
-                STATE,
-                &[
-                    &self.device,
-                    &self.client_id,
-                    &proof.fingerprint,
-                    &proof.subject,
-                    proof.common_name.as_deref().unwrap_or_default(),
-                    &proof.not_after_at.to_string(),
-                ],
-            ),
+            None => state::write(STATE, &[&self.device, &self.client_id, "", "", "", "", "", "", ""]),
+            Some(proof) => {
+                let (place, name) = proof.names.first().map_or(("", ""), |(place, name)| (place, name));
+                state::write(
+                    STATE,
+                    &[
+                        &self.device,
+                        &self.client_id,
+                        &proof.fingerprint,
+                        &proof.subject,
+                        proof.common_name.as_deref().unwrap_or_default(),
+                        &proof.not_after_at.to_string(),
+                        &proof.issuer,
+                        place,
+                        name,
+                    ],
+                )
+            }
         }
     }
 
     /// Reads what an earlier login left. None: it is of an unknown version.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let [device, client_id, fingerprint, subject, common_name, not_after_at] = state::read(STATE, bytes)?;
+        let [device, client_id, fingerprint, subject, common_name, not_after_at, issuer, place, name] =
+            state::read(STATE, bytes)?;
         let proof = if fingerprint.is_empty() {
             None
         } else {
@@ -67,6 +78,8 @@ impl Remembered {
                 subject: subject.to_owned(),
                 common_name: Some(common_name.to_owned()).filter(|name| !name.is_empty()),
                 not_after_at: not_after_at.parse().ok()?,
+                issuer: issuer.to_owned(),
+                names: if place.is_empty() { vec![] } else { vec![(place.to_owned(), name.to_owned())] },
             })
         };
         Some(Self { device: device.to_owned(), client_id: client_id.to_owned(), proof })
@@ -111,13 +124,35 @@ pub fn grant(
         let detail = format!("the app {app} of the device {} is disabled", device.id);
         return Err(deny(DenyReason::NotAuthorized, detail));
     }
+    admit(config, device, client_id, proof, true)
+}
+
+/// The grant of a device that only its certificate tells of.
+///
+/// # Errors
+/// Something of it cannot be written into a rule.
+pub fn grant_derived(config: &Config, device: Device, client_id: &str, proof: Proof) -> Result<Grant, Denial> {
+    admit(config, device, client_id, Some(proof), false)
+}
+
+fn admit(
+    config: &Config,
+    device: Device,
+    client_id: &str,
+    proof: Option<Proof>,
+    registered: bool,
+) -> Result<Grant, Denial> {
     let rules = rules::expand(&config.rules, &Of(&device), &[]).map_err(|unfit| client_id::unfit(&unfit))?;
 
-    let mut depends_on = vec![format!("device:{}", device.id)];
-    depends_on.extend(device.app_id.iter().map(|app| format!("app:{app}")));
+    let mut depends_on = Vec::new();
+    if registered {
+        depends_on.push(format!("device:{}", device.id));
+        depends_on.extend(device.app_id.iter().map(|app| format!("app:{app}")));
+    }
     depends_on.extend(proof.iter().map(|proof| format!("certificate:{}", proof.fingerprint)));
     let expires_at = proof.as_ref().map(|proof| proof.not_after_at);
-    let remembered = Remembered { device: device.id.clone(), client_id: client_id.to_owned(), proof };
+    let known = if registered { device.id.clone() } else { String::new() };
+    let remembered = Remembered { device: known, client_id: client_id.to_owned(), proof };
 
     let mut attributes = vec![("namespace".to_owned(), device.namespace)];
     attributes.extend(device.owner_id.map(|owner| ("owner".to_owned(), owner)));
@@ -146,12 +181,19 @@ mod tests {
     #[test]
     fn what_is_remembered_is_read() {
         let plain = Remembered { device: "d".into(), client_id: "c".into(), proof: None };
-        let proof = Proof { fingerprint: "ab".into(), subject: "CN=x".into(), common_name: None, not_after_at: 7 };
+        let proof = Proof {
+            fingerprint: "ab".into(),
+            subject: "CN=x".into(),
+            common_name: None,
+            not_after_at: 7,
+            issuer: "CN=CA".into(),
+            names: vec![("san.dns".into(), "x.example".into())],
+        };
         let certified = Remembered { proof: Some(proof), ..plain.clone() };
         for remembered in [plain, certified] {
             assert_eq!(Remembered::read(&remembered.write().unwrap()), Some(remembered));
         }
         assert_eq!(Remembered::read(&[]), None);
-        assert_eq!(Remembered::read(&[2, 0, 0]), None);
+        assert_eq!(Remembered::read(&[1, 0, 0]), None);
     }
 }

@@ -4,3 +4,4 @@ mod component;
 pub mod config;
 pub mod decision;
 pub mod grant;
+pub mod naming;

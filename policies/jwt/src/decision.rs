@@ -106,6 +106,7 @@ pub fn probe(gateway: &impl SchemeGateway, config: &Config) -> Result<(), String
     }
     if config.oisp.is_some() {
         gateway.public_keys(KEY).map_err(|error| format!("`oisp`: {}", refused(error).detail))?;
+        policy_support::may_change_the_directory(gateway).map_err(|why| format!("`oisp`: {why}"))?;
     }
     Ok(())
 }

@@ -124,7 +124,9 @@ pub fn probe(gateway: &impl SchemeGateway, config: &Config) -> Result<(), String
     match &config.mode {
         Mode::Upstream(upstream) => upstream::probe(gateway, upstream),
         Mode::Local(local) => match gateway.public_keys(&local.key) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                policy_support::may_change_the_directory(gateway).map_err(|why| format!("the mode `local`: {why}"))
+            }
             Err(error) => Err(format!("`key`: {}", words(&error))),
         },
     }

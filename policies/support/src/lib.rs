@@ -26,4 +26,4 @@ pub mod wit;
 
 pub use answer::{Outcome, deny, verdict};
 pub use config::{ConfigError, Table};
-pub use gateway::{Gateway, Live, SchemeGateway};
+pub use gateway::{Gateway, Live, SchemeGateway, may_change_the_directory};

@@ -44,8 +44,6 @@ const EARLY: usize = 1024 * 1024;
 const WINDOW: u16 = 1000;
 /// Octets of them.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
-/// What every name of a stored session of an HTTP client begins with: such a name is no MQTT client's by accident.
-const NAMES: &str = "http:";
 /// Seconds that a session outlives its stream unless the client says otherwise.
 const SESSION_EXPIRY: u32 = 3600;
 
@@ -53,7 +51,7 @@ const SESSION_EXPIRY: u32 = 3600;
 struct Wanted {
     filters: Vec<String>,
     qos: QoS,
-    /// With its prefix. None: the session ends with the stream.
+    /// What the client calls its session. None: it ends with the stream.
     client_id: Option<String>,
     clean_start: bool,
     session_expiry: u32,
@@ -90,7 +88,7 @@ impl Wanted {
             filters,
             // An event is told again or not at all: there is nothing that QoS 2 could add.
             qos: qos.min(QoS::AtLeastOnce),
-            client_id: client_id.map(|id| format!("{NAMES}{id}")),
+            client_id,
             clean_start,
             session_expiry: session_expiry.unwrap_or(SESSION_EXPIRY),
             seen: last.as_deref().and_then(EventId::parse).filter(|_| durable),
@@ -121,7 +119,8 @@ impl Messages {
             Err(answer) => return answer,
         };
         // Listener and grant may keep no session although the client would like one.
-        let session = wanted.client_id.as_deref().and_then(|client_id| self.exchange.session(client_id));
+        let name = wanted.client_id.as_deref().zip(hearing.grant()).map(|(id, grant)| grant.identity.http_session(id));
+        let session = name.and_then(|name| self.exchange.session(&name));
         let memory = session
             .filter(|session| session.number != 0)
             .map(|session| Memory::new(session, wanted.seen, window(&bounds, &hearing)));

@@ -46,6 +46,7 @@ impl State {
         what: &'static str,
         change: impl FnOnce(&Directory) -> Result<T, DirectoryError> + Send + 'static,
     ) -> Result<T, Error> {
+        self.granted("directory-admin").map_err(Error::Other)?;
         let directory = self.directory().map_err(Error::Other)?;
         if let Some(effects) = &self.with.effects {
             effects.note(Effect::Directory);
@@ -65,6 +66,10 @@ impl State {
             Ok(result) => result.map_err(error),
             Err(_) => Err(Error::Other("the change stopped".to_owned())),
         };
+        if matches!(result, Err(Error::NotFound)) {
+            // Of nothing there is nothing to tell: so a policy finds out, when it tests itself, whether it may change anything.
+            return result;
+        }
         tracing::info!(target: "portcullis::audit", policy = &*self.with.policy, change = what, done = result.is_ok(), "a policy changed the directory");
         result
     }

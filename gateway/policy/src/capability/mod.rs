@@ -1,5 +1,6 @@
 //! The host interfaces, one file each. An interface that a policy was not granted is not linked: the policy cannot be
-//! loaded, rather than fail when it runs.
+//! loaded, rather than fail when it runs. The exception are interfaces that a bundled policy uses or not according to its
+//! configuration ([`crate::PolicySpec::optional`]): those refuse each call.
 
 use std::sync::Arc;
 

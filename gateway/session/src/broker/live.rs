@@ -95,8 +95,9 @@ impl Broker {
     }
 
     /// Something in the directory changed: connections whose grant was derived from it are looked at again. Returns how
-    /// many.
+    /// many. Logins that are being decided meanwhile are looked at again once they are admitted.
     pub fn changed(&self, dependency: &Dependency) -> usize {
+        self.changes.note(dependency);
         self.request_where(&Control::Reevaluate, |_, grant| grant.depends_on.contains(dependency))
     }
 

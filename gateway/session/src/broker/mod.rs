@@ -1,5 +1,6 @@
 //! What all connections share: router, sessions, what happens later, totals.
 
+mod changes;
 mod leave;
 mod live;
 mod observer;
@@ -25,6 +26,7 @@ use crate::registry::Registry;
 use crate::scratch::Scratch;
 use crate::stats::{Stats, Totals};
 use crate::sys::Sys;
+use changes::Changes;
 
 /// Expired retained messages that one call of [`Broker::tick`] removes at the most.
 const SWEPT_A_TICK: usize = 1000;
@@ -63,6 +65,7 @@ pub struct Broker {
     boot: u32,
     pub(crate) durable: Option<Durable>,
     sys: Mutex<Sys>,
+    pub(crate) changes: Changes,
 }
 
 impl Broker {
@@ -104,6 +107,7 @@ impl Broker {
             boot: getrandom::u32().unwrap_or_default(),
             durable,
             sys: Mutex::new(Sys::new(env!("CARGO_PKG_VERSION"))),
+            changes: Changes::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use portcullis_grant::{Action, Authorization, DenyReason, Grant, Permission, Publication, Refusal};
+use portcullis_grant::{Action, Authorization, DenyReason, Grant, HTTP_SESSION, Permission, Publication, Refusal};
 use portcullis_mqtt::{ConnAck, ConnAckProperties, Packet, ProtocolVersion, ReasonCode};
 use portcullis_router::{Link, MailboxLimits, Wake, now_ms};
 
@@ -14,6 +14,7 @@ use super::reply::append;
 use super::route_cache::RouteCache;
 use super::{End, Machine, Phase, Step};
 use crate::broker::{Opened, Opening};
+use crate::handle::Control;
 use crate::rules::{ListenerRules, lower};
 use crate::scratch::Scratch;
 use crate::{sys, unix_now};
@@ -32,6 +33,8 @@ impl Machine {
         let renamed = grant.client_id.as_ref().filter(|_| self.facts.protocol == "mqtt");
         let client_id = match (renamed, &assigned) {
             (Some(id), _) => id.clone(),
+            // What an HTTP client calls its session is its own business: another's of that name is another session.
+            (None, None) if self.facts.protocol != "mqtt" => grant.identity.http_session(&connecting.client_id),
             (None, Some(id)) => id.clone(),
             (None, None) => connecting.client_id.clone(),
         };
@@ -85,6 +88,12 @@ impl Machine {
     }
 
     fn check_admission(&mut self, connecting: &mut Connecting, grant: &Arc<Grant>, client_id: &str) -> Option<Refused> {
+        if self.facts.protocol == "mqtt" && client_id.starts_with(HTTP_SESSION) {
+            return Some(Refused::Reason(
+                ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+                "client identifiers that begin with `http:` are those of sessions over HTTP",
+            ));
+        }
         if grant.expires_at.is_some_and(|at| at <= unix_now()) {
             return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant has expired already"));
         }
@@ -267,7 +276,17 @@ impl Machine {
         mailbox.attach(link, &greeting, &mut s.batch);
         s.replies.clear();
         self.send_replies(s);
+        self.look_again_if_changed();
         Step::More
+    }
+
+    /// What the grant depends on may have changed while its policy was asked, before anybody found this connection among
+    /// those to be looked at again.
+    pub(super) fn look_again_if_changed(&mut self) {
+        let Phase::Open(open) = &self.phase else { return };
+        if self.broker.changes.may_have_touched(&open.grant.depends_on, self.asked_at) {
+            self.handle.request(Control::Reevaluate);
+        }
     }
 
     /// The answer to [`Step::Authorize`].

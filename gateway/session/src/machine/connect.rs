@@ -150,6 +150,7 @@ impl Machine {
             self.facts = Arc::new(facts);
         }
         let connecting = Box::new(Connecting::new(&connect));
+        self.asked_at = self.broker.changes.so_far();
         let login = Box::new(Login {
             connection: (*self.facts).clone(),
             credentials: Credentials {

@@ -74,7 +74,10 @@ impl Machine {
     /// What somebody else wants of this connection.
     pub fn on_control(&mut self, control: Control, s: &mut Scratch) -> Step {
         match control {
-            Control::Reevaluate if matches!(self.phase, Phase::Open(_)) => Step::Renew,
+            Control::Reevaluate if matches!(self.phase, Phase::Open(_)) => {
+                self.asked_at = self.broker.changes.so_far();
+                Step::Renew
+            }
             Control::Reevaluate => Step::More,
             Control::TakenOver => {
                 let end = End::ours(ReasonCode::SESSION_TAKEN_OVER, "the client connected elsewhere");
@@ -111,6 +114,7 @@ impl Machine {
         }
         if open.renew <= now {
             open.renew = u64::MAX;
+            self.asked_at = self.broker.changes.so_far();
             return Step::Renew;
         }
         Step::More

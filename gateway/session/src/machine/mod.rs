@@ -160,6 +160,8 @@ pub struct Machine {
     heard_at: u64,
     /// Bytes for the client while there is no mailbox yet.
     early: Vec<u8>,
+    /// What had changed in the directory when a policy was last asked who this is.
+    asked_at: u64,
 }
 
 impl Machine {
@@ -194,6 +196,7 @@ impl Machine {
             connect_by,
             heard_at: now,
             early: Vec::new(),
+            asked_at: 0,
         }
     }
 

@@ -51,6 +51,7 @@ impl Machine {
         if auth.reason != ReasonCode::RE_AUTHENTICATE || exchange.challenge.is_some() {
             return Err(violation("AUTH out of turn"));
         }
+        self.asked_at = self.broker.changes.so_far();
         Ok(Step::Login(Box::new(Login {
             connection,
             credentials: Credentials {
@@ -170,6 +171,7 @@ impl Machine {
             Err(end) => self.end_open(end, s),
         };
         self.send_replies(s);
+        self.look_again_if_changed();
         step
     }
 

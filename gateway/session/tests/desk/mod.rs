@@ -88,6 +88,8 @@ pub(crate) struct Desk {
     pub on_login: OnLogin,
     pub on_reply: OnReply,
     pub on_action: OnAction,
+    /// Renewals that were asked for; each is answered with "as it is".
+    pub renewals: usize,
 }
 
 pub(crate) fn stamp() -> PolicyStamp {
@@ -132,6 +134,7 @@ impl Desk {
             on_login: Box::new(|login| Some(Outcome::Allow(compile(everything(&login.credentials.client_id))))),
             on_reply: Box::new(|_| None),
             on_action: Box::new(|_| Some(Authorization { denied: None, valid_for: 0 })),
+            renewals: 0,
         }
     }
 
@@ -261,7 +264,10 @@ impl Desk {
                 let action = action.clone();
                 (self.on_action)(&action).map(|a| line.machine.on_authorization(action, a, &mut self.scratch))
             }
-            Doing::Renewing => Some(line.machine.on_renewal(Renewal::Keep(0), &mut self.scratch)),
+            Doing::Renewing => {
+                self.renewals += 1;
+                Some(line.machine.on_renewal(Renewal::Keep(0), &mut self.scratch))
+            }
             Doing::Waiting => Some(line.machine.retry(&mut self.scratch)),
             Doing::Reading | Doing::Closing(_) | Doing::Closed(_) => None,
         };

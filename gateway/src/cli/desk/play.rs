@@ -117,7 +117,8 @@ pub(super) async fn load(
 fn spec(subject: &Subject, case: &Case, fresh: bool) -> PolicySpec {
     let mut spec = PolicySpec::new(NAME, subject.component.clone(), subject.origin.clone());
     spec.config = case.config.clone().into();
-    spec.allow = policies::allow(case.allow.as_ref().unwrap_or(&subject.allow));
+    spec.allow = policies::allow(case.allow.as_ref().unwrap_or(&subject.allow_for(&case.config)));
+    spec.optional = subject.optional();
     spec.limits = policies::limits(&case.limits);
     spec.limits.deadline.get_or_insert(PATIENCE);
     spec.limits.log_lines = 10_000;

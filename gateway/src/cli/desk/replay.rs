@@ -109,6 +109,7 @@ fn spec(subject: &Subject, options: &Options<'_>, head: &Value) -> Result<Policy
     spec.limits.deadline = deadline;
     if let Some(allow) = &entry.allow {
         spec.allow = policies::allow(allow);
+        spec.optional = subject.optional();
     }
     Ok(spec)
 }

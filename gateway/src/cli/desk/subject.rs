@@ -7,8 +7,9 @@ use hyper::body::Bytes;
 use parking_lot::Mutex;
 use portcullis_grant::BoxFuture;
 use portcullis_policy::{Compiler, InProcess};
+use serde_json::{Map, Value};
 
-use crate::builtin;
+use crate::builtin::{self, Builtin};
 use crate::cli::{Exit, Failure};
 use crate::config::Allow;
 
@@ -19,8 +20,10 @@ pub(super) struct Subject {
     pub(super) origin: String,
     /// Its octets.
     pub(super) component: Bytes,
-    /// As an entry without `allow`.
+    /// All that an entry without `allow` could give it.
     pub(super) allow: Allow,
+    /// If the gateway carries it.
+    builtin: Option<&'static Builtin>,
     /// Compiles it once.
     pub(super) compiler: Arc<Once>,
 }
@@ -28,7 +31,7 @@ pub(super) struct Subject {
 impl Subject {
     /// Reads what the command line names.
     pub(super) fn read(named: &str) -> Result<Self, Failure> {
-        let (component, allow) = match named.strip_prefix("builtin:") {
+        let (component, builtin) = match named.strip_prefix("builtin:") {
             Some(name) => {
                 let found = builtin::find(name).ok_or_else(|| {
                     let names: Vec<_> = builtin::names().collect();
@@ -37,20 +40,31 @@ impl Subject {
                         Exit::NotFound,
                     )
                 })?;
-                (Bytes::from_static(found.component), found.allow())
+                (Bytes::from_static(found.component), Some(found))
             }
             None => {
                 let component = std::fs::read(named).map_err(|error| {
                     Failure::new(format!("{named} cannot be read: {}", crate::plain(&error)), Exit::Failure)
                 })?;
-                (component.into(), Allow::default())
+                (component.into(), None)
             }
         };
-        Ok(Self { origin: named.to_owned(), component, allow, compiler: Arc::default() })
+        let allow = builtin.map(Builtin::most).unwrap_or_default();
+        Ok(Self { origin: named.to_owned(), component, allow, builtin, compiler: Arc::default() })
     }
 }
 
 impl Subject {
+    /// As an entry with this configuration and without `allow`.
+    pub(super) fn allow_for(&self, config: &Map<String, Value>) -> Allow {
+        self.builtin.map(|found| found.allow(config)).unwrap_or_default()
+    }
+
+    /// The interfaces that it imports and can do without.
+    pub(super) fn optional(&self) -> &'static [&'static str] {
+        self.builtin.map_or(&[], Builtin::optional)
+    }
+
     /// Whether the gateway carries it.
     pub(super) fn is_bundled(&self) -> bool {
         self.origin.starts_with("builtin:")

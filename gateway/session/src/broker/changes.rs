@@ -1,0 +1,82 @@
+//! What has changed lately, for those who were being asked about meanwhile.
+//!
+//! A change in the directory has live connections looked at again. A login that a policy decided before the change, and that
+//! is admitted after it, is not among those: without a note of what changed it would outlive the revocation of the very key
+//! that let it in.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use portcullis_grant::Dependency;
+
+/// Changes that are remembered. Who was asked about for longer than these took is asked about again.
+const REMEMBERED: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    count: AtomicU64,
+    recent: Mutex<VecDeque<Dependency>>,
+}
+
+impl Changes {
+    /// How many there have been. Read before a policy is asked.
+    pub(crate) fn so_far(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Notes a change. Before those who are connected are looked for: whoever is not found then finds the note.
+    pub(super) fn note(&self, dependency: &Dependency) {
+        let mut recent = self.recent.lock();
+        if recent.len() == REMEMBERED {
+            recent.pop_front();
+        }
+        recent.push_back(dependency.clone());
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether one of these may have changed since there had been so many changes.
+    pub(crate) fn may_have_touched(&self, dependencies: &[Dependency], so_far: u64) -> bool {
+        if dependencies.is_empty() || self.so_far() == so_far {
+            return false;
+        }
+        let recent = self.recent.lock();
+        let missed = self.so_far().saturating_sub(so_far);
+        let Ok(missed) = usize::try_from(missed) else { return true };
+        missed > recent.len() || recent.iter().rev().take(missed).any(|changed| dependencies.contains(changed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> Dependency {
+        Dependency(name.into())
+    }
+
+    #[test]
+    fn a_change_since_then_is_known_and_one_before_is_not() {
+        let changes = Changes::default();
+        let mine = [of("user:ada"), of("key:k")];
+        changes.note(&of("key:k"));
+        let asked = changes.so_far();
+        assert!(!changes.may_have_touched(&mine, asked));
+        changes.note(&of("key:other"));
+        assert!(!changes.may_have_touched(&mine, asked));
+        changes.note(&of("key:k"));
+        assert!(changes.may_have_touched(&mine, asked));
+        assert!(!changes.may_have_touched(&[], asked));
+    }
+
+    #[test]
+    fn who_was_asked_about_for_too_long_is_asked_about_again() {
+        let changes = Changes::default();
+        let asked = changes.so_far();
+        for _ in 0..=REMEMBERED {
+            changes.note(&of("key:other"));
+        }
+        assert!(changes.may_have_touched(&[of("user:ada")], asked));
+        assert!(!changes.may_have_touched(&[of("user:ada")], asked + 1));
+    }
+}
