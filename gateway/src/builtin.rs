@@ -119,8 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_carried_is_what_the_manifest_lists() {
-        let manifest: serde_json::Value =
-            serde_json::from_str(include_str!("../../policies/prebuilt/manifest.json")).unwrap();
+        let manifest: Value = serde_json::from_str(include_str!("../../policies/prebuilt/manifest.json")).unwrap();
         let listed = manifest["policies"].as_array().unwrap();
         assert_eq!(
             listed.iter().map(|entry| entry["name"].as_str().unwrap()).collect::<Vec<_>>(),
