@@ -215,7 +215,7 @@ fn policies(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
         MetricType::Histogram,
     )?;
     for (name, figures) in &policies {
-        let bounds = LATENCY_BOUNDS_US.iter().map(|bound| *bound as f64).chain([f64::MAX]);
+        let bounds = LATENCY_BOUNDS_US.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(figures.latency).collect();
         let count = figures.latency.iter().sum();
         metric.encode_family(&[("policy", name.as_str())])?.encode_histogram::<NoLabelSet>(

@@ -65,7 +65,7 @@ pub(crate) fn encode(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> 
 }
 
 fn histogram(figures: &Figures) -> (f64, u64, Vec<(f64, u64)>) {
-    let bounds = LATENCY_BOUNDS_US.iter().map(|bound| *bound as f64).chain([f64::MAX]);
+    let bounds = LATENCY_BOUNDS_US.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
     let buckets = bounds.zip(figures.latency).collect();
     (figures.total_us as f64, figures.latency.iter().sum(), buckets)
 }
