@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(credentials(&file, "a.example").unwrap().as_deref(), Some("YTpi"));
         assert_eq!(credentials(&file, "b.example").unwrap().as_deref(), Some("YTpi"));
         assert_eq!(credentials(&file, "c.example").unwrap(), None);
-        std::fs::write(&file, "[]").unwrap();
+        std::fs::write(&file, "user:password").unwrap();
         assert!(credentials(&file, "a.example").is_err());
     }
 }
