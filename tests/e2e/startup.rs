@@ -164,3 +164,50 @@ async fn nobody_without_a_session_delays_the_stop() {
     let log = gateway.log();
     assert!(!log.contains("did not end in time"), "{log}");
 }
+
+/// The gateway as where a process may have so much address space and no more, with a client that has logged in; and what it
+/// said on standard error until then.
+async fn log_in_within(kibibytes: u64) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    Config::tcp(&["anonymous"]).write(directory.path());
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v \"$0\" && exec \"$@\"", &kibibytes.to_string()])
+        .arg(portcullis_tests::binary::portcullis())
+        .args(["serve", "--config", "portcullis.toml", "--data", "data"])
+        .current_dir(directory.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = std::io::BufReader::new(child.stdout.take().unwrap());
+    // Either the line comes or the stream ends with the process.
+    let ready = tokio::task::spawn_blocking(move || {
+        std::io::BufRead::lines(out).map_while(Result::ok).find(|line| line.starts_with("ready "))
+    });
+    let ready = ready.await.unwrap();
+    let address = ready.as_deref().and_then(|line| line.split(' ').find_map(|word| word.strip_prefix("tcp=")));
+    let logged_in = match address {
+        None => false,
+        Some(address) => {
+            let route = portcullis_tests::link::Route::new(Transport::Tcp, address.parse().unwrap(), "");
+            portcullis_tests::Dial::new(route, Version::V5, "first").connect().await.ping().await;
+            true
+        }
+    };
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(logged_in, "within {kibibytes} KiB it did not come up:\n{said}");
+    said
+}
+
+#[tokio::test]
+async fn it_lives_within_39_bits_of_address_space_and_within_much_less() {
+    const GIB: u64 = 1 << 20;
+    // 39 bits are what a kernel for small ARM boards gives a process.
+    let told = "the address space is too small to pool";
+    let said = log_in_within(512 * GIB).await;
+    assert!(!said.contains(told), "{said}");
+    let said = log_in_within(2 * GIB).await;
+    assert!(said.contains(told), "{said}");
+}
