@@ -122,8 +122,10 @@ fn beside(broker: &Broker, warm: Duration, time: Duration) -> Result<Outcome> {
         let heavy = scope.spawn(move || heavy.run(broker, warm, time + warm));
         let figures = light.run(broker, warm, time);
         let Ok(heavy) = heavy.join() else { bail!("the saturating publishers failed") };
-        let mut figures = figures?;
-        figures.wrong += heavy?.wrong;
+        let (mut figures, heavy) = (figures?, heavy?);
+        // What the processor did was for the heavy ones.
+        figures.cost = heavy.cost;
+        figures.wrong += heavy.wrong;
         Ok(figures)
     })
 }
