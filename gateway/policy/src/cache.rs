@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::code::MachineCode;
 use crate::digest::authenticate;
 
 const MAGIC: &[u8; 8] = b"PCCWASM1";
@@ -42,20 +43,17 @@ impl CodeCache {
     }
 
     /// The machine code for a component, checked.
-    pub(crate) fn load(&self, digest: &str, compatibility: &str) -> Result<Vec<u8>, Miss> {
+    pub(crate) fn load(&self, digest: &str, compatibility: &str) -> Result<MachineCode, Miss> {
         let path = self.path(digest, compatibility);
         let mut file = File::open(&path).map_err(|_| Miss::Absent)?;
-        let mut header = [0; HEADER];
-        let mut code = Vec::new();
-        let read = file.read_exact(&mut header).and_then(|()| file.read_to_end(&mut code));
         // Read once and checked in memory: what is checked is what is loaded, whoever writes to the file meanwhile.
-        let good = read.is_ok()
+        if let Ok((header, code)) = parts(&mut file)
             && header.starts_with(MAGIC)
             && same(
                 &header[MAGIC.len()..],
                 &authenticate(&self.key, &[digest.as_bytes(), compatibility.as_bytes(), &code]),
-            );
-        if good {
+            )
+        {
             return Ok(code);
         }
         tracing::warn!(file = %path.display(), "a file of compiled policy code is damaged or not ours; it is removed and the policy compiled again");
@@ -109,6 +107,13 @@ impl CodeCache {
     }
 }
 
+fn parts(file: &mut File) -> io::Result<([u8; HEADER], MachineCode)> {
+    let mut header = [0; HEADER];
+    file.read_exact(&mut header)?;
+    let rest = file.metadata()?.len().saturating_sub(HEADER as u64);
+    Ok((header, MachineCode::from_file(file, usize::try_from(rest).map_err(io::Error::other)?)?))
+}
+
 /// Options for files that only the gateway's user may read.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -157,9 +162,9 @@ mod tests {
         let (data, cache) = cache();
         assert_eq!(cache.load("d", "c"), Err(Miss::Absent));
         cache.store("d", "c", b"code").expect("stored");
-        assert_eq!(cache.load("d", "c").expect("hit"), b"code");
+        assert_eq!(cache.load("d", "c").expect("hit").to_vec(), b"code");
         let again = CodeCache::open(data.path()).expect("cache");
-        assert_eq!(again.load("d", "c").expect("hit"), b"code");
+        assert_eq!(again.load("d", "c").expect("hit").to_vec(), b"code");
     }
 
     #[test]

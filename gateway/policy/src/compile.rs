@@ -15,17 +15,18 @@ use portcullis_grant::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::Engine;
 
+use crate::code::MachineCode;
 use crate::engine::compile_settings;
 
 /// The largest result that is read from a child.
-const MAX_COMPILED: u64 = 512 << 20;
+const MAX_COMPILED: usize = 512 << 20;
 /// The most of a child's complaint that is kept.
 const MAX_COMPLAINT: u64 = 16 << 10;
 
 /// Turns a component into machine code for this build of the gateway.
 pub trait Compiler: Send + Sync + 'static {
     /// Compiles. The error is a phrase that follows "it does not compile:".
-    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<Vec<u8>, String>>;
+    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<MachineCode, String>>;
 }
 
 /// Compiles a component to what [`crate::Host`] can load, with the settings of this build. Takes tens of milliseconds
@@ -43,10 +44,10 @@ pub fn compile_to_vec(component: &[u8]) -> Result<Vec<u8>, String> {
 pub struct InProcess;
 
 impl Compiler for InProcess {
-    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<MachineCode, String>> {
         Box::pin(async move {
             match tokio::task::spawn_blocking(move || compile_to_vec(&component)).await {
-                Ok(result) => result,
+                Ok(result) => result.map(|code| MachineCode::from(code.as_slice())),
                 Err(_) => Err("the compiler stopped".to_owned()),
             }
         })
@@ -66,7 +67,7 @@ pub struct ChildProcess {
 }
 
 impl Compiler for ChildProcess {
-    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<MachineCode, String>> {
         Box::pin(async move {
             match tokio::time::timeout(self.timeout, self.run(component)).await {
                 Ok(result) => result,
@@ -78,7 +79,7 @@ impl Compiler for ChildProcess {
 }
 
 impl ChildProcess {
-    async fn run(&self, component: Bytes) -> Result<Vec<u8>, String> {
+    async fn run(&self, component: Bytes) -> Result<MachineCode, String> {
         let cannot = |what: &str, why: std::io::Error| format!("the compiler {} {what}: {why}", self.program.display());
         let mut child = tokio::process::Command::new(&self.program)
             .args(&self.args)
@@ -100,9 +101,8 @@ impl ChildProcess {
             let _ = input.write_all(&component).await;
             let _ = input.shutdown().await;
         };
-        let (mut compiled, mut words) = (Vec::new(), Vec::new());
-        let mut output = output.take(MAX_COMPILED + 1);
-        let read = output.read_to_end(&mut compiled);
+        let mut words = Vec::new();
+        let read = MachineCode::from_stream(output, MAX_COMPILED);
         let mut complaint = complaint.take(MAX_COMPLAINT);
         let listen = async {
             let _ = complaint.read_to_end(&mut words).await;
@@ -110,8 +110,8 @@ impl ChildProcess {
             let _ = tokio::io::copy(&mut complaint.into_inner(), &mut tokio::io::sink()).await;
         };
         let ((), read, ()) = tokio::join!(write, read, listen);
-        read.map_err(|why| cannot("cannot be read from", why))?;
-        if compiled.len() as u64 > MAX_COMPILED {
+        let compiled = read.map_err(|why| cannot("cannot be read from", why))?;
+        if compiled.len() > MAX_COMPILED {
             return Err(format!("the machine code is larger than {} MiB", MAX_COMPILED >> 20));
         }
         let status = child.wait().await.map_err(|why| cannot("cannot be waited for", why))?;
@@ -136,7 +136,7 @@ mod tests {
     async fn a_child_reads_and_writes_through_pipes() {
         let echo = shell("exec cat", Duration::from_secs(30));
         let big = Bytes::from(vec![7u8; 1 << 20]);
-        assert_eq!(echo.compile(big.clone()).await.expect("compiled"), big);
+        assert_eq!(*echo.compile(big.clone()).await.expect("compiled"), *big);
     }
 
     #[tokio::test]

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use portcullis_grant::BoxFuture;
-use portcullis_policy::{Chain, Compiler, EngineOptions, Host, HostOptions, InProcess, Policy, compile_to_vec};
+use portcullis_policy::{
+    Chain, Compiler, EngineOptions, Host, HostOptions, InProcess, MachineCode, Policy, compile_to_vec,
+};
 use support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +70,7 @@ async fn no_call_fails_while_a_policy_is_swapped() {
 struct Counting(AtomicU64);
 
 impl Compiler for Counting {
-    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<MachineCode, String>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         InProcess.compile(component)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hyper::body::Bytes;
 use parking_lot::Mutex;
 use portcullis_grant::BoxFuture;
-use portcullis_policy::{Compiler, InProcess};
+use portcullis_policy::{Compiler, InProcess, MachineCode};
 use serde_json::{Map, Value};
 
 use crate::builtin::{self, Builtin};
@@ -88,14 +88,14 @@ impl Once {
 }
 
 impl Compiler for Once {
-    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<MachineCode, String>> {
         Box::pin(async move {
             if let Some((code, _)) = &*self.0.lock() {
-                return Ok(code.clone());
+                return Ok(MachineCode::from(code.as_slice()));
             }
             let begun = Instant::now();
             let code = InProcess.compile(component).await?;
-            *self.0.lock() = Some((code.clone(), begun.elapsed()));
+            *self.0.lock() = Some((code.to_vec(), begun.elapsed()));
             Ok(code)
         })
     }
