@@ -23,7 +23,7 @@ async fn crowd(gateway: &Gateway, listener: &str, size: usize) -> (usize, Vec<u8
     let mut attempts = tokio::task::JoinSet::new();
     for number in 0..size {
         let route = gateway.route_to(listener, Transport::Tcp);
-        let dial = portcullis_tests::Dial::new(route, Version::V5, &format!("c{number}"));
+        let dial = portcullis_tests::Dial::new(route, Version::V5, format!("c{number}"));
         attempts.spawn(async move {
             match dial.attempt().await {
                 Ok(client) => {

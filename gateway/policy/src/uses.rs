@@ -162,7 +162,7 @@ impl Uses {
         self.limits[limit as usize].fetch_add(1, Ordering::Relaxed);
         let words = format!("its limit `{}` of {bound} is reached", limit.as_str());
         let now = now_ms();
-        let said = std::mem::replace(&mut self.said.lock()[limit as usize], Some(now));
+        let said = self.said.lock()[limit as usize].replace(now);
         match said {
             Some(at) if now.saturating_sub(at) < SAID_EVERY_MS => {
                 // The pause counts from the line that was written.

@@ -36,7 +36,7 @@ pub fn now_ms() -> u64 {
 pub struct AskCache {
     // Boxed: most grants never ask.
     answers: Mutex<Option<Box<HashTable<Answer>>>>,
-    refusals: Mutex<Option<Box<VecDeque<Refused>>>>,
+    refusals: Mutex<Option<Box<Refusals>>>,
 }
 
 /// Why a policy refused an action: for audit.
@@ -52,6 +52,10 @@ pub struct ActionRefusal {
 
 /// Refusals of one grant that are kept for audit.
 const MAX_REFUSALS: usize = 8;
+
+/// The latest refusals, the oldest first.
+#[derive(Debug, Default)]
+struct Refusals(VecDeque<Refused>);
 
 #[derive(Debug)]
 struct Refused {
@@ -119,7 +123,7 @@ impl AskCache {
             Action::Subscribe(subscription) => &subscription.filter,
         };
         let mut held = self.refusals.lock();
-        let refusals = held.get_or_insert_default();
+        let Refusals(refusals) = &mut **held.get_or_insert_default();
         refusals.retain(|old| *old.target != **target);
         if refusals.len() == MAX_REFUSALS {
             refusals.pop_front();
@@ -130,7 +134,7 @@ impl AskCache {
     /// Why a target was refused; marked as remembered for whoever asks next.
     pub(crate) fn refusal_of(&self, target: &str) -> Option<ActionRefusal> {
         let mut held = self.refusals.lock();
-        let found = held.as_mut()?.iter_mut().find(|refused| *refused.target == *target)?;
+        let found = held.as_mut()?.0.iter_mut().find(|refused| *refused.target == *target)?;
         let why = found.why.clone();
         found.why.account = Account { micros: 0, freshness: why.account.freshness.max(Freshness::Cached) };
         Some(why)
