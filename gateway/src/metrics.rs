@@ -230,6 +230,12 @@ fn policies(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
 
 /// A family of counters or gauges of policies: its name, what it says, and the name of its second label.
 type Family<'f> = (&'f str, &'f str, &'f str, MetricType);
+/// The values of such a family by their second label.
+type Values = fn(&UseFigures) -> &[(&'static str, u64)];
+/// A counter of policies: its name, what it says, its value.
+type Count<'f> = (&'f str, &'f str, fn(&UseFigures) -> u64);
+/// A gauge of policies. No value: it does not concern this policy.
+type Gauge<'f> = (&'f str, &'f str, fn(&UseFigures, &Generation) -> Option<u64>);
 
 /// What policies use up. Labels are names of the configuration and words of the gateway: nothing that a client or a policy
 /// can make more of.
@@ -244,7 +250,7 @@ fn policy_uses(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
             (policy.name().to_string(), live.uses().figures(), live)
         })
         .collect();
-    let families: [(Family<'_>, fn(&UseFigures) -> &[(&'static str, u64)]); 7] = [
+    let families: [(Family<'_>, Values); 7] = [
         (
             ("policy_limits_reached", "Times that a policy ran into one of its limits", "limit", MetricType::Counter),
             |f| &f.limits,
@@ -299,7 +305,7 @@ fn policy_uses(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
             }
         }
     }
-    let counters: [(&str, &str, fn(&UseFigures) -> u64); 2] = [
+    let counters: [Count<'_>; 2] = [
         ("policy_quarantines", "Times that a policy was put into quarantine", |figures| figures.quarantines),
         ("policy_log_lines_dropped", "Lines of a policy's log that were over its rate", |figures| figures.log_dropped),
     ];
@@ -309,7 +315,7 @@ fn policy_uses(gateway: &Gateway, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
             ConstCounter::new(read(figures)).encode(metric.encode_family(&[("policy", policy.as_str())])?)?;
         }
     }
-    let gauges: [(&str, &str, fn(&UseFigures, &Generation) -> Option<u64>); 7] = [
+    let gauges: [Gauge<'_>; 7] = [
         ("policy_memory_peak_bytes", "The most linear memory that an instance of a policy had", |f, _| {
             Some(f.memory_peak)
         }),
