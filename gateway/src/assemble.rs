@@ -1,7 +1,6 @@
 //! From a configuration to a running gateway: the only place where the rooms are put together.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +16,7 @@ use portcullis_http::{
 use portcullis_identity::{
     Directory, DirectoryError, DirectoryOptions, KeyError, KeySource, Keyring, NamedKey, Subscription,
 };
-use portcullis_net::{BindError, Bound, ListenerSpec, MqttHandler, TlsError, TlsHandle, Transport, Wheel};
+use portcullis_net::{BindError, Bound, Endpoint, ListenerSpec, MqttHandler, TlsError, TlsHandle, Transport, Wheel};
 use portcullis_policy::{ChildProcess, EngineOptions, Host, HostError, HostOptions, Services};
 use portcullis_router::{RetainedLimits, RouterLimits};
 use portcullis_session::{Broker, BrokerOptions, RecoveryError};
@@ -324,12 +323,12 @@ impl Gateway {
     }
 
     /// Names and bound addresses, in the order of the configuration, one pair an address; `admin` last.
-    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+    pub(crate) fn addresses(&self) -> Vec<(String, Endpoint)> {
         let config = self.config.load();
         let doors = self.doors.lock();
         let mut addresses = Vec::new();
         let mut add = |name: &str, door: &Door| {
-            addresses.extend(door.listening().local_addrs().iter().map(|address| (name.to_owned(), *address)));
+            addresses.extend(door.listening().endpoints().iter().map(|endpoint| (name.to_owned(), endpoint.clone())));
         };
         for listener in &config.listeners {
             if let Some(door) = doors.get(&listener.name.value) {
@@ -409,7 +408,7 @@ fn router(config: &Config) -> RouterLimits {
 
 /// The admin interface, as a listener. Its name is no listener's, or logs would not tell them apart.
 fn admin_spec(admin: &Admin) -> ListenerSpec {
-    let mut spec = ListenerSpec::new("admin", vec![admin.bind.value], Transport::Tcp);
+    let mut spec = ListenerSpec::new("admin", [admin.bind.value], Transport::Tcp);
     // For a person, a few commands and a scraper.
     spec.live.max_connections = 256;
     spec

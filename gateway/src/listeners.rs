@@ -49,7 +49,7 @@ pub(crate) fn load_tls(listener: &Listener) -> Result<Option<Tls>, TlsError> {
 
 /// The addresses and the transport of a listener, with what may change while it runs.
 pub(crate) fn spec(listener: &Listener, tls: Option<TlsHandle>) -> ListenerSpec {
-    let bind = listener.bind.iter().map(|address| address.value).collect();
+    let bind = listener.bind.iter().map(|endpoint| endpoint.value.clone());
     let mut spec = ListenerSpec::new(&listener.name, bind, transport(listener.transport));
     spec.live = live(listener, tls);
     spec
@@ -72,6 +72,7 @@ pub(crate) fn live(listener: &Listener, tls: Option<TlsHandle>) -> Live {
         max_connections: limits.max_connections.map_or(default.max_connections, |number| number as usize),
         connect_rate: limits.connect_rate.map(rate),
         connect_rate_per_address: limits.connect_rate_per_address.map(rate),
+        socket_mode: listener.socket_mode.map_or(default.socket_mode, |mode| mode.0),
     }
 }
 

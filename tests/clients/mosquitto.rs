@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use portcullis_tests::{Transport, within};
+use portcullis_tests::{Config, Gateway, Transport, within};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
@@ -105,4 +105,19 @@ async fn mosquitto_is_told_why_it_is_refused() {
             assert!(said.contains("bad user") || said.contains("not authori"), "{transport:?} {version}: {said}");
         }
     }
+}
+
+#[tokio::test]
+async fn they_meet_through_a_unix_socket() {
+    let config =
+        Config::new().toml("[[listener]]\nname = \"local\"\nbind = \"unix:mqtt.sock\"\npolicies = [\"anonymous\"]");
+    let gateway = Gateway::start(&config).await;
+    let socket = gateway.directory().join("mqtt.sock");
+    let client = |program: &str, more: &[&str]| {
+        let mut command = Command::new(program);
+        command.arg("--unix").arg(&socket).args(["-q", "1", "-t", "local"]).args(more);
+        command
+    };
+    succeed(client("mosquitto_pub", &["-r", "-m", "kept"])).await;
+    assert_eq!(succeed(client("mosquitto_sub", &["-C", "1", "-W", "20"])).await, "kept\n");
 }

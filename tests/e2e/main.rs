@@ -42,6 +42,7 @@ mod signatures;
 mod startup;
 mod storage;
 mod swap;
+mod unix_sockets;
 mod versions;
 
 use portcullis_tests::{Config, Gateway, Transport, Version};

@@ -100,7 +100,7 @@ impl Gateway {
         *self.ready.get(listener).unwrap_or_else(|| panic!("{listener} is not among {:?}", self.ready))
     }
 
-    /// Names and addresses of the `ready` line.
+    /// Names and addresses of the `ready` line, Unix sockets left out.
     #[must_use]
     pub fn ready(&self) -> &HashMap<String, SocketAddr> {
         &self.ready
@@ -110,6 +110,14 @@ impl Gateway {
     #[must_use]
     pub fn route(&self, transport: Transport) -> Route {
         self.route_to(transport.name(), transport)
+    }
+
+    /// The way to a Unix socket in the directory of the configuration.
+    #[must_use]
+    pub fn route_to_socket(&self, transport: Transport, socket: &str) -> Route {
+        let mut route = Route::new(transport, SocketAddr::from(([127, 0, 0, 1], 0)), authority().pem());
+        route.socket = Some(self.directory().join(socket));
+        route
     }
 
     /// The way to a listener.
@@ -413,9 +421,12 @@ fn follow(stream: impl Read + Send + 'static) -> watch::Receiver<Text> {
 
 fn addresses(line: &str) -> HashMap<String, SocketAddr> {
     line.split_whitespace()
-        .map(|pair| {
+        .filter_map(|pair| {
             let (name, address) = pair.split_once('=').expect("name=address in the ready line");
-            (name.to_owned(), address.parse().unwrap_or_else(|_| panic!("{address} is not an address")))
+            if address.starts_with("unix:") {
+                return None;
+            }
+            Some((name.to_owned(), address.parse().unwrap_or_else(|_| panic!("{address} is not an address"))))
         })
         .collect()
 }

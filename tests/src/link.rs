@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -66,6 +67,8 @@ pub struct Route {
     pub transport: Transport,
     /// Where.
     pub address: SocketAddr,
+    /// A Unix socket, in place of the address.
+    pub socket: Option<PathBuf>,
     /// PEM of the authorities that may sign the server's certificate.
     pub roots: String,
     /// The client's certificate and key.
@@ -87,6 +90,7 @@ impl Route {
         Self {
             transport,
             address,
+            socket: None,
             roots: roots.into(),
             identity: None,
             path: "/mqtt".into(),
@@ -108,16 +112,22 @@ impl Route {
     /// # Errors
     /// Whatever the network, TLS or the WebSocket upgrade says.
     pub async fn open(&self) -> io::Result<Link> {
-        let mut tcp = TcpStream::connect(self.address).await?;
-        tcp.set_nodelay(true)?;
-        tcp.write_all(&self.ahead).await?;
+        let mut stream: Box<dyn Io> = match &self.socket {
+            Some(path) => Box::new(UnixStream::connect(path).await?),
+            None => {
+                let stream = TcpStream::connect(self.address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+        };
+        stream.write_all(&self.ahead).await?;
         let secure = matches!(self.transport, Transport::Tls | Transport::Wss);
         let stream: Box<dyn Io> = if secure {
             let connector = tokio_rustls::TlsConnector::from(self.tls()?);
             let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-            Box::new(connector.connect(name, tcp).await?)
+            Box::new(connector.connect(name, stream).await?)
         } else {
-            Box::new(tcp)
+            stream
         };
         match self.transport {
             Transport::Tcp | Transport::Tls => Ok(Link::Stream(stream)),

@@ -1,12 +1,12 @@
 //! What is known of a client before anybody has decided about it: where its bytes came from, and what it offers.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis_mqtt::ProtocolVersion;
 
 use crate::identity::Identity;
+use crate::peer::Peer;
 
 /// Where the bytes came from: known before any credential is looked at.
 #[derive(Clone, Debug)]
@@ -21,8 +21,8 @@ pub struct ConnectionFacts {
     pub protocol_version: u8,
     /// `tcp`, `tls`, `ws` or `wss`.
     pub transport: &'static str,
-    /// The client's address, IPv4-mapped IPv6 already unmapped.
-    pub peer: SocketAddr,
+    /// Who is at the other end.
+    pub peer: Peer,
     /// What is dear and seldom asked for. None on plain TCP.
     pub details: Option<Arc<PeerDetails>>,
     /// Who is already known on this connection (re-authentication, renewal, guarded HTTP mounts).

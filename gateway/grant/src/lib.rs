@@ -11,6 +11,7 @@ pub mod denial;
 pub mod gatekeeper;
 pub mod grant;
 pub mod identity;
+pub mod peer;
 pub mod rules;
 
 pub use account::{Account, Freshness, Sources};
@@ -22,4 +23,5 @@ pub use gatekeeper::{
 };
 pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits};
 pub use identity::{HTTP_SESSION, Identity};
+pub use peer::Peer;
 pub use rules::{ActionRefusal, Actions, Effect, Permission, Rule, RuleSet, SubscribePermission};

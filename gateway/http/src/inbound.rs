@@ -20,8 +20,8 @@ use crate::messages::Publishers;
 pub struct Inbound {
     /// Where it comes from; the head is among its details.
     pub connection: ConnectionFacts,
-    /// The address that the listener is bound to.
-    pub local: SocketAddr,
+    /// The address that the listener is bound to. None: it is a Unix socket.
+    pub local: Option<SocketAddr>,
     /// The head, its path with dot segments resolved.
     pub head: Arc<HttpHead>,
     /// The path as received.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portcullis_grant::PeerDetails;
+use portcullis_grant::{Peer, PeerDetails};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::listener::admission::Admission;
@@ -22,10 +22,10 @@ pub struct Facts {
     pub listener: Arc<str>,
     /// How the bytes arrive.
     pub transport: Transport,
-    /// The client's address, IPv4-mapped IPv6 already unmapped. Behind a proxy the one that its PROXY header names.
-    pub peer: SocketAddr,
-    /// The address that the listener is bound to.
-    pub local: SocketAddr,
+    /// The client. Behind a proxy the one that its PROXY header names.
+    pub peer: Peer,
+    /// The address that the listener is bound to. None: it is a Unix socket.
+    pub local: Option<SocketAddr>,
     /// What the TLS handshake and the WebSocket upgrade told. None on plain TCP.
     pub details: Option<Arc<PeerDetails>>,
     /// Tells the connection to say good-bye and end.
@@ -67,7 +67,8 @@ pub trait ConnectionHandler: Send + Sync + 'static {
     /// What it speaks.
     fn speaks(&self) -> Protocol;
 
-    /// A plain TCP connection: the socket itself, non-blocking and without Nagle's delay, not registered with any
+    /// A plain TCP connection, or one over a Unix socket, which is the same to whoever reads and writes it but for its
+    /// addresses ([`Facts`] has them): the socket itself, non-blocking and without Nagle's delay, not registered with any
     /// runtime, so that the owner may write to it from any task.
     fn tcp(&self, stream: std::net::TcpStream, facts: Facts);
 

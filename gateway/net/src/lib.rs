@@ -24,8 +24,8 @@ pub mod ws;
 
 pub use conn::{MqttHandler, MqttSettings, Wheel, Within};
 pub use handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
-pub use listener::{BindError, Bound, ListenerSpec, ListenerStats, Listening, Live, Rate};
-pub use proxy::{Network, NetworkError, ProxySpec};
+pub use listener::{BindError, Bound, Endpoint, ListenerSpec, ListenerStats, Listening, Live, MAX_SOCKET_PATH, Rate};
+pub use proxy::{Balancer, Network, NetworkError, ProxySpec};
 pub use stop::{StopSignal, StopSource};
 pub use tls::{ClientAuth, Tls, TlsError, TlsHandle, TlsPurpose, TlsSpec};
 pub use transport::Transport;

@@ -29,5 +29,5 @@ async fn accepting_goes_on_once_descriptors_are_free() {
     assert!(running.nothing_given());
     drop(hoard);
     let (_socket, facts) = running.tcp().await;
-    assert_eq!(facts.peer, client.local_addr().unwrap());
+    assert_eq!(facts.peer, client.local_addr().unwrap().into());
 }

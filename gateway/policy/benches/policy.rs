@@ -72,7 +72,7 @@ fn login(username: Option<&str>) -> Login {
         protocol: "mqtt",
         protocol_version: 5,
         transport: "tls",
-        peer: ([192, 0, 2, 17], 50_123).into(),
+        peer: std::net::SocketAddr::from(([192, 0, 2, 17], 50_123)).into(),
         details: None,
         identity: None,
     };

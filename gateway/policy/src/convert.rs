@@ -34,7 +34,7 @@ pub(crate) fn connection(of: &ConnectionFacts) -> wit::Connection {
         protocol: of.protocol.to_owned(),
         protocol_version: of.protocol_version,
         transport: of.transport.to_owned(),
-        peer_address: of.peer.ip().to_canonical().to_string(),
+        peer_address: of.peer.address(),
         peer_port: of.peer.port(),
         server_name: of.details.as_ref().and_then(|details| details.server_name.clone()),
         identity: of.identity.as_deref().map(identity),

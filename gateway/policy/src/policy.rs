@@ -209,7 +209,7 @@ impl Drop for Trial<'_> {
 }
 
 pub(crate) fn caller(of: &ConnectionFacts) -> Caller {
-    Caller { details: of.details.clone(), address: Some(of.peer.ip()), ..Caller::default() }
+    Caller { details: of.details.clone(), address: of.peer.ip(), ..Caller::default() }
 }
 
 impl HttpEndpoint for Policy {

@@ -300,8 +300,11 @@ fn refused(error: PolicyError) -> AdminError {
 fn status(gateway: &Gateway) -> Value {
     let totals = gateway.broker.totals();
     let (retained, retained_bytes) = gateway.broker.retained();
-    let listeners: Vec<_> =
-        gateway.addresses().into_iter().map(|(name, address)| json!({ "name": name, "address": address })).collect();
+    let listeners: Vec<_> = gateway
+        .addresses()
+        .into_iter()
+        .map(|(name, address)| json!({ "name": name, "address": address.to_string() }))
+        .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": gateway.uptime().as_secs(),

@@ -1,6 +1,5 @@
 //! `portcullis serve`: start, say so, and do as the signals say until the end.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use crate::assemble::{Gateway, Ground};
 use crate::config::Config;
 use crate::demo::{self, People};
 use crate::{logging, memory, watch};
+use portcullis_net::Endpoint;
 
 /// Where the data is when nobody says.
 pub(super) const DATA: &str = "portcullis-data";
@@ -100,13 +100,13 @@ fn serve(start: Start, is_demo: bool) -> Result<(), Failure> {
 }
 
 /// One line that programs read: `ready NAME=ADDRESS …`.
-fn announce(addresses: &[(String, SocketAddr)]) {
+fn announce(addresses: &[(String, Endpoint)]) {
     let pairs: String = addresses.iter().map(|(name, address)| format!(" {name}={address}")).collect();
     out::line(format_args!("ready{pairs}"));
 }
 
 /// What listens, what stands in front of it, and what to try.
-fn show_demo(gateway: &Gateway, data: &Path, addresses: &[(String, SocketAddr)], people: &People) {
+fn show_demo(gateway: &Gateway, data: &Path, addresses: &[(String, Endpoint)], people: &People) {
     out::line("\n  LISTENER  ADDRESS                TRANSPORT  POLICIES IN FRONT");
     let config = gateway.config.load();
     for (name, address) in addresses {
@@ -121,7 +121,7 @@ fn show_demo(gateway: &Gateway, data: &Path, addresses: &[(String, SocketAddr)],
         };
         out::line(format_args!("  {name:<9} {:<22} {transport:<10} {chain}", address.to_string()));
     }
-    let at = |name: &str| addresses.iter().find(|(known, _)| known == name).map(|(_, address)| *address);
+    let at = |name: &str| addresses.iter().find(|(known, _)| known == name).and_then(|(_, address)| address.ip());
     if let (Some(mqtt), Some(mqtts)) = (at("mqtt"), at("mqtts")) {
         out::line(demo::tour(data, mqtt, mqtts, people));
     }

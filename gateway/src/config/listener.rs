@@ -1,13 +1,13 @@
 //! `[[listener]]`: where clients come in, and which policies stand in front of it.
 
-use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use portcullis_net::Network;
+use portcullis_net::{Balancer, Endpoint, MAX_SOCKET_PATH};
 
 use super::problem::Problem;
 use super::reader::{Located, OneOrMany, Section, words};
-use super::units::{PerSecond, Size, Time};
+use super::units::{FileMode, PerSecond, Size, Time};
 use super::{is_url_path, relative};
 
 words! {
@@ -105,8 +105,10 @@ words! {
 pub(crate) struct Listener {
     /// Its name: unique, and what policies see.
     pub(crate) name: Located<String>,
-    /// Addresses, at least one.
-    pub(crate) bind: Vec<Located<SocketAddr>>,
+    /// Addresses and Unix sockets, at least one.
+    pub(crate) bind: Vec<Located<Endpoint>>,
+    /// Who may connect to the Unix sockets. None: nobody but the gateway's own user.
+    pub(crate) socket_mode: Option<FileMode>,
     /// What is spoken.
     pub(crate) protocol: Protocol,
     /// What carries it.
@@ -120,7 +122,7 @@ pub(crate) struct Listener {
     /// WebSocket: the sub-protocols that may be agreed on, the one that is liked best first. None: those of MQTT.
     pub(crate) subprotocols: Option<Vec<String>>,
     /// The peers whose connections begin with a PROXY header. None: it is not spoken.
-    pub(crate) proxy_protocol: Option<Vec<Network>>,
+    pub(crate) proxy_protocol: Option<Vec<Balancer>>,
     /// The chain, asked in this order. Never empty on MQTT; on HTTP, empty, there are no messages.
     pub(crate) policies: Vec<Located<String>>,
     /// Whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
@@ -202,7 +204,10 @@ impl Listener {
 
     fn read(mut section: Section<'_>, base: &Path) -> Option<Self> {
         let name = section.required("name", "a name that is its own");
-        let bind = section.required::<OneOrMany<_>>("bind", "an address and a port, or a list of them");
+        let bind = section
+            .required::<OneOrMany<_>>("bind", "an address and a port, the path of a Unix socket, or a list of them");
+        let bind = bind.map(|OneOrMany(list)| endpoints(list, &section, base)).unwrap_or_default();
+        let socket_mode = section.optional("socket-mode");
         let protocol = section.optional("protocol").unwrap_or(Protocol::Mqtt);
         let transport = section.optional("transport").unwrap_or(Transport::Tcp);
         let tls = section.section("tls", "tls").map(|tls| TlsFiles::read(tls, base));
@@ -240,7 +245,8 @@ impl Listener {
         Some(Self {
             name: name?,
             // An address that is missing was said; the rest of the listener is still looked at.
-            bind: bind.map(|OneOrMany(list)| list).unwrap_or_default(),
+            bind,
+            socket_mode,
             protocol,
             transport,
             tls: tls.flatten(),
@@ -323,9 +329,33 @@ impl Listener {
     }
 }
 
+/// Where the listener listens, with the paths of Unix sockets made whole; and what is wrong with those.
+fn endpoints(list: Vec<Located<Endpoint>>, section: &Section<'_>, base: &Path) -> Vec<Located<Endpoint>> {
+    let add = |problem| section.problems().add(problem);
+    let whole = |mut found: Located<Endpoint>| {
+        if let Endpoint::Unix(path) = &mut found.value {
+            *path = base.join(&*path);
+            let octets = path.as_os_str().as_bytes().len();
+            if octets > MAX_SOCKET_PATH {
+                let message =
+                    format!("the path of a socket has at most {MAX_SOCKET_PATH} octets, and this one {octets}");
+                add(Problem::new(found.span.clone(), message).help("the directory of this file counts, too"));
+            }
+        }
+        found
+    };
+    let list: Vec<_> = list.into_iter().map(whole).collect();
+    let any_socket = list.iter().any(|found| matches!(found.value, Endpoint::Unix(_)));
+    if let Some(span) = section.key_span("socket-mode").filter(|_| !any_socket && !section.is_wrong("bind")) {
+        add(Problem::new(span, "`socket-mode` does nothing without a Unix socket in `bind`")
+            .help("a socket is written as \"unix:/run/portcullis/mqtt.sock\""));
+    }
+    list
+}
+
 /// `proxy-protocol = { from = […] }`.
-fn proxies(mut section: Section<'_>) -> Option<Vec<Network>> {
-    let what = "the addresses of the load balancers, such as [\"10.0.0.0/8\", \"192.0.2.7\"]";
+fn proxies(mut section: Section<'_>) -> Option<Vec<Balancer>> {
+    let what = "the addresses of the load balancers, such as [\"10.0.0.0/8\", \"192.0.2.7\"], or \"unix\"";
     let from = section.required::<OneOrMany<_>>("from", what);
     if let Some(none) = section.raw("from").filter(|from| from.get_ref().as_array().is_some_and(|list| list.is_empty()))
     {

@@ -6,12 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 
-use portcullis_net::{Network, NetworkError};
+use portcullis_net::{Balancer, Endpoint, NetworkError};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Problems, Span};
-use super::units::{PerSecond, Percent, Size, Time};
+use super::units::{FileMode, PerSecond, Percent, Size, Time};
 
 /// A value, and where the file says it. Two are equal when the values are: moving a line changes nothing.
 #[derive(Clone, Debug)]
@@ -96,14 +96,35 @@ read_with!(SocketAddr, "an address and a port, such as \"127.0.0.1:1883\" or \"[
     let localhost = || text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
     text.parse().ok().or_else(|| localhost().map(|port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)))
 });
-impl Read for Network {
+impl Read for Endpoint {
     fn read(value: &Spanned<DeValue<'_>>, problems: &Problems) -> Option<Self> {
-        let problem = || mismatch(value, "an address or a network, such as \"192.0.2.7\" or \"10.0.0.0/8\"");
+        let Some(path) = value.get_ref().as_str().and_then(|text| text.strip_prefix("unix:")) else {
+            return SocketAddr::read(value, problems).map(Self::Ip);
+        };
+        if path.is_empty() || path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let message = "expected the path of a socket behind `unix:`, without blanks";
+            problems.add(Problem::new(value.span(), message).label("such as \"unix:/run/portcullis/mqtt.sock\""));
+            return None;
+        }
+        Some(Self::Unix(path.into()))
+    }
+}
+
+read_with!(FileMode, FileMode::EXPECTED, |value| value.as_str().and_then(FileMode::parse));
+
+impl Read for Balancer {
+    fn read(value: &Spanned<DeValue<'_>>, problems: &Problems) -> Option<Self> {
+        let problem =
+            || mismatch(value, "an address or a network, such as \"192.0.2.7\" or \"10.0.0.0/8\", or \"unix\"");
         let Some(text) = value.get_ref().as_str() else {
             problems.add(problem());
             return None;
         };
+        if text == "unix" {
+            return Some(Self::Unix);
+        }
         text.parse()
+            .map(Self::Network)
             .map_err(|why| {
                 problems.add(problem().label(match why {
                     NetworkError::Beyond { network } => format!("did you mean \"{network}\"?"),

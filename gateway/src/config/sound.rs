@@ -2,9 +2,9 @@
 //! can be read, and nothing that is there and unused.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use portcullis_net::Endpoint;
 use portcullis_policy::{EngineOptions, PolicyLimits};
 
 use super::Config;
@@ -47,20 +47,20 @@ fn unique<'c>(kind: &str, names: impl Iterator<Item = &'c Located<String>>, prob
 }
 
 fn addresses(config: &Config, problems: &Problems) {
-    let mut taken: HashMap<SocketAddr, String> = HashMap::new();
+    let mut taken: HashMap<Endpoint, String> = HashMap::new();
     for listener in &config.listeners {
         for address in &listener.bind {
-            if address.port() == 0 {
+            if address.ip().is_some_and(|address| address.port() == 0) {
                 continue;
             }
-            if let Some(other) = taken.insert(address.value, listener.name.value.clone()) {
+            if let Some(other) = taken.insert(address.value.clone(), listener.name.value.clone()) {
                 let message = format!("the listener {other:?} has the address {} already", address.value);
                 problems.add(Problem::new(address.span.clone(), message));
             }
         }
     }
     if let Some(bind) = config.admin.as_ref().map(|admin| &admin.bind).filter(|bind| bind.port() != 0)
-        && let Some(other) = taken.get(&bind.value)
+        && let Some(other) = taken.get(&bind.value.into())
     {
         let message = format!("the listener {other:?} has the address {} already", bind.value);
         problems.add(Problem::new(bind.span.clone(), message));

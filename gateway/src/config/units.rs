@@ -107,6 +107,22 @@ impl PerSecond {
     }
 }
 
+/// Who may use a file. Written as in chmod(1): `0660`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileMode(pub(crate) u32);
+
+impl FileMode {
+    /// What a configuration should have said.
+    pub(crate) const EXPECTED: &'static str = "the mode of a file, such as \"0660\"";
+
+    /// Reads a mode. None: it is not one of three octal digits, with or without a 0 before them.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+        let octal = digits.len() == 3 && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+        u32::from_str_radix(digits, 8).ok().filter(|_| octal).map(Self)
+    }
+}
+
 /// `16MiB` → (16, "MiB"). A blank between the two is allowed.
 fn split(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -150,6 +166,15 @@ mod tests {
         assert_eq!(PerSecond::parse("100/s"), Some(PerSecond(100)));
         for wrong in ["", "100", "/s", "0/s", "1/m", "4294967296/s"] {
             assert_eq!(PerSecond::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn modes() {
+        assert_eq!(FileMode::parse("0660"), Some(FileMode(0o660)));
+        assert_eq!(FileMode::parse("600"), Some(FileMode(0o600)));
+        for wrong in ["", "0", "0o660", "00660", "4660", "0680", "+660", "rw-rw----"] {
+            assert_eq!(FileMode::parse(wrong), None, "{wrong}");
         }
     }
 

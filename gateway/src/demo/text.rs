@@ -52,7 +52,13 @@ mod tests {
             let file = data.path().join("demo/portcullis.toml");
             let config = Config::parse(&file, &super::configuration(any_port)).unwrap();
             assert_eq!(config.listeners.len(), 5);
-            assert!(config.listeners.iter().flat_map(|listener| &listener.bind).all(|bind| bind.ip().is_loopback()));
+            assert!(
+                config
+                    .listeners
+                    .iter()
+                    .flat_map(|listener| &listener.bind)
+                    .all(|bind| bind.ip().is_some_and(|bind| bind.ip().is_loopback()))
+            );
             assert!(config.admin.unwrap().bind.ip().is_loopback());
             let open =
                 config.listeners.iter().flat_map(|listener| &listener.policies).any(|name| name.value == "anonymous");

@@ -57,8 +57,9 @@ pub(super) fn unauthorized() -> Answer {
 
 /// Whether a request under this name is meant for us. Behind a loopback address only names that cannot be anybody
 /// else's count: a foreign page whose name was made to point here (DNS rebinding) comes with its own.
-pub(super) fn host_is_served(authority: &str, local: SocketAddr, hosts: &[String]) -> bool {
-    if !local.ip().to_canonical().is_loopback() {
+pub(super) fn host_is_served(authority: &str, local: Option<SocketAddr>, hosts: &[String]) -> bool {
+    // No page reaches a Unix socket.
+    if !local.is_some_and(|local| local.ip().to_canonical().is_loopback()) {
         return true;
     }
     let host = host_of(authority);
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn on_loopback_only_loopback_names_are_served() {
-        let local = "127.0.0.1:9090".parse().unwrap();
+        let local = Some("127.0.0.1:9090".parse().unwrap());
         for good in ["localhost", "localhost:9090", "127.0.0.1:9090", "127.1.2.3", "[::1]:9090", "[::1]", "::1"] {
             assert!(host_is_served(good, local, &[]), "{good}");
         }

@@ -12,12 +12,11 @@ mod socket;
 mod wheel;
 mod worker;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, PeerDetails, Renewal};
+use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, Peer, PeerDetails, Renewal};
 use portcullis_router::Full;
 use portcullis_session::{Broker, End, Handle, ListenerRules, Machine, Origin};
 
@@ -91,8 +90,8 @@ pub struct Within {
     pub listener: Arc<str>,
     /// Its transport: `tcp` or `tls`.
     pub transport: &'static str,
-    /// The HTTP client's address.
-    pub peer: SocketAddr,
+    /// The HTTP client.
+    pub peer: Peer,
     /// What TLS told, and the head of the request.
     pub details: Option<Arc<PeerDetails>>,
     /// The major version of HTTP.

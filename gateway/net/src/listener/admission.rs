@@ -1,11 +1,11 @@
 //! Who may come in before anything is known but an address: how many, and how fast.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use portcullis_grant::Peer;
 use tokio::sync::Notify;
 
 use crate::handler::ConnectionGuard;
@@ -88,11 +88,11 @@ impl Admission {
         })
     }
 
-    /// Admits a connection from `address`, or says why not. The address comes before the total, so that one that is
+    /// Admits a connection from `peer`, or says why not. The address comes before the total, so that one that is
     /// over its own rate cannot use up everybody's.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, live: &Live) -> Result<ConnectionGuard, Refused> {
+    pub(crate) fn admit(self: &Arc<Self>, peer: Peer, live: &Live) -> Result<ConnectionGuard, Refused> {
         let guard = self.place(live)?;
-        self.address_rate(address, live)?;
+        self.address_rate(peer, live)?;
         self.total_rate(live)?;
         self.accepted.fetch_add(1, Relaxed);
         Ok(guard)
@@ -107,9 +107,9 @@ impl Admission {
 
     /// Admits the connection once its header has told whose it is. None: the balancer's own, which has no rate to
     /// itself.
-    pub(crate) fn admit_known(&self, address: Option<IpAddr>, live: &Live) -> Result<(), Refused> {
-        if let Some(address) = address
-            && let Err(refused) = self.address_rate(address, live)
+    pub(crate) fn admit_known(&self, client: Option<Peer>, live: &Live) -> Result<(), Refused> {
+        if let Some(client) = client
+            && let Err(refused) = self.address_rate(client, live)
         {
             if let Some(rate) = live.connect_rate {
                 self.total.lock().give_back(rate);
@@ -139,9 +139,9 @@ impl Admission {
         }
     }
 
-    fn address_rate(&self, address: IpAddr, live: &Live) -> Result<(), Refused> {
+    fn address_rate(&self, peer: Peer, live: &Live) -> Result<(), Refused> {
         let Some(rate) = live.connect_rate_per_address else { return Ok(()) };
-        if self.addresses.lock().get_or_insert_with(AddressTable::new).admit(address, rate, self.now()) {
+        if self.addresses.lock().get_or_insert_with(AddressTable::new).admit(peer, rate, self.now()) {
             return Ok(());
         }
         self.refused_rate.fetch_add(1, Relaxed);

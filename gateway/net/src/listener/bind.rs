@@ -2,12 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use thiserror::Error;
 
-use crate::listener::occupant::occupant;
+use crate::listener::endpoint::Endpoint;
+use crate::listener::occupant::{occupant, occupant_of_socket};
+use crate::listener::socket::Socket;
 use crate::listener::spec::ListenerSpec;
+use crate::listener::unix::{self, InTheWay};
 
 /// Why a listener cannot listen: one sentence, with the mend.
 #[derive(Debug, Error)]
@@ -24,16 +28,16 @@ pub enum BindError {
         /// Name of the listener.
         listener: String,
     },
-    /// The port is in use.
+    /// The port, or the socket, is in use.
     #[error(
         "listener `{listener}` cannot have {address}: {holder} is listening there; end it, or give the listener another \
-         port in `bind`"
+         {} in `bind`", if address.ip().is_some() { "port" } else { "path" }
     )]
     Taken {
         /// Name of the listener.
         listener: String,
         /// The address.
-        address: SocketAddr,
+        address: Endpoint,
         /// Who has it, as far as the system tells: `mosquitto (process 812)` or `another process`.
         holder: String,
     },
@@ -61,13 +65,35 @@ pub enum BindError {
         /// The wildcard of the same family and port.
         any: SocketAddr,
     },
+    /// A file that is no socket has the path of one.
+    #[error(
+        "listener `{listener}` cannot have unix:{}: there is something that is not a socket; remove it, or give the \
+         listener another path in `bind`", path.display()
+    )]
+    NoSocket {
+        /// Name of the listener.
+        listener: String,
+        /// The path.
+        path: PathBuf,
+    },
+    /// The directory of a socket is not there.
+    #[error(
+        "listener `{listener}` cannot have unix:{}: its directory does not exist; make it (a systemd unit has \
+         `RuntimeDirectory=` for that), or give the listener another path in `bind`", path.display()
+    )]
+    NoDirectory {
+        /// Name of the listener.
+        listener: String,
+        /// The path.
+        path: PathBuf,
+    },
     /// Anything else that the system says.
     #[error("listener `{listener}` cannot listen on {address}: {source}")]
     Io {
         /// Name of the listener.
         listener: String,
         /// The address.
-        address: SocketAddr,
+        address: Endpoint,
         /// What the system says.
         source: io::Error,
     },
@@ -77,7 +103,7 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Bound {
     pub(crate) spec: ListenerSpec,
-    pub(crate) sockets: Vec<(SocketAddr, std::net::TcpListener)>,
+    pub(crate) sockets: Vec<(Endpoint, Socket)>,
 }
 
 impl Bound {
@@ -94,19 +120,30 @@ impl Bound {
             return Err(BindError::NoCertificate { listener: listener() });
         }
         let mut sockets = Vec::with_capacity(spec.bind.len());
-        for &address in &spec.bind {
-            let socket = listen(address, &spec).map_err(|error| explain(listener(), address, error))?;
-            let local =
-                socket.local_addr().map_err(|source| BindError::Io { listener: listener(), address, source })?;
-            sockets.push((local, socket));
+        for endpoint in &spec.bind {
+            sockets.push(match endpoint {
+                Endpoint::Ip(address) => listen(*address, &spec)
+                    .and_then(|socket| Ok((socket.local_addr()?.into(), Socket::Tcp(socket))))
+                    .map_err(|error| explain(listener(), *address, error))?,
+                Endpoint::Unix(path) => match unix::listen(path, spec.live.socket_mode, spec.backlog) {
+                    Ok((socket, file)) => (endpoint.clone(), Socket::Unix(socket, file)),
+                    Err(why) => return Err(explain_unix(listener(), path, why)),
+                },
+            });
         }
         Ok(Self { spec, sockets })
     }
 
-    /// The addresses, with the ports that the system chose in place of 0; in the order of the specification.
+    /// Where it listens, with the ports that the system chose in place of 0; in the order of the specification.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.sockets.iter().map(|(endpoint, _)| endpoint.clone()).collect()
+    }
+
+    /// The addresses among its [`Self::endpoints`].
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().map(|(address, _)| *address).collect()
+        self.sockets.iter().filter_map(|(endpoint, _)| endpoint.ip()).collect()
     }
 
     /// What the listener was told to be.
@@ -116,15 +153,15 @@ impl Bound {
     }
 }
 
-/// One listening socket.
+/// One listening socket of TCP.
 fn listen(address: SocketAddr, spec: &ListenerSpec) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last connections' TIME_WAIT. On Unix this does not let two listeners share a port.
     socket.set_reuse_address(true)?;
     // Inherited by what is accepted, so that not even the first segment can be delayed.
     socket.set_tcp_nodelay(true)?;
     if let SocketAddr::V6(v6) = address {
-        let v4_bound_apart = spec.bind.contains(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, v6.port())));
+        let v4_bound_apart = spec.bind.contains(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, v6.port())).into());
         socket.set_only_v6(!v6.ip().is_unspecified() || v4_bound_apart)?;
     }
     socket.set_nonblocking(true)?;
@@ -137,7 +174,7 @@ fn explain(listener: String, address: SocketAddr, error: io::Error) -> BindError
     match error.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken {
             listener,
-            address,
+            address: address.into(),
             holder: occupant(address.port()).unwrap_or_else(|| "another process".to_owned()),
         },
         io::ErrorKind::PermissionDenied if address.port() < 1024 => BindError::Forbidden { listener, address },
@@ -148,7 +185,20 @@ fn explain(listener: String, address: SocketAddr, error: io::Error) -> BindError
             };
             BindError::NotHere { listener, address, any }
         }
-        _ => BindError::Io { listener, address, source: error },
+        _ => BindError::Io { listener, address: address.into(), source: error },
+    }
+}
+
+fn explain_unix(listener: String, path: &Path, why: InTheWay) -> BindError {
+    let (path, address) = (path.to_owned(), Endpoint::Unix(path.to_owned()));
+    match why {
+        InTheWay::Listener => {
+            let holder = occupant_of_socket(&path).unwrap_or_else(|| "another process".to_owned());
+            BindError::Taken { listener, address, holder }
+        }
+        InTheWay::File => BindError::NoSocket { listener, path },
+        InTheWay::Error(error) if error.kind() == io::ErrorKind::NotFound => BindError::NoDirectory { listener, path },
+        InTheWay::Error(source) => BindError::Io { listener, address, source },
     }
 }
 
@@ -158,7 +208,7 @@ mod tests {
     use crate::transport::Transport;
 
     fn spec(bind: &[&str]) -> ListenerSpec {
-        ListenerSpec::new("mqtt", bind.iter().map(|text| text.parse().unwrap()).collect(), Transport::Tcp)
+        ListenerSpec::new("mqtt", bind.iter().map(|text| text.parse::<SocketAddr>().unwrap()), Transport::Tcp)
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use portcullis_grant::PeerDetails;
+use portcullis_grant::{Peer, PeerDetails};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -59,9 +59,9 @@ pub(crate) async fn shake_hands(
 /// The handshakes that the listener asks for, one after the other.
 async fn establish(mut stream: TcpStream, facts: &mut Facts, live: &Live, shared: &Shared) -> io::Result<Established> {
     if live.proxy.is_some() {
-        let source = proxy::receive(&mut stream).await?;
+        let source = proxy::receive(&mut stream).await?.map(Peer::from);
         facts.peer = source.unwrap_or(facts.peer);
-        if let Err(refused) = shared.admission.admit_known(source.map(|source| source.ip()), live) {
+        if let Err(refused) = shared.admission.admit_known(source, live) {
             return Ok(Established::Refused(stream, refused));
         }
     }

@@ -1,9 +1,10 @@
-//! Who listens on a port: for the error that a taken port is.
+//! Who listens on a port, or a Unix socket: for the error that a taken one is.
 //!
 //! Reads what Linux shows of the caller's own processes in `/proc`; elsewhere, or when the port belongs to another
 //! user, there is no answer. Runs only once a bind has failed.
 
 use std::fs;
+use std::path::Path;
 
 /// `mosquitto (process 812)`, if the system tells.
 pub(crate) fn occupant(port: u16) -> Option<String> {
@@ -15,6 +16,19 @@ pub(crate) fn occupant(port: u16) -> Option<String> {
             inodes.map(|inode| format!("socket:[{inode}]")).collect::<Vec<_>>()
         })
         .collect();
+    holder_of(&inodes)
+}
+
+/// The same for a Unix socket.
+pub(crate) fn occupant_of_socket(path: &Path) -> Option<String> {
+    let table = fs::read_to_string("/proc/net/unix").ok()?;
+    let inodes: Vec<String> =
+        table.lines().filter_map(|line| socket_inode(line, path)).map(|inode| format!("socket:[{inode}]")).collect();
+    holder_of(&inodes)
+}
+
+/// The process that holds one of these sockets.
+fn holder_of(inodes: &[String]) -> Option<String> {
     if inodes.is_empty() {
         return None;
     }
@@ -44,6 +58,15 @@ fn listening_inode(line: &str, port: u16) -> Option<&str> {
     (state == "0A" && local_port == port).then_some(inode)
 }
 
+/// The inode of a line of `/proc/net/unix` whose socket is bound to `path` and listens (flag `__SO_ACCEPTCON`).
+fn socket_inode<'l>(line: &'l str, path: &Path) -> Option<&'l str> {
+    let mut fields = line.split_ascii_whitespace();
+    let flags = fields.nth(3)?;
+    let inode = fields.nth(2)?;
+    let bound = line.get(line.find(" /")? + 1..)?;
+    (flags == "00010000" && Path::new(bound) == path).then_some(inode)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +81,14 @@ mod tests {
         assert_eq!(listening_inode(&LINE.replace(" 0A ", " 01 "), 1883), None, "connected is not listening");
         assert_eq!(listening_inode("  sl  local_address rem_address   st", 1883), None);
         assert_eq!(listening_inode("", 1883), None);
+    }
+    #[test]
+    fn a_listening_unix_socket_is_found_by_its_path() {
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 41235 /run/port cullis/mqtt.sock";
+        assert_eq!(socket_inode(line, Path::new("/run/port cullis/mqtt.sock")), Some("41235"));
+        assert_eq!(socket_inode(line, Path::new("/run/other.sock")), None);
+        let connected = line.replace("00010000", "00000000");
+        assert_eq!(socket_inode(&connected, Path::new("/run/port cullis/mqtt.sock")), None);
+        assert_eq!(socket_inode("Num       RefCount Protocol Flags    Type St Inode Path", Path::new("/x")), None);
     }
 }

@@ -7,6 +7,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 
+use portcullis_grant::Peer;
+
 /// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -68,8 +70,8 @@ impl AddressTable {
     }
 
     /// Counts an event of `address` at `now`, unless it comes too early.
-    pub(crate) fn admit(&mut self, address: IpAddr, rate: Rate, now: u64) -> bool {
-        let key = key(address);
+    pub(crate) fn admit(&mut self, peer: Peer, rate: Rate, now: u64) -> bool {
+        let key = key(peer);
         let set = (self.seed.hash_one(key) as usize % SETS) * WAYS;
         let Some(places) = self.places.get_mut(set..set + WAYS) else { return false };
         if let Some((_, schedule)) = places.iter_mut().find(|place| place.0 == Some(key)) {
@@ -81,11 +83,15 @@ impl AddressTable {
     }
 }
 
-/// What counts as one address: an IPv4 address, or the /64 that a provider gives to one customer.
-fn key(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => Ipv6Addr::to_bits(v6) >> 64 << 64,
+/// What counts as one address: an IPv4 address, the /64 that a provider gives to one customer, or a user of this machine.
+fn key(peer: Peer) -> u128 {
+    match peer {
+        Peer::Ip(address) => match address.ip().to_canonical() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => Ipv6Addr::to_bits(v6) >> 64 << 64,
+        },
+        // No address has such a key: that of an IPv4 address has 48 bits, and of an IPv6 address the last 64 are 0.
+        Peer::Unix { user } => 1 << 63 | user.map_or(0, |user| 1 << 32 | u128::from(user)),
     }
 }
 
@@ -94,6 +100,20 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+
+    fn peer(address: IpAddr) -> Peer {
+        Peer::from(std::net::SocketAddr::from((address, 7)))
+    }
+
+    #[test]
+    fn users_of_this_machine_do_not_share_a_schedule() {
+        let rate = Rate { per_second: 1, burst: 1 };
+        let mut table = AddressTable::new();
+        for user in [None, Some(0), Some(1000), Some(u32::MAX)] {
+            assert!(table.admit(Peer::Unix { user }, rate, SECOND), "{user:?}");
+            assert!(!table.admit(Peer::Unix { user }, rate, SECOND), "{user:?}");
+        }
+    }
 
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
@@ -131,7 +151,7 @@ mod tests {
     fn addresses_do_not_share_a_schedule_but_the_halves_of_a_network_do() {
         let rate = Rate { per_second: 1, burst: 1 };
         let mut table = AddressTable::new();
-        let mut admit = |text: &str| table.admit(text.parse().unwrap(), rate, SECOND);
+        let mut admit = |text: &str| table.admit(peer(text.parse().unwrap()), rate, SECOND);
         assert!(admit("192.0.2.1"));
         assert!(!admit("192.0.2.1"));
         assert!(!admit("::ffff:192.0.2.1"), "mapped is the same address");
@@ -144,11 +164,11 @@ mod tests {
     #[test]
     fn a_crowd_of_quiet_addresses_does_not_wash_out_a_loud_one() {
         let rate = Rate { per_second: 1, burst: 10 };
-        let loud = "192.0.2.1".parse().unwrap();
+        let loud = peer("192.0.2.1".parse().unwrap());
         let mut table = AddressTable::new();
         while table.admit(loud, rate, SECOND) {}
         for n in 0..50_000_u32 {
-            table.admit(IpAddr::from((0x0a00_0000 + n).to_be_bytes()), rate, SECOND);
+            table.admit(peer(IpAddr::from((0x0a00_0000 + n).to_be_bytes())), rate, SECOND);
         }
         assert!(!table.admit(loud, rate, SECOND));
     }

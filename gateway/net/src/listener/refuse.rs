@@ -5,10 +5,10 @@
 //! the handshake is the dear part.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_grant::Peer;
 use portcullis_mqtt::{
     ConnAck, ConnAckProperties, Connect, Packet, ProtocolVersion, ReasonCode, decode_connect, frame,
 };
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_CONNECT: u32 = 64 * 1024;
 
 /// Refuses a connection. `header`: a PROXY header is still to come.
-pub(crate) fn refuse(stream: TcpStream, peer: SocketAddr, refused: Refused, header: bool, shared: &Arc<Shared>) {
+pub(crate) fn refuse(stream: TcpStream, peer: Peer, refused: Refused, header: bool, shared: &Arc<Shared>) {
     debug!(listener = %shared.name, %peer, why = refused.words(), "connection refused");
     if shared.transport.is_tls() {
         return;

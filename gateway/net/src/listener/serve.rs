@@ -1,14 +1,13 @@
 //! The accept loops.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use portcullis_grant::Peer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
@@ -16,9 +15,12 @@ use tracing::{debug, info, warn};
 use crate::handler::{ConnectionHandler, Facts, Protocol};
 use crate::listener::admission::{Admission, ListenerStats};
 use crate::listener::bind::{BindError, Bound};
+use crate::listener::endpoint::Endpoint;
 use crate::listener::handshake::shake_hands;
 use crate::listener::refuse::{AT_A_TIME, refuse};
+use crate::listener::socket::Accepts;
 use crate::listener::spec::Live;
+use crate::listener::unix::FileKey;
 use crate::stop::{StopSignal, StopSource};
 use crate::transport::Transport;
 
@@ -31,7 +33,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 #[derive(Debug)]
 pub struct Listening {
     shared: Arc<Shared>,
-    local: Vec<SocketAddr>,
+    endpoints: Vec<Endpoint>,
+    /// Of its Unix sockets.
+    files: Vec<FileKey>,
     accepting: StopSource,
     connections: StopSource,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -58,7 +62,9 @@ impl Bound {
     pub fn serve(self, handler: Arc<dyn ConnectionHandler>) -> Result<Listening, BindError> {
         let accepting = StopSource::new();
         let connections = StopSource::new();
-        let local = self.local_addrs();
+        let endpoints = self.endpoints();
+        let files =
+            self.sockets.iter().filter_map(|(_, socket)| socket.file().map(|file| file.key().clone())).collect();
         let shared = Arc::new(Shared {
             name: self.spec.name,
             transport: self.spec.transport,
@@ -69,17 +75,17 @@ impl Bound {
             stop: connections.signal(),
         });
         let mut tasks = Vec::with_capacity(self.sockets.len());
-        for (address, socket) in self.sockets {
-            let socket = watched(socket).map_err(|source| BindError::Io {
+        for (endpoint, socket) in self.sockets {
+            let socket = socket.register().map_err(|source| BindError::Io {
                 listener: shared.name.to_string(),
-                address,
+                address: endpoint.clone(),
                 source,
             })?;
-            let acceptor =
-                Acceptor { shared: Arc::clone(&shared), handler: Arc::clone(&handler), local: address, short_of: None };
+            let (shared, handler) = (Arc::clone(&shared), Arc::clone(&handler));
+            let acceptor = Acceptor { shared, handler, local: endpoint, short_of: None };
             tasks.push(tokio::spawn(acceptor.run(socket, accepting.signal())));
         }
-        Ok(Listening { shared, local, accepting, connections, tasks: Mutex::new(tasks) })
+        Ok(Listening { shared, endpoints, files, accepting, connections, tasks: Mutex::new(tasks) })
     }
 }
 
@@ -96,19 +102,33 @@ impl Listening {
         self.shared.transport
     }
 
-    /// The addresses, with real ports.
+    /// Where it listens, with real ports.
     #[must_use]
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.local
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The addresses among its [`Self::endpoints`].
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.endpoints.iter().filter_map(Endpoint::ip).collect()
     }
 
     /// Replaces the live settings; they hold for connections that come from now on.
     ///
     /// # Errors
-    /// A TLS listener is left without a certificate. Nothing has changed then.
+    /// A TLS listener is left without a certificate, or the mode of a Unix socket cannot be changed. Connections are
+    /// treated as before then.
     pub fn update(&self, live: Live) -> Result<(), BindError> {
         if self.shared.transport.is_tls() && live.tls.is_none() {
             return Err(BindError::NoCertificate { listener: self.shared.name.to_string() });
+        }
+        for file in &self.files {
+            file.set_mode(live.socket_mode).map_err(|source| BindError::Io {
+                listener: self.shared.name.to_string(),
+                address: file.endpoint(),
+                source,
+            })?;
         }
         self.shared.live.store(Arc::new(live));
         Ok(())
@@ -153,13 +173,13 @@ impl Listening {
 struct Acceptor {
     shared: Arc<Shared>,
     handler: Arc<dyn ConnectionHandler>,
-    local: SocketAddr,
+    local: Endpoint,
     /// How long the loop pauses for want of descriptors. None: all is well.
     short_of: Option<Duration>,
 }
 
 impl Acceptor {
-    async fn run(mut self, socket: AsyncFd<TcpListener>, accepting: StopSignal) {
+    async fn run(mut self, socket: Accepts, accepting: StopSignal) {
         let stopped = accepting.stopped();
         tokio::pin!(stopped);
         let mut batch = 0_u32;
@@ -167,7 +187,7 @@ impl Acceptor {
             let accepted = tokio::select! {
                 biased;
                 () = &mut stopped => break,
-                accepted = accept(&socket) => accepted,
+                accepted = socket.accept() => accepted,
             };
             let pause = match accepted {
                 Ok((stream, peer)) => {
@@ -218,11 +238,10 @@ impl Acceptor {
     }
 
     /// Admits a connection and passes it on.
-    fn take(&self, stream: TcpStream, peer: SocketAddr) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    fn take(&self, stream: TcpStream, peer: Peer) {
         let live = self.shared.live.load();
         let admission = &self.shared.admission;
-        if live.proxy.as_ref().is_some_and(|proxy| !proxy.trusts(peer.ip())) {
+        if live.proxy.as_ref().is_some_and(|proxy| !proxy.trusts(peer)) {
             admission.peer_refused();
             debug!(
                 listener = %self.shared.name, %peer,
@@ -231,7 +250,7 @@ impl Acceptor {
             return;
         }
         let proxied = live.proxy.is_some();
-        let admitted = if proxied { admission.admit_unknown(&live) } else { admission.admit(peer.ip(), &live) };
+        let admitted = if proxied { admission.admit_unknown(&live) } else { admission.admit(peer, &live) };
         let guard = match admitted {
             Ok(guard) => guard,
             Err(refused) => {
@@ -243,7 +262,7 @@ impl Acceptor {
         };
         // On Linux it is inherited from the listening socket.
         if !cfg!(target_os = "linux")
-            && let Err(error) = stream.set_nodelay(true)
+            && let (Peer::Ip(_), Err(error)) = (peer, stream.set_nodelay(true))
         {
             debug!(listener = %self.shared.name, %peer, %error, "connection lost");
             return;
@@ -252,7 +271,7 @@ impl Acceptor {
             listener: Arc::clone(&self.shared.name),
             transport: self.shared.transport,
             peer,
-            local: self.local,
+            local: self.local.ip(),
             details: None,
             stop: self.shared.stop.clone(),
             guard,
@@ -267,27 +286,8 @@ impl Acceptor {
     }
 }
 
-/// The listening socket, registered with the runtime of the calling task.
-#[allow(unsafe_code)]
-fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
-    // SAFETY: the descriptor must stay open and the same for as long as the `AsyncFd` lives. That owns the socket, which
-    // owns the descriptor, closes it only when dropped and is never given another one.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
-}
-
-/// Accepts a connection and registers it with no runtime. tokio's own listener does, and to undo that for a plain connection,
-/// which registers itself, takes two system calls of the ten that a short connection is made of.
-async fn accept(socket: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
-    let accept = |socket: &TcpListener| {
-        let (stream, peer) = socket.accept()?;
-        stream.set_nonblocking(true)?;
-        Ok((stream, peer))
-    };
-    socket.async_io(Interest::READABLE, accept).await
-}
-
 /// The connection, registered with the runtime of the calling task.
-fn registered(stream: TcpStream, listener: &str, peer: SocketAddr) -> Option<tokio::net::TcpStream> {
+fn registered(stream: TcpStream, listener: &str, peer: Peer) -> Option<tokio::net::TcpStream> {
     tokio::net::TcpStream::from_std(stream)
         .inspect_err(|error| debug!(%listener, %peer, %error, "connection lost"))
         .ok()

@@ -1,10 +1,11 @@
 //! What a listener is told to be.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::listener::endpoint::Endpoint;
 use crate::listener::rate::Rate;
+use crate::listener::unix;
 use crate::proxy::ProxySpec;
 use crate::tls::TlsHandle;
 use crate::transport::Transport;
@@ -19,7 +20,7 @@ pub struct ListenerSpec {
     ///
     /// `[::]` takes IPv4 as well, unless `0.0.0.0` with the same port is in the list; every other IPv6 address takes
     /// IPv6 only. The system's own default (`net.ipv6.bindv6only`) plays no part.
-    pub bind: Vec<SocketAddr>,
+    pub bind: Vec<Endpoint>,
     /// How the bytes arrive.
     pub transport: Transport,
     /// Connections that the kernel completes and keeps until they are accepted. The system caps it
@@ -47,14 +48,17 @@ pub struct Live {
     /// Connections a second in total. None: no limit.
     pub connect_rate: Option<Rate>,
     /// Connections a second from one address, behind a proxy the one that its header names; an IPv6 /64 counts as one
-    /// address. None: no limit.
+    /// address, and so does a user of this machine on a Unix socket. None: no limit.
     pub connect_rate_per_address: Option<Rate>,
+    /// Who may connect to its Unix sockets: the mode of their files.
+    pub socket_mode: u32,
 }
 
 impl ListenerSpec {
     /// A listener with the default limits.
     #[must_use]
-    pub fn new(name: &str, bind: Vec<SocketAddr>, transport: Transport) -> Self {
+    pub fn new(name: &str, bind: impl IntoIterator<Item = impl Into<Endpoint>>, transport: Transport) -> Self {
+        let bind = bind.into_iter().map(Into::into).collect();
         Self { name: name.into(), bind, transport, backlog: 1024, live: Live::default() }
     }
 
@@ -76,6 +80,7 @@ impl Default for Live {
             max_connections: 100_000,
             connect_rate: None,
             connect_rate_per_address: None,
+            socket_mode: unix::DEFAULT_MODE,
         }
     }
 }

@@ -13,19 +13,32 @@ pub use header::{Header, MAX_HEADER, Parsed, parse};
 pub use network::{Network, NetworkError};
 pub(crate) use receive::receive;
 
-use std::net::IpAddr;
+use portcullis_grant::Peer;
 
 /// Which peers speak for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxySpec {
-    /// Their addresses. Whoever connects from elsewhere is closed before a byte is read.
-    pub from: Vec<Network>,
+    /// Who they are. Whoever else connects is closed before a byte is read.
+    pub from: Vec<Balancer>,
+}
+
+/// Peers that speak for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balancer {
+    /// Those with an address of this network.
+    Network(Network),
+    /// Those who may connect to our Unix sockets.
+    Unix,
 }
 
 impl ProxySpec {
     /// Whether this peer is among them.
     #[must_use]
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.from.iter().any(|network| network.contains(peer))
+    pub fn trusts(&self, peer: Peer) -> bool {
+        self.from.iter().any(|balancer| match (balancer, peer) {
+            (Balancer::Network(network), Peer::Ip(address)) => network.contains(address.ip()),
+            (Balancer::Unix, Peer::Unix { .. }) => true,
+            _ => false,
+        })
     }
 }

@@ -264,7 +264,7 @@ pub(crate) fn facts() -> ConnectionFacts {
         protocol: "mqtt",
         protocol_version: 5,
         transport: "tcp",
-        peer: ([192, 0, 2, 1], 50_000).into(),
+        peer: std::net::SocketAddr::from(([192, 0, 2, 1], 50_000)).into(),
         details: None,
         identity: None,
     }

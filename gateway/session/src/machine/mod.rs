@@ -17,10 +17,9 @@ mod route_cache;
 mod subscribe;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, ConnectionFacts, Grant, Login, PeerDetails, Reply};
+use portcullis_grant::{Action, ConnectionFacts, Grant, Login, Peer, PeerDetails, Reply};
 use portcullis_mqtt::{Error, ReasonCode};
 use portcullis_router::{DirectWriter, Full, now_ms};
 
@@ -136,8 +135,8 @@ pub struct Origin {
     pub listener: Arc<str>,
     /// `tcp`, `tls`, `ws` or `wss`.
     pub transport: &'static str,
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// Who is at the other end.
+    pub peer: Peer,
     /// What TLS and HTTP told.
     pub details: Option<Arc<PeerDetails>>,
     /// Some: it is HTTP that speaks MQTT from within, for a client of its own; the major version of that client's HTTP.

@@ -154,7 +154,7 @@ impl Desk {
             http: None,
             listener: "desk".into(),
             transport: "tcp",
-            peer: std::net::SocketAddr::from(([127, 0, 0, 1], 1)),
+            peer: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
             details: None,
         };
         let writer = Arc::clone(&socket) as Arc<dyn DirectWriter>;
