@@ -268,12 +268,12 @@ impl Gateway {
     ) -> Result<Door, BindError> {
         match listener.protocol {
             Protocol::Mqtt => {
-                let chain = self.policies.load().chain(&listener.policies);
+                let chain = self.policies.load().chain_of(listener);
                 let settings = listeners::mqtt_settings(listener, Arc::new(chain));
                 Door::mqtt(bound, tls, MqttHandler::new(Arc::clone(&self.broker), Arc::clone(&self.wheel), settings))
             }
             Protocol::Http => {
-                let chain = Arc::new(self.policies.load().chain(&listener.policies));
+                let chain = Arc::new(self.policies.load().chain_of(listener));
                 let inside =
                     Inside::new(Arc::clone(&self.broker), Arc::clone(&self.wheel), listeners::inner_rules(listener));
                 let witness: Arc<dyn Witness> = Arc::new(self.audit.clone());

@@ -138,6 +138,7 @@ fn rules(listener: &Listener) -> ListenerRules {
         config::Durability::Interval => Durability::Interval(STORED_WITHIN),
         config::Durability::None => Durability::None,
     };
+    rules.filters = filtered_topics(listener);
     rules.strict_subscriptions = listener.strict;
     rules.plain_subscribe_failure = listener.refused_subscribe == config::RefusedSubscribe::Plain;
     rules.refused_publish = match listener.refused_publish {
@@ -145,6 +146,12 @@ fn rules(listener: &Listener) -> ListenerRules {
         config::RefusedPublish::Disconnect => RefusedPublish::Disconnect,
     };
     rules
+}
+
+/// The topics of messages that a listener's policies look at. None: there are none.
+pub(crate) fn filtered_topics(listener: &Listener) -> Option<Arc<[String]>> {
+    let topics = listener.filters.iter().flat_map(|filter| &filter.topics).map(|topic| topic.value.clone());
+    Some(topics.collect::<Arc<[_]>>()).filter(|topics| !topics.is_empty())
 }
 
 /// What an MQTT listener's connections are judged by.

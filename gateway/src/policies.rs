@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use portcullis_grant::{Gatekeeper, HttpEndpoint};
 use portcullis_http::{Mount, MountError, Mounts};
-use portcullis_policy::{self as host, Chain, Generation, Host, LoadError, Policy, PolicySpec, Score};
+use portcullis_policy::{self as host, Chain, Filter, Generation, Host, LoadError, Policy, PolicySpec, Score};
 use portcullis_session::unix_now;
 
 use crate::builtin;
-use crate::config::{Allow, Config, DirectoryAccess, Located, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source};
+use crate::config::{
+    Allow, Config, DirectoryAccess, FilterEntry, Listener, Located, OnSwap, PolicyEntry, PolicyLimits, Reuse, Source,
+};
 use crate::supply::{Archive, Change, Component, How, KEPT, Supply, TakenBack};
 
 /// Why a policy cannot be loaded.
@@ -167,12 +169,17 @@ pub(crate) struct Swapped {
 /// The entry of a policy: what the file says, or for a built-in one that it does not mention, nothing but its name.
 pub(crate) fn entry(config: &Config, name: &str) -> Option<PolicyEntry> {
     let configured = config.policies.iter().find(|policy| policy.name.value == name);
-    configured.cloned().or_else(|| builtin::find(name).map(|builtin| PolicyEntry::of_builtin(builtin.name)))
+    let found = configured.cloned().or_else(|| builtin::find(name).map(|b| PolicyEntry::of_builtin(b.name)));
+    let named = config.listeners.iter().flat_map(|listener| &listener.filters).any(|f| f.policy.value == name);
+    found.map(|entry| PolicyEntry { filters: named, ..entry })
 }
 
 /// The names of all policies that a configuration uses, each once: those of listeners, then those of mounts.
 pub(crate) fn used(config: &Config) -> Vec<String> {
-    let chains = config.listeners.iter().flat_map(|listener| &listener.policies);
+    let chains = config
+        .listeners
+        .iter()
+        .flat_map(|listener| listener.policies.iter().chain(listener.filters.iter().map(|filter| &filter.policy)));
     let mounted = config.policies.iter().filter(|policy| !policy.mount.is_empty());
     let mounted = mounted.flat_map(|policy| std::iter::once(&policy.name).chain(&policy.guard));
     let mut names: Vec<String> = Vec::new();
@@ -196,6 +203,7 @@ pub(crate) fn spec(entry: &PolicyEntry, component: &Component) -> PolicySpec {
     spec.allow = allow(entry.allow.as_ref().unwrap_or(&default));
     spec.optional = builtin.map_or(&[], builtin::Builtin::optional);
     spec.limits = limits(&entry.limits);
+    spec.filters = entry.filters;
     spec
 }
 
@@ -345,6 +353,15 @@ impl Policies {
     /// A chain. A policy that is not there would be a fault of [`used`]; without it nobody is let in by it.
     pub(crate) fn chain(&self, names: &[Located<String>]) -> Chain {
         Chain::new(names.iter().filter_map(|name| self.get(name).cloned()).collect())
+    }
+
+    /// The chain of a listener, with its filters.
+    pub(crate) fn chain_of(&self, listener: &Listener) -> Chain {
+        let filter = |entry: &FilterEntry| {
+            let topics = entry.topics.iter().map(|topic| topic.value.clone()).collect();
+            Some(Filter { policy: Arc::clone(self.get(&entry.policy)?), topics })
+        };
+        self.chain(&listener.policies).with_filters(listener.filters.iter().filter_map(filter).collect())
     }
 
     /// What is mounted on HTTP listeners. The configuration made sure that the paths are paths, and each is there once.

@@ -185,9 +185,10 @@ impl Gateway {
 
     /// Gives a listener that stays where it is what else the configuration says.
     fn update_door(&self, door: &Door, old: &Config, listener: &Listener, tls: Option<&Tls>, report: &mut Report) {
-        let chain = self.policies.load().chain(&listener.policies);
+        let chain = self.policies.load().chain_of(listener);
         let updated = door.update(listener, tls, Arc::new(chain.clone()));
         self.look_again_after(listener, &chain);
+        self.refilter(old, listener);
         if let Some(tls) = tls.filter(|tls| !tls.revoked().is_empty()) {
             self.end_revoked(listener, tls);
         }
@@ -241,6 +242,15 @@ impl Gateway {
         }
     }
 
+    /// Tells connections that are there that other topics are filtered.
+    fn refilter(&self, old: &Config, listener: &Listener) {
+        let before = old.listeners.iter().find(|before| before.name == listener.name);
+        if before.is_some_and(|before| before.filters != listener.filters) {
+            let control = Control::Filter(listeners::filtered_topics(listener));
+            self.broker.request_where(&control, |facts, _| *facts.listener == *listener.name.value);
+        }
+    }
+
     /// Connections that were let in by a policy which no longer stands before their listener are looked at again.
     fn look_again_after(&self, listener: &Listener, chain: &Chain) {
         let stands = |policy: &str| chain.policies().iter().any(|slot| **slot.name() == *policy);
@@ -255,8 +265,13 @@ impl Gateway {
         decision.digest = Some(swapped.now.to_string());
         decision.by = portcullis_http::caller().map(administrator);
         self.audit.record(decision);
-        if swapped.on_swap == OnSwap::Reauthenticate && swapped.before.is_some() {
-            self.broker.request_where(&Control::Reevaluate, |_, grant| *grant.policy.name == *swapped.name);
+        let control = match swapped.on_swap {
+            OnSwap::Keep => return,
+            OnSwap::Recheck => Control::Recheck,
+            OnSwap::Reauthenticate => Control::Reevaluate,
+        };
+        if swapped.before.is_some() {
+            self.broker.request_where(&control, |_, grant| *grant.policy.name == *swapped.name);
         }
     }
 }

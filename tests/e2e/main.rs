@@ -12,6 +12,7 @@ mod dependencies;
 mod desk;
 mod directory;
 mod expiry;
+mod filters;
 mod garbage;
 mod grants;
 mod hostile;

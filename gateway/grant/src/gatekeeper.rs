@@ -12,6 +12,7 @@ use portcullis_mqtt::QoS;
 use crate::account::Account;
 use crate::connection::{ConnectionFacts, Credentials};
 use crate::denial::Denial;
+use crate::filtering::{FilterRefusal, Filtered, Passage};
 use crate::grant::Grant;
 
 /// A boxed future: logins are few and cost more than a box.
@@ -162,6 +163,16 @@ pub trait Gatekeeper: Send + Sync + 'static {
     fn authorize(&self, grant: Arc<Grant>, action: Action) -> BoxFuture<'_, Authorization>;
     /// Looks at a grant again.
     fn renew(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal>;
+    /// As [`Self::renew`], where the grant's policy can look at grants again; else the grant stays: the policy is another
+    /// since, which is no reason to have the client log in again.
+    fn recheck(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal> {
+        self.renew(connection, grant)
+    }
+    /// Looks at a message on a topic that the listener has filters for. Whoever has none and is asked refuses.
+    fn filter(&self, passage: Passage) -> BoxFuture<'_, Filtered> {
+        drop(passage);
+        Box::pin(async { Filtered::Refuse(FilterRefusal::failed("there is no filter to ask", None)) })
+    }
 }
 
 /// An HTTP request with its whole, bounded body, as a mounted policy sees it.

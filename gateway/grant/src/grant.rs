@@ -231,6 +231,11 @@ impl Grant {
         self.asked.remember(action, answer);
     }
 
+    /// Forgets what [`Self::remember`] was told: the policy may say something else today.
+    pub fn forget_answers(&self) {
+        self.asked.forget();
+    }
+
     /// Keeps for audit why the policy refused an action that a rule had it asked about. The last few are kept.
     pub fn refused(&self, action: &Action, refusal: ActionRefusal) {
         self.asked.refused(action, refusal);

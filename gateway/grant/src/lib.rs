@@ -8,6 +8,7 @@
 pub mod account;
 pub mod connection;
 pub mod denial;
+pub mod filtering;
 pub mod gatekeeper;
 pub mod grant;
 pub mod identity;
@@ -17,6 +18,7 @@ pub mod rules;
 pub use account::{Account, Freshness, Sources};
 pub use connection::{Certificate, ConnectionFacts, Credentials, HttpHead, PeerDetails, TlsSession};
 pub use denial::{Denial, DenyReason, HttpAnswer};
+pub use filtering::{FilterRefusal, Filtered, Passage, Replacement};
 pub use gatekeeper::{
     Action, Authorization, BoxFuture, Challenge, Gatekeeper, HttpCall, HttpEndpoint, Login, Outcome, PolicyStamp,
     Publication, Refusal, Renewal, Reply, SubscriptionRequest,

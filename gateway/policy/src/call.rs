@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use portcullis_grant::{PeerDetails, Sources};
 
-use crate::bindings::exports::portcullis::policy::{authorization, descriptor, enhanced_authentication, renewal};
+use crate::bindings::exports::portcullis::policy::{
+    authorization, descriptor, enhanced_authentication, message_filter, renewal,
+};
 use crate::bindings::portcullis::policy::types::{
     Connection, Credentials, HttpRequest, HttpResponse, Identity, Verdict,
 };
@@ -24,6 +26,7 @@ pub(crate) enum Question<'a> {
     Renew(&'a Connection, &'a [u8]),
     Authorize(&'a Identity, &'a [u8], &'a authorization::Action),
     Handle(&'a Connection, &'a HttpRequest),
+    Filter(&'a message_filter::Publisher, &'a message_filter::Message),
 }
 
 /// What it answered.
@@ -34,6 +37,7 @@ pub(crate) enum Answer {
     Renewal(renewal::Decision),
     Authorization(authorization::Decision),
     Http(HttpResponse),
+    Filtered(message_filter::Outcome),
 }
 
 /// Whose call it is, for the host interfaces.

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use portcullis_grant::gatekeeper::Reply;
 use portcullis_grant::{
-    Account, Action, ActionRefusal, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Gatekeeper, Grant,
-    Identity, Login, Outcome, PolicyStamp, Refusal, Renewal, Sources,
+    Account, Action, ActionRefusal, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Filtered,
+    Gatekeeper, Grant, Identity, Login, Outcome, Passage, PolicyStamp, Refusal, Renewal, Sources,
 };
 
 use crate::bindings::exports::portcullis::policy::renewal;
 use crate::bindings::portcullis::policy::types::{self as wit, Verdict};
 use crate::call::{Answer, CallError, Caller, Question};
 use crate::convert;
+use crate::filters::{self, Filter};
 use crate::generation::Generation;
 use crate::policy::{Policy, caller};
 use crate::shadow::{Asked, Given, Matter, Shadow};
@@ -34,6 +35,8 @@ const SECRET: usize = 6;
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     policies: Arc<[Arc<Policy>]>,
+    /// Asked about messages, in this order.
+    filters: Arc<[Filter]>,
 }
 
 /// What a verdict means for the chain.
@@ -46,7 +49,14 @@ impl Chain {
     /// In the order in which they are asked. An empty chain refuses everybody.
     #[must_use]
     pub fn new(policies: Vec<Arc<Policy>>) -> Self {
-        Self { policies: policies.into() }
+        Self { policies: policies.into(), filters: Arc::default() }
+    }
+
+    /// The same with filters, in the order in which they are asked about messages.
+    #[must_use]
+    pub fn with_filters(mut self, filters: Vec<Filter>) -> Self {
+        self.filters = filters.into();
+        self
     }
 
     /// The policies, in order.
@@ -416,5 +426,17 @@ impl Gatekeeper for Chain {
 
     fn renew(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal> {
         Box::pin(self.look_again(connection, grant))
+    }
+
+    fn recheck(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal> {
+        let policy = self.policy(&grant.policy);
+        if policy.is_some_and(|policy| !policy.current().abilities.exports("renewal")) {
+            return Box::pin(async { Renewal::Keep(0) });
+        }
+        self.renew(connection, grant)
+    }
+
+    fn filter(&self, passage: Passage) -> BoxFuture<'_, Filtered> {
+        Box::pin(filters::pass(&self.filters, passage))
     }
 }

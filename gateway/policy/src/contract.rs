@@ -43,9 +43,16 @@ pub fn granting_line(interface: &str) -> Option<&'static str> {
     GRANTED.iter().find(|(name, _)| *name == interface).map(|(_, line)| *line)
 }
 
-/// Interfaces that the gateway calls. `message-filter` is in the contract and not called yet.
-pub(crate) const EXPORTS: [&str; 6] =
-    ["descriptor", "authentication", "enhanced-authentication", "renewal", "authorization", "http-endpoint"];
+/// Interfaces that the gateway calls.
+pub(crate) const EXPORTS: [&str; 7] = [
+    "descriptor",
+    "authentication",
+    "enhanced-authentication",
+    "renewal",
+    "authorization",
+    "http-endpoint",
+    "message-filter",
+];
 
 /// The functions of an interface, as the contract's text has them. None: there is no such interface.
 pub(crate) fn functions(interface: &str) -> Option<Vec<&'static str>> {

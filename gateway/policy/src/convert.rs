@@ -101,7 +101,7 @@ pub(crate) fn action(of: &Action) -> authorization::Action {
     }
 }
 
-fn to_qos(of: QoS) -> wit::Qos {
+pub(crate) fn to_qos(of: QoS) -> wit::Qos {
     match of {
         QoS::AtMostOnce => wit::Qos::AtMostOnce,
         QoS::AtLeastOnce => wit::Qos::AtLeastOnce,

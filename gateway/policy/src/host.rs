@@ -217,6 +217,10 @@ impl Host {
         check_kind(&spec.component)?;
         let (digest, component, from_cache) = self.component(&spec.component).await?;
         let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow, spec.optional)?;
+        if spec.filters && !abilities.exports("message-filter") {
+            let why = "a listener names it in `filters`, and it does not export `message-filter`";
+            return Err(Fault::Contract(vec![why.to_owned()]));
+        }
         let mut linker: Linker<State> = Linker::new(self.engine.wasmtime());
         link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;
         let pre = linker.instantiate_pre(&component).map_err(|why| Fault::Shape(words(&why)))?;

@@ -126,11 +126,11 @@ pub(crate) fn inspect(
             }),
         }
     }
-    if !found.exports("authentication") && !found.exports("http-endpoint") {
+    if !["authentication", "http-endpoint", "message-filter"].iter().any(|interface| found.exports(interface)) {
         let instead = if others.is_empty() { String::new() } else { format!(" (it exports {})", others.join(", ")) };
         problems.insert(
             0,
-            format!("it is a component, but not a policy: it exports neither `{PACKAGE}/authentication` nor `{PACKAGE}/http-endpoint`{instead}"),
+            format!("it is a component, but not a policy: it exports none of `{PACKAGE}/authentication`, `{PACKAGE}/http-endpoint` and `{PACKAGE}/message-filter`{instead}"),
         );
     }
     if problems.is_empty() { Ok(found) } else { Err(Fault::Contract(problems)) }

@@ -22,6 +22,7 @@ pub(crate) struct Indices {
     renewal: Option<exports::renewal::GuestIndices>,
     authorization: Option<exports::authorization::GuestIndices>,
     http: Option<exports::http_endpoint::GuestIndices>,
+    filter: Option<exports::message_filter::GuestIndices>,
 }
 
 impl Indices {
@@ -38,6 +39,7 @@ impl Indices {
             renewal: find!("renewal", renewal),
             authorization: find!("authorization", authorization),
             http: find!("http-endpoint", http_endpoint),
+            filter: find!("message-filter", message_filter),
         })
     }
 }
@@ -53,6 +55,7 @@ pub(crate) struct Instance {
     renewal: Option<exports::renewal::Guest>,
     authorization: Option<exports::authorization::Guest>,
     http: Option<exports::http_endpoint::Guest>,
+    filter: Option<exports::message_filter::Guest>,
     /// Calls that it has served.
     pub(crate) served: u32,
 }
@@ -96,6 +99,7 @@ impl Instance {
             renewal: None,
             authorization: None,
             http: None,
+            filter: None,
             served: 0,
         })
     }
@@ -113,7 +117,7 @@ impl Instance {
         macro_rules! check {
             ($($field:ident),*) => { $(if self.indices.$field.is_some() { let _ = export!(self.$field); })* };
         }
-        check!(descriptor, authentication, enhanced, renewal, authorization, http);
+        check!(descriptor, authentication, enhanced, renewal, authorization, http, filter);
         Ok(())
     }
 
@@ -149,6 +153,10 @@ impl Instance {
             Question::Handle(connection, request) => {
                 let (guest, store) = export!(self.http);
                 guest.call_handle(store, connection, request).await.map(Answer::Http)
+            }
+            Question::Filter(publisher, message) => {
+                let (guest, store) = export!(self.filter);
+                guest.call_filter(store, publisher, message).await.map(Answer::Filtered)
             }
         }
     }

@@ -24,6 +24,8 @@ pub struct PolicySpec {
     pub optional: &'static [&'static str],
     /// What it may use up.
     pub limits: PolicyLimits,
+    /// Whether a listener names it among its `filters`, so that it must export `message-filter`.
+    pub filters: bool,
 }
 
 impl PolicySpec {
@@ -38,6 +40,7 @@ impl PolicySpec {
             allow: Allow::default(),
             optional: &[],
             limits: PolicyLimits::default(),
+            filters: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How others reach a live connection: to wake it, to let it read again, to tell it to end.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
 
@@ -8,11 +9,16 @@ use parking_lot::Mutex;
 use portcullis_mqtt::ReasonCode;
 use portcullis_router::Wake;
 
-/// What somebody else wants of a connection. A later, stronger wish replaces an earlier one.
+/// What somebody else wants of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Have the grant looked at again: something that it depends on has changed, or its policy was replaced.
     Reevaluate,
+    /// Judge again what lives under the grant, which stays: answers of its policy that are remembered are forgotten,
+    /// and the session's subscriptions, what waits for it, and its will are put to it anew.
+    Recheck,
+    /// Other topics are filtered from now on: those of [`crate::ListenerRules::filters`].
+    Filter(Option<Arc<[String]>>),
     /// The same client identifier has connected elsewhere (MQTT 5 reason 0x8E).
     TakenOver,
     /// End, and say why.
@@ -24,13 +30,35 @@ pub enum Control {
     },
 }
 
-impl Control {
-    fn strength(&self) -> u8 {
-        match self {
-            Self::Reevaluate => 0,
-            Self::TakenOver => 1,
-            Self::Disconnect { .. } => 2,
+/// Wishes that the owner has not looked at yet. One of a kind: a later one takes the place of an earlier.
+#[derive(Debug, Default)]
+struct Wishes {
+    filter: Option<Control>,
+    recheck: Option<Control>,
+    reevaluate: Option<Control>,
+    /// A stronger one stays.
+    end: Option<Control>,
+}
+
+impl Wishes {
+    fn add(&mut self, control: Control) {
+        match control {
+            Control::Filter(_) => self.filter = Some(control),
+            Control::Recheck => self.recheck = Some(control),
+            Control::Reevaluate => self.reevaluate = Some(control),
+            Control::TakenOver if self.end.is_some() => {}
+            Control::TakenOver | Control::Disconnect { .. } => self.end = Some(control),
         }
+    }
+
+    /// The next one. An end makes the others pointless.
+    fn take(&mut self) -> Option<Control> {
+        let Self { filter, recheck, reevaluate, end } = self;
+        [end, filter, recheck, reevaluate].into_iter().find_map(Option::take)
+    }
+
+    fn is_empty(&self) -> bool {
+        [&self.filter, &self.recheck, &self.reevaluate, &self.end].into_iter().all(Option::is_none)
     }
 }
 
@@ -44,7 +72,7 @@ const CROWDED: u8 = 8;
 pub struct Handle {
     waker: AtomicWaker,
     flags: AtomicU8,
-    control: Mutex<Option<Box<Control>>>,
+    wishes: Mutex<Option<Box<Wishes>>>,
     /// The connection's number: unique while the process lives.
     pub number: u64,
 }
@@ -63,23 +91,24 @@ impl Handle {
 
     /// Asks something of the owner.
     pub fn request(&self, control: Control) {
-        let mut slot = self.control.lock();
-        if slot.as_ref().is_none_or(|old| old.strength() <= control.strength()) {
-            *slot = Some(Box::new(control));
-        }
-        drop(slot);
+        self.wishes.lock().get_or_insert_default().add(control);
         self.flags.fetch_or(CONTROL, Ordering::Release);
         self.waker.wake();
     }
 
-    /// For the owner: what is asked.
+    /// For the owner: what is asked. Call it until there is nothing more.
     #[must_use]
     pub fn take_request(&self) -> Option<Control> {
         if self.flags.load(Ordering::Acquire) & CONTROL == 0 {
             return None;
         }
-        self.flags.fetch_and(!CONTROL, Ordering::AcqRel);
-        self.control.lock().take().map(|c| *c)
+        let mut wishes = self.wishes.lock();
+        let control = wishes.as_mut().and_then(|wishes| wishes.take());
+        if wishes.as_ref().is_none_or(|wishes| wishes.is_empty()) {
+            self.flags.fetch_and(!CONTROL, Ordering::AcqRel);
+            *wishes = None;
+        }
+        control
     }
 
     /// For the timer: the time that the owner named has come.
@@ -150,5 +179,19 @@ mod tests {
             ends[second](&handle);
             assert!(!handle.is_paused());
         }
+    }
+
+    #[test]
+    fn no_wish_is_lost_over_another_and_an_end_comes_first() {
+        let handle = Handle::new(1);
+        let end = Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail: String::new() };
+        for control in [Control::Reevaluate, Control::Filter(None), end.clone(), Control::Recheck, Control::TakenOver] {
+            handle.request(control);
+        }
+        let asked: Vec<_> = std::iter::from_fn(|| handle.take_request()).collect();
+        assert_eq!(asked, [end, Control::Filter(None), Control::Recheck, Control::Reevaluate]);
+        handle.request(Control::TakenOver);
+        assert_eq!(handle.take_request(), Some(Control::TakenOver));
+        assert_eq!(handle.take_request(), None);
     }
 }

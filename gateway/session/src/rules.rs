@@ -1,6 +1,9 @@
 //! How a listener treats its clients: bounds, and choices where MQTT leaves one.
 
+use std::sync::Arc;
+
 use portcullis_grant::Limits;
+use portcullis_mqtt::matches;
 use portcullis_router::{MailboxLimits, RetainedLimits};
 use portcullis_store::Durability;
 
@@ -55,6 +58,9 @@ pub struct ListenerRules {
     pub mailbox: MailboxLimits,
     /// When what its clients send counts as stored, where somebody's session has to keep it.
     pub durability: Durability,
+    /// Topics (as topic filters) of messages that the gatekeeper has to be asked about before they are published. None:
+    /// of none.
+    pub filters: Option<Arc<[String]>>,
 }
 
 impl ListenerRules {
@@ -63,6 +69,11 @@ impl ListenerRules {
     pub fn takes_topic(&self, topic: &str, granted: &Limits) -> bool {
         topic.len() <= lower(self.max_topic_length, granted.topic_length)
             && topic.split('/').count() <= lower(self.max_topic_levels, granted.topic_levels)
+    }
+
+    /// Whether messages to this topic are filtered.
+    pub(crate) fn filters(&self, topic: &str) -> bool {
+        self.filters.as_ref().is_some_and(|filters| filters.iter().any(|filter| matches(filter, topic)))
     }
 
     /// What an identity with this grant may hold of what is retained.
@@ -101,6 +112,7 @@ impl Default for ListenerRules {
             plain_subscribe_failure: false,
             mailbox: MailboxLimits::default(),
             durability: Durability::Ack,
+            filters: None,
         }
     }
 }

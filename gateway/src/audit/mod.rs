@@ -9,14 +9,13 @@ mod file;
 mod stream;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use portcullis_grant::{ConnectionFacts, Grant, Refusal};
+use portcullis_grant::{ConnectionFacts, FilterRefusal, Grant, Peer, Refusal};
 use portcullis_http::{AdminWitness, Witness};
 use portcullis_identity::{Change, ChangeKind};
 use portcullis_policy::QuarantineWitness;
@@ -173,7 +172,7 @@ fn is_nameless(connection: &ConnectionFacts, client_id: &str) -> bool {
 }
 
 impl AdminWitness for Audit {
-    fn acted(&self, by: SocketAddr, method: &str, path: &str, status: u16) {
+    fn acted(&self, by: Peer, method: &str, path: &str, status: u16) {
         let verdict = if (200..300).contains(&status) { "done" } else { "failed" };
         let decision = Decision::of_gateway("admin", verdict).on(&format!("{method} {path}"));
         self.record(decision.because(&format!("answered {status}")).done_by(&administrator(by)));
@@ -181,7 +180,7 @@ impl AdminWitness for Audit {
 }
 
 /// How audit calls whoever came with the admin token.
-pub(crate) fn administrator(at: SocketAddr) -> String {
+pub(crate) fn administrator(at: Peer) -> String {
     format!("administrator at {at}")
 }
 
@@ -226,6 +225,23 @@ impl Observer for Audit {
                 decision.digest = Some(grant.policy.digest.to_string());
             }
         }
+        self.record(decision);
+    }
+
+    fn message_refused(
+        &self,
+        connection: &ConnectionFacts,
+        client_id: &str,
+        grant: &Grant,
+        what: &str,
+        topic: &str,
+        refusal: &FilterRefusal,
+    ) {
+        let mut decision =
+            about(what, "refused", connection, client_id).under(grant).on(topic).because(&refusal.detail);
+        decision.policy = refusal.policy.as_ref().map(|stamp| stamp.name.to_string());
+        decision.digest = refusal.policy.as_ref().map(|stamp| stamp.digest.to_string());
+        decision.reason = Some(if refusal.failed { "unavailable" } else { refusal.reason.name() }.to_owned());
         self.record(decision);
     }
 

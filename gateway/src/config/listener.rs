@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use portcullis_mqtt::valid_topic_filter;
 use portcullis_net::{Balancer, Endpoint, MAX_SOCKET_PATH};
 
 use super::problem::Problem;
@@ -125,6 +126,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol: Option<Vec<Balancer>>,
     /// The chain, asked in this order. Never empty on MQTT; on HTTP, empty, there are no messages.
     pub(crate) policies: Vec<Located<String>>,
+    /// Policies that look at messages before they are published, in this order.
+    pub(crate) filters: Vec<FilterEntry>,
     /// Whether a subscription that reaches into a deny rule is refused whole, instead of leaving the denied
     /// topics out.
     pub(crate) strict: bool,
@@ -136,6 +139,41 @@ pub(crate) struct Listener {
     pub(crate) durability: Durability,
     /// Bounds of each connection and of all.
     pub(crate) limits: ListenerLimits,
+}
+
+/// One of `filters = [{ … }]`: a policy, and the topics of the messages that it looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FilterEntry {
+    /// Its name.
+    pub(crate) policy: Located<String>,
+    /// Topic filters, at least one.
+    pub(crate) topics: Vec<Located<String>>,
+}
+
+impl FilterEntry {
+    fn read(mut section: Section<'_>) -> Option<Self> {
+        let policy = section.required("policy", "the name of a policy that exports `message-filter`");
+        let topics = section.required::<OneOrMany<Located<String>>>("topics", "topic filters, such as [\"plant/#\"]");
+        let topics = topics.map(|OneOrMany(topics)| topics);
+        if topics.as_ref().is_some_and(Vec::is_empty) {
+            let place = section.key_span("topics").unwrap_or(section.span());
+            section.problems().add(
+                Problem::new(place, "a filter without topics looks at nothing")
+                    .help("name its topics, such as `topics = [\"plant/#\"]`, or take it out"),
+            );
+        }
+        for topic in topics.iter().flatten() {
+            if let Err(why) = valid_topic_filter(topic) {
+                let message = format!("{:?} is not a topic filter: {why}", topic.value);
+                section.problems().add(Problem::new(topic.span.clone(), message));
+            } else if topic.starts_with("$share/") {
+                let message = "messages are filtered before there is anybody to share them";
+                section.problems().add(Problem::new(topic.span.clone(), message));
+            }
+        }
+        section.finish();
+        Some(Self { policy: policy?, topics: topics? })
+    }
 }
 
 /// `tls = { … }`.
@@ -222,6 +260,8 @@ impl Listener {
         let messages = protocol == Protocol::Mqtt || chained;
         let (strict, durability) =
             if messages { (section.optional("strict"), section.optional("durability")) } else { (None, None) };
+        let filters = if messages { section.sections("filters", "filters") } else { Vec::new() };
+        let filters = filters.into_iter().filter_map(FilterEntry::read).collect();
         let (refused_publish, refused_subscribe) = match protocol {
             Protocol::Mqtt => (section.optional("refused-publish"), section.optional("refused-subscribe")),
             Protocol::Http => (None, None),
@@ -255,6 +295,7 @@ impl Listener {
             subprotocols,
             proxy_protocol,
             policies,
+            filters,
             strict: strict.unwrap_or(false),
             refused_publish: refused_publish.unwrap_or(RefusedPublish::Drop),
             refused_subscribe: refused_subscribe.unwrap_or(RefusedSubscribe::Reason),
@@ -334,7 +375,9 @@ fn endpoints(list: Vec<Located<Endpoint>>, section: &Section<'_>, base: &Path) -
     let add = |problem| section.problems().add(problem);
     let whole = |mut found: Located<Endpoint>| {
         if let Endpoint::Unix(path) = &mut found.value {
-            *path = base.join(&*path);
+            let joined = base.join(&*path);
+            // Whole, so that it can be told from others and removed wherever the process is by then.
+            *path = std::path::absolute(&joined).unwrap_or(joined);
             let octets = path.as_os_str().as_bytes().len();
             if octets > MAX_SOCKET_PATH {
                 let message =

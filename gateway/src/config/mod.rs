@@ -22,7 +22,9 @@ use toml::de::DeTable;
 
 pub(crate) use audit::Audit;
 pub(crate) use key::{KeyEntry, KeyKind};
-pub(crate) use listener::{ClientAuth, Durability, Listener, Protocol, RefusedPublish, RefusedSubscribe, Transport};
+pub(crate) use listener::{
+    ClientAuth, Durability, FilterEntry, Listener, Protocol, RefusedPublish, RefusedSubscribe, Transport,
+};
 pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Rollback, Source};
 pub(crate) use problem::{Problem, Problems, Report};
 pub(crate) use reader::Located;

@@ -62,6 +62,8 @@ pub(crate) struct PolicyEntry {
     pub(crate) guard: Vec<Located<String>>,
     /// What becomes of live connections when another version takes over.
     pub(crate) on_swap: OnSwap,
+    /// Whether a listener names it among its `filters`.
+    pub(crate) filters: bool,
 }
 
 /// `allow = { … }`: each key opens one interface of the contract.
@@ -92,7 +94,9 @@ words! {
     OnSwap {
         /// They keep their grants until those end.
         Keep = "keep",
-        /// Their grants are looked at again by the new version at once.
+        /// What lives under their grants is judged again by the new version at once; no grant ends for want of `renewal`.
+        Recheck = "recheck",
+        /// Their grants are looked at again by the new version at once; those that it does not renew end.
         Reauthenticate = "reauthenticate",
     }
 }
@@ -172,6 +176,7 @@ impl PolicyEntry {
             mount: Vec::new(),
             guard: Vec::new(),
             on_swap: OnSwap::Keep,
+            filters: false,
         }
     }
 
@@ -263,6 +268,7 @@ impl PolicyEntry {
             mount,
             guard,
             on_swap,
+            filters: false,
         })
     }
 }

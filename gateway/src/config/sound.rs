@@ -91,6 +91,9 @@ fn sources(config: &Config, problems: &Problems) {
 fn chains(config: &Config, problems: &Problems) {
     for listener in &config.listeners {
         chain(&listener.policies, config, problems);
+        for filter in &listener.filters {
+            chain(std::slice::from_ref(&filter.policy), config, problems);
+        }
     }
     for policy in &config.policies {
         chain(&policy.guard, config, problems);
@@ -101,13 +104,14 @@ fn chains(config: &Config, problems: &Problems) {
         }
     }
     let named = |name| {
-        config.listeners.iter().any(|listener| listener.policies.contains(name))
-            || config.policies.iter().any(|policy| policy.guard.contains(name))
+        config.listeners.iter().any(|listener| {
+            listener.policies.contains(name) || listener.filters.iter().any(|filter| filter.policy == *name)
+        }) || config.policies.iter().any(|policy| policy.guard.contains(name))
     };
     for policy in config.policies.iter().filter(|policy| policy.mount.is_empty() && !named(&policy.name)) {
         problems.add(
             Problem::new(policy.name.span.clone(), format!("the policy {:?} is not used", policy.name.value))
-                .help("name it in the `policies` of a listener, give it a `mount`, or take it out"),
+                .help("name it in the `policies` or `filters` of a listener, give it a `mount`, or take it out"),
         );
     }
 }

@@ -84,6 +84,11 @@ enum OwnedKey {
 }
 
 impl AskCache {
+    /// Forgets all answers.
+    pub fn forget(&self) {
+        *self.answers.lock() = None;
+    }
+
     /// The remembered answer about a publication or will; [`Permission::Ask`] when there is none that holds.
     #[must_use]
     pub fn publish(&self, topic: &str, qos: QoS, retain: bool, will: bool) -> Permission {

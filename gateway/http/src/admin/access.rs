@@ -165,6 +165,6 @@ mod tests {
             assert!(!host_is_served(bad, local, &[]), "{bad}");
         }
         assert!(host_is_served("admin.example:443", local, &["admin.example".to_owned()]));
-        assert!(host_is_served("anything.example", "192.0.2.1:9090".parse().unwrap(), &[]));
+        assert!(host_is_served("anything.example", Some("192.0.2.1:9090".parse().unwrap()), &[]));
     }
 }

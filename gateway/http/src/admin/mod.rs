@@ -37,11 +37,9 @@ mod seams;
 use std::fmt;
 use std::sync::Arc;
 
-use std::net::SocketAddr;
-
 use arc_swap::ArcSwap;
 use hyper::StatusCode;
-use portcullis_grant::BoxFuture;
+use portcullis_grant::{BoxFuture, Peer};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tracing::info;
@@ -57,13 +55,13 @@ pub use seams::{
 
 tokio::task_local! {
     /// Who the task at hand works for.
-    static CALLER: SocketAddr;
+    static CALLER: Peer;
 }
 
 /// The address of the administrator whose request is being answered, for what is done on their behalf. None: this is no
 /// request.
 #[must_use]
-pub fn caller() -> Option<SocketAddr> {
+pub fn caller() -> Option<Peer> {
     CALLER.try_with(|caller| *caller).ok()
 }
 

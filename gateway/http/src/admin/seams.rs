@@ -70,7 +70,7 @@ pub struct DecisionQuery {
 /// Told of what administrators did: everything but looking.
 pub trait AdminWitness: Send + Sync + 'static {
     /// Somebody with the token made a request, which was answered with this status.
-    fn acted(&self, by: std::net::SocketAddr, method: &str, path: &str, status: u16);
+    fn acted(&self, by: portcullis_grant::Peer, method: &str, path: &str, status: u16);
 }
 
 /// On what terms a candidate is to decide in shadow.

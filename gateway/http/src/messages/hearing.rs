@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis_grant::{
-    Action, Authorization, BoxFuture, ConnectionFacts, Credentials, Denial, DenyReason, Gatekeeper, Grant, Login,
-    Outcome, Refusal, Renewal, Reply,
+    Action, Authorization, BoxFuture, ConnectionFacts, Credentials, Denial, DenyReason, FilterRefusal, Filtered,
+    Gatekeeper, Grant, Login, Outcome, Passage, Refusal, Renewal, Reply,
 };
 
 use super::seams::MessageSettings;
@@ -75,6 +75,15 @@ impl Hearing {
         }
         outcome
     }
+
+    fn keep_renewal(&self, renewal: Renewal) -> Renewal {
+        match &renewal {
+            Renewal::Keep(_) => {}
+            Renewal::Replace(grant) => self.heard.lock().grant = Some(Arc::clone(grant)),
+            Renewal::Revoke(refusal) => self.heard.lock().refusal = Some(refusal.denial.clone()),
+        }
+        renewal
+    }
 }
 
 fn closed() -> Refusal {
@@ -112,18 +121,32 @@ impl Gatekeeper for Hearing {
         })
     }
 
+    fn filter(&self, passage: Passage) -> BoxFuture<'_, Filtered> {
+        Box::pin(async move {
+            match self.chain() {
+                Some(chain) => chain.filter(passage).await,
+                None => Filtered::Refuse(FilterRefusal::failed(closed().denial.detail, None)),
+            }
+        })
+    }
+
+    fn recheck(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal> {
+        Box::pin(async move {
+            let renewal = match self.chain() {
+                Some(chain) => chain.recheck(connection, grant).await,
+                None => Renewal::Revoke(closed()),
+            };
+            self.keep_renewal(renewal)
+        })
+    }
+
     fn renew(&self, connection: ConnectionFacts, grant: Arc<Grant>) -> BoxFuture<'_, Renewal> {
         Box::pin(async move {
             let renewal = match self.chain() {
                 Some(chain) => chain.renew(connection, grant).await,
                 None => Renewal::Revoke(closed()),
             };
-            match &renewal {
-                Renewal::Keep(_) => {}
-                Renewal::Replace(grant) => self.heard.lock().grant = Some(Arc::clone(grant)),
-                Renewal::Revoke(refusal) => self.heard.lock().refusal = Some(refusal.denial.clone()),
-            }
-            renewal
+            self.keep_renewal(renewal)
         })
     }
 }

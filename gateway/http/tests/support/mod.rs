@@ -26,7 +26,7 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 /// Serves `site` on a loopback port.
 pub fn serve(site: Arc<dyn Site>, settings: HttpSettings, tls: Option<TlsHandle>) -> Listening {
-    let mut spec = ListenerSpec::new("web", vec!["127.0.0.1:0".parse().unwrap()], Transport::Tcp);
+    let mut spec = ListenerSpec::new("web", vec!["127.0.0.1:0".parse::<SocketAddr>().unwrap()], Transport::Tcp);
     if let Some(tls) = tls {
         spec = spec.with_tls(tls);
         spec.transport = Transport::Tls;

@@ -16,9 +16,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use portcullis_grant::{Action, Authorization, Gatekeeper, Outcome, Peer, PeerDetails, Renewal};
+use portcullis_grant::{Action, Authorization, Filtered, Gatekeeper, Outcome, Peer, PeerDetails, Renewal};
 use portcullis_router::Full;
-use portcullis_session::{Broker, End, Handle, ListenerRules, Machine, Origin};
+use portcullis_session::{Broker, Control, End, Handle, ListenerRules, Machine, Origin};
 
 use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
 use crate::stop::StopSignal;
@@ -126,6 +126,7 @@ enum Answer {
     Outcome(Outcome),
     Authorization(Action, Authorization),
     Renewal(Renewal),
+    Filtered(Filtered),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -167,7 +168,7 @@ struct Connection {
     handle: Arc<Handle>,
     doing: Doing,
     /// Its grant is to be looked at again as soon as the gatekeeper has answered what it was asked.
-    renew_next: bool,
+    look_next: Option<Control>,
     /// Received and not yet used: half a packet, or what came while the gatekeeper is asked.
     partial: Vec<u8>,
     /// Bytes of before there was a mailbox, and how many of them are written.
@@ -222,7 +223,7 @@ impl Connection {
             machine,
             handle,
             doing: Doing::Reading,
-            renew_next: false,
+            look_next: None,
             partial: Vec::new(),
             early: Vec::new(),
             early_at: 0,

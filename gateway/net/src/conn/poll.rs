@@ -72,7 +72,7 @@ impl Connection {
 
     /// What others asked for, and time.
     fn look_around(&mut self, w: &mut Worker) {
-        if let Some(control) = self.handle.take_request() {
+        while let Some(control) = self.handle.take_request() {
             let step = self.machine.on_control(control, &mut w.scratch);
             self.take(step);
         }
@@ -135,18 +135,29 @@ impl Connection {
                     Answer::Authorization(action, answer)
                 }))
             }
-            Step::Renew => {
+            Step::Filter(passage) => {
+                let gate = gate(self);
+                Doing::Asking(Box::pin(async move { Answer::Filtered(gate.filter(*passage).await) }))
+            }
+            Step::Renew | Step::Recheck => {
+                let again = matches!(step, Step::Recheck);
                 let Some(grant) = self.machine.grant().cloned() else { return };
                 if matches!(self.doing, Doing::Asking(_)) {
                     // One question at a time; this one is next. Asking ourselves again would wake us at once, and again,
                     // until the answer comes.
-                    self.renew_next = true;
+                    let next = if again { Control::Recheck } else { Control::Reevaluate };
+                    if self.look_next != Some(Control::Reevaluate) {
+                        self.look_next = Some(next);
+                    }
                     return;
                 }
                 let mut facts = (**self.machine.facts()).clone();
                 facts.identity = Some(Arc::clone(&grant.identity));
                 let gate = gate(self);
-                Doing::Asking(Box::pin(async move { Answer::Renewal(gate.renew(facts, grant).await) }))
+                Doing::Asking(Box::pin(async move {
+                    let looked = if again { gate.recheck(facts, grant) } else { gate.renew(facts, grant) };
+                    Answer::Renewal(looked.await)
+                }))
             }
         };
     }
@@ -159,12 +170,15 @@ impl Connection {
             let step = match answer {
                 Answer::Outcome(outcome) => self.machine.on_outcome(outcome, &mut w.scratch),
                 Answer::Authorization(action, answer) => self.machine.on_authorization(action, answer, &mut w.scratch),
+                Answer::Filtered(outcome) => self.machine.on_filtered(outcome, &mut w.scratch),
                 Answer::Renewal(renewal) => self.machine.on_renewal(renewal, &mut w.scratch),
             };
             self.take(step);
             self.go_on(w);
-            if matches!(self.doing, Doing::Reading) && std::mem::take(&mut self.renew_next) {
-                let step = self.machine.on_control(Control::Reevaluate, &mut w.scratch);
+            if matches!(self.doing, Doing::Reading)
+                && let Some(control) = self.look_next.take()
+            {
+                let step = self.machine.on_control(control, &mut w.scratch);
                 self.take(step);
             }
         }

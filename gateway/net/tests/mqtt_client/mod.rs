@@ -81,7 +81,7 @@ impl Running {
         adjust(&mut rules);
         let settings = MqttSettings { rules: Arc::new(rules), gatekeeper };
         let handler = MqttHandler::new(Arc::clone(&broker), Arc::clone(&wheel), settings);
-        let spec = ListenerSpec::new("test", vec!["127.0.0.1:0".parse().unwrap()], Transport::Tcp);
+        let spec = ListenerSpec::new("test", vec!["127.0.0.1:0".parse::<SocketAddr>().unwrap()], Transport::Tcp);
         let listening = runtime.block_on(async {
             tokio::spawn(wheel.run(Arc::clone(&broker)));
             Bound::bind(spec).unwrap().serve(Arc::new(handler)).unwrap()

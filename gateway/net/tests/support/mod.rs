@@ -91,7 +91,7 @@ impl Running {
 }
 
 pub fn spec(transport: Transport) -> ListenerSpec {
-    ListenerSpec::new("test", vec!["127.0.0.1:0".parse().unwrap()], transport)
+    ListenerSpec::new("test", vec!["127.0.0.1:0".parse::<SocketAddr>().unwrap()], transport)
 }
 
 /// An authority with what it issues.

@@ -131,7 +131,7 @@ impl Shadow {
         }
         match (client_id, username) {
             ("", Some(name)) => self.share.takes(name),
-            ("", None) => self.share.takes(&connection.peer.ip().to_string()),
+            ("", None) => self.share.takes(&connection.peer.address()),
             (id, _) => self.share.takes(id),
         }
     }

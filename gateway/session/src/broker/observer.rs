@@ -1,6 +1,6 @@
 //! Who is told what happens to clients.
 
-use portcullis_grant::{ConnectionFacts, Grant, Refusal};
+use portcullis_grant::{ConnectionFacts, FilterRefusal, Grant, Refusal};
 
 use crate::machine::End;
 
@@ -12,6 +12,16 @@ pub trait Observer: Send + Sync + 'static {
     fn refused(&self, connection: &ConnectionFacts, client_id: &str, username: Option<&str>, refusal: &Refusal);
     /// A publication, subscription or will was refused. `what` is `publish`, `subscribe`, `receive` or `will`.
     fn action_refused(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant, what: &str, topic: &str);
+    /// A filter refused a message, or failed. `what` is `publish` or `will`.
+    fn message_refused(
+        &self,
+        connection: &ConnectionFacts,
+        client_id: &str,
+        grant: &Grant,
+        what: &str,
+        topic: &str,
+        refusal: &FilterRefusal,
+    );
     /// A connection that had been let in ended.
     fn ended(&self, connection: &ConnectionFacts, client_id: &str, end: &End);
 }
@@ -24,5 +34,6 @@ impl Observer for Silent {
     fn admitted(&self, _: &ConnectionFacts, _: &str, _: &Grant) {}
     fn refused(&self, _: &ConnectionFacts, _: &str, _: Option<&str>, _: &Refusal) {}
     fn action_refused(&self, _: &ConnectionFacts, _: &str, _: &Grant, _: &str, _: &str) {}
+    fn message_refused(&self, _: &ConnectionFacts, _: &str, _: &Grant, _: &str, _: &str, _: &FilterRefusal) {}
     fn ended(&self, _: &ConnectionFacts, _: &str, _: &End) {}
 }

@@ -3,7 +3,9 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use portcullis_grant::{Action, Authorization, DenyReason, Grant, HTTP_SESSION, Permission, Publication, Refusal};
+use portcullis_grant::{
+    Action, Authorization, DenyReason, Grant, HTTP_SESSION, Passage, Permission, Publication, Refusal,
+};
 use portcullis_mqtt::{ConnAck, ConnAckProperties, Packet, ProtocolVersion, ReasonCode};
 use portcullis_router::{Link, MailboxLimits, Wake, now_ms};
 
@@ -42,6 +44,7 @@ impl Machine {
             self.phase = Phase::Admitting(connecting);
             return match refused {
                 Refused::Ask(action) => Step::Authorize(action),
+                Refused::Filter(passage) => Step::Filter(passage),
                 Refused::NotYet => Step::Wait,
                 Refused::Reason(reason, detail) => self.refuse_reason(reason, detail),
             };
@@ -87,7 +90,12 @@ impl Machine {
         }
     }
 
-    fn check_admission(&mut self, connecting: &mut Connecting, grant: &Arc<Grant>, client_id: &str) -> Option<Refused> {
+    pub(super) fn check_admission(
+        &mut self,
+        connecting: &mut Connecting,
+        grant: &Arc<Grant>,
+        client_id: &str,
+    ) -> Option<Refused> {
         if self.facts.protocol == "mqtt" && client_id.starts_with(HTTP_SESSION) {
             return Some(Refused::Reason(
                 ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
@@ -119,6 +127,9 @@ impl Machine {
                 None => grant.will(m.topic(), m.qos, m.retain),
             };
             match permission {
+                Permission::Allow if !connecting.will_filtered && self.rules.filters(m.topic()) => {
+                    return self.filter_will(connecting, grant, client_id);
+                }
                 Permission::Allow => {}
                 Permission::Ask => {
                     return Some(Refused::Ask(Action::Publish(Publication {
@@ -252,7 +263,9 @@ impl Machine {
                 .take()
                 .map(|method| Box::new(Exchange { method: method.into(), challenge: None, reply_by: u64::MAX })),
             regranting: None,
+            judge_again: false,
             answers: Vec::new(),
+            filtered: None,
             counted: connecting.counted,
             problem_information: connecting.problem_information,
             number,
@@ -364,8 +377,10 @@ impl Machine {
     }
 }
 
-enum Refused {
+pub(super) enum Refused {
     Ask(Action),
+    /// Filters have to look at the will first.
+    Filter(Box<Passage>),
     /// Another connection has to leave first.
     NotYet,
     Reason(ReasonCode, &'static str),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, Challenge, ConnectionFacts, Credentials, Grant, Login, Outcome, Reply};
+use portcullis_grant::{Action, Challenge, ConnectionFacts, Credentials, Filtered, Grant, Login, Outcome, Reply};
 use portcullis_mqtt::{
     Auth, ConnAck, ConnAckProperties, Connect, Frame, Packet, PacketType, ProtocolVersion, PublishProperties,
     ReasonCode, SubscriptionIds, decode_connect, decode_from_client, frame,
@@ -51,6 +51,10 @@ pub(super) struct Connecting {
     pub counted: bool,
     /// What was answered about the will.
     pub will_allowed: Option<bool>,
+    /// Whether filters have looked at the will, or need not.
+    pub will_filtered: bool,
+    /// What they made of it.
+    pub filtered: Option<Box<Filtered>>,
     /// What the gatekeeper answered about the subscriptions of the session that is resumed.
     pub asked: HashMap<Action, bool>,
 }
@@ -88,6 +92,8 @@ impl Connecting {
             reply_by: None,
             counted: false,
             will_allowed: None,
+            will_filtered: false,
+            filtered: None,
             asked: HashMap::new(),
         }
     }

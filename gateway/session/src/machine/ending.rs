@@ -1,5 +1,7 @@
 //! How a connection ends, and what becomes of its session.
 
+use std::sync::Arc;
+
 use portcullis_grant::Refusal;
 use portcullis_mqtt::{Disconnect, Packet, ProtocolVersion, ReasonCode};
 
@@ -74,11 +76,21 @@ impl Machine {
     /// What somebody else wants of this connection.
     pub fn on_control(&mut self, control: Control, s: &mut Scratch) -> Step {
         match control {
-            Control::Reevaluate if matches!(self.phase, Phase::Open(_)) => {
+            Control::Reevaluate | Control::Recheck => {
+                let Some(open) = self.open() else { return Step::More };
+                open.judge_again = true;
                 self.asked_at = self.broker.changes.so_far();
-                Step::Renew
+                if control == Control::Recheck { Step::Recheck } else { Step::Renew }
             }
-            Control::Reevaluate => Step::More,
+            Control::Filter(filters) => {
+                let mut rules = (*self.rules).clone();
+                rules.filters = filters;
+                self.rules = Arc::new(rules);
+                if let Some(open) = self.open() {
+                    open.routes.clear();
+                }
+                Step::More
+            }
             Control::TakenOver => {
                 let end = End::ours(ReasonCode::SESSION_TAKEN_OVER, "the client connected elsewhere");
                 self.end_now(end, s)

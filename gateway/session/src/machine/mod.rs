@@ -7,6 +7,7 @@ mod acks;
 mod admission;
 mod connect;
 mod ending;
+mod filtering;
 mod offering;
 mod open;
 mod pace;
@@ -19,7 +20,7 @@ mod subscribe;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, ConnectionFacts, Grant, Login, Peer, PeerDetails, Reply};
+use portcullis_grant::{Action, ConnectionFacts, Grant, Login, Passage, Peer, PeerDetails, Reply};
 use portcullis_mqtt::{Error, ReasonCode};
 use portcullis_router::{DirectWriter, Full, now_ms};
 
@@ -44,8 +45,13 @@ pub enum Step {
     /// Have the gatekeeper decide about an action under the grant in force ([`Machine::grant`]); then
     /// [`Machine::on_authorization`]. What was not consumed is to be given to [`Machine::process`] again after it.
     Authorize(Action),
+    /// Have the gatekeeper look at a message; then [`Machine::on_filtered`]. What was not consumed is to be given to
+    /// [`Machine::process`] again after it.
+    Filter(Box<Passage>),
     /// Have the gatekeeper look at the grant again; then [`Machine::on_renewal`].
     Renew,
+    /// As [`Step::Renew`], if the grant's policy can look at grants again; else the grant stays.
+    Recheck,
     /// Another connection is leaving this session; try [`Machine::retry`] when woken.
     Wait,
     /// Write what is left to write, then close.
@@ -99,6 +105,8 @@ pub(crate) enum Stop {
     Fault(Fault),
     /// The packet at this place needs an answer first; it is to be processed again.
     Ask(Action),
+    /// A filter has to look at the message at this place first; the packet is to be processed again.
+    Filter(Box<Passage>),
     /// DISCONNECT, or an exchange with the gatekeeper that everything after has to wait for.
     Step(Step),
 }

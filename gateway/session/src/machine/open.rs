@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, Authorization, Challenge, Grant};
+use portcullis_grant::{Action, Authorization, Challenge, Filtered, Grant};
 use portcullis_mqtt::{Frame, Packet, ProtocolVersion, ReasonCode, decode_from_client, frame};
 use portcullis_router::{Mailbox, Wire};
 
@@ -46,8 +46,12 @@ pub(super) struct Open {
     pub regranting: Option<Box<Regranting>>,
     /// Publish rate, where the listener or the grant bounds it.
     pub rate: Option<Box<Rate>>,
+    /// What was remembered does not count any more once the grant was looked at.
+    pub judge_again: bool,
     /// Answers for the packet at hand that hold only for it.
     pub answers: Vec<(Action, Authorization)>,
+    /// What filters made of the packet at hand.
+    pub filtered: Option<Box<Filtered>>,
     /// Whether this connection counts against the identity's limit.
     pub counted: bool,
     /// Whether the client wants reason strings (MQTT 5 §3.1.2.11.7).
@@ -110,6 +114,7 @@ impl Machine {
                     if let Some(open) = self.open() {
                         // Answers that hold only once have had their packet.
                         open.answers.clear();
+                        open.filtered = None;
                     }
                     continue;
                 }
@@ -123,6 +128,7 @@ impl Machine {
                     at = bytes.len();
                 }
                 Stop::Ask(action) => step = Step::Authorize(action),
+                Stop::Filter(passage) => step = Step::Filter(passage),
                 Stop::Step(Step::End(end)) => {
                     step = Step::End(end);
                     at = bytes.len();

@@ -11,8 +11,9 @@ use portcullis_mqtt::{
     Error, Frame, ProtocolVersion, PublishFlags, PublishHead, PublishProperties, QoS, ReasonCode, SubscriptionIds,
     frame, publish_head,
 };
-use portcullis_router::{FrameMark, Holder, Message, Published, Route, Run, Wire, now_ms};
+use portcullis_router::{Batch, FrameMark, Holder, Message, Published, Route, Run, Wire, now_ms};
 
+use super::filtering::Whole;
 use super::open::Open;
 use super::reply::{PUBACK, PUBREC, acknowledge};
 use super::{Fault, Stop};
@@ -23,17 +24,19 @@ use crate::sys;
 
 /// What the properties of a run say, apart from what is forwarded.
 #[derive(Default)]
-struct Told {
-    expiry: Option<u32>,
-    has_alias: bool,
+pub(super) struct Told {
+    pub expiry: Option<u32>,
+    pub has_alias: bool,
 }
 
 /// Whether the grant permits a publication.
 #[derive(Clone, Copy)]
-struct Permitted {
-    allowed: bool,
+pub(super) struct Permitted {
+    pub allowed: bool,
     /// A policy said so of the packet at hand alone: the next one is asked about again.
-    once: bool,
+    pub once: bool,
+    /// Filters have to look at it.
+    pub filtered: bool,
 }
 
 impl Open {
@@ -66,6 +69,10 @@ impl Open {
             }
         };
         let (route, permitted) = self.permitted(broker, rules, topic, flags, body.len() - head.payload_at)?;
+        if permitted.filtered {
+            let packet = Whole { bytes, at, f, head: &head, flags, topic, told };
+            return self.publish_filtered(broker, rules, facts, packet, route, s);
+        }
         let allowed = permitted.allowed;
         // What is not allowed is refused for that, below.
         let unstored = broker.durable.as_ref().is_some_and(|durable| durable.has_stopped());
@@ -102,39 +109,61 @@ impl Open {
             expiry: told.expiry,
             origin: self.mailbox.number,
         };
-        let mut route = route;
-        let mut not_retained = 0;
-        if flags.retain {
-            // Before it is delivered, and to a route that is looked up after: whoever subscribes meanwhile gets it from
-            // one or the other, and never an older one after it.
-            let holder = Holder { name: self.entry.owner.name(), limits: rules.retained_by(&self.grant.limits) };
-            let retained = if unstored { None } else { retain_last(broker, &run, &holder) };
-            match retained {
-                Some(message) => broker.store_retained(&message, Some(&holder), &mut s.journal),
-                None => {
-                    not_retained = 1;
-                    s.batch.counts.refused += 1;
-                }
-            }
-            if !broker.router.is_current(&route) {
-                route = broker.router.route(topic);
-            }
-        }
-        let mut published = broker.router.publish(&run, &route, &mut s.batch);
-        published.refused += not_retained;
+        let published = self.deliver(broker, rules, &run, route, unstored, &mut s.batch, &mut s.journal);
         self.answer(flags.qos, bytes, at, published, s);
         Ok(end)
     }
 
+    /// Retains a run that is to be retained, and gives it to those who are subscribed.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a machine that its open state may use")]
+    pub(super) fn deliver(
+        &self,
+        broker: &Broker,
+        rules: &ListenerRules,
+        run: &Run<'_>,
+        mut route: Arc<Route>,
+        unstored: bool,
+        batch: &mut Batch,
+        journal: &mut portcullis_store::Batch,
+    ) -> Published {
+        let mut not_retained = 0;
+        if run.retain {
+            // Before it is delivered, and to a route that is looked up after: whoever subscribes meanwhile gets it from
+            // one or the other, and never an older one after it.
+            let holder = Holder { name: self.entry.owner.name(), limits: rules.retained_by(&self.grant.limits) };
+            let retained = if unstored { None } else { retain_last(broker, run, &holder) };
+            match retained {
+                Some(message) => broker.store_retained(&message, Some(&holder), journal),
+                None => {
+                    not_retained = 1;
+                    batch.counts.refused += 1;
+                }
+            }
+            if !broker.router.is_current(&route) {
+                route = broker.router.route(run.topic);
+            }
+        }
+        let mut published = broker.router.publish(run, &route, batch);
+        published.refused += not_retained;
+        published
+    }
+
     /// Whether an acknowledgement of this publication would promise what only the store can keep: somebody's session has
     /// to get it, it is to be retained, or the publisher's own session has to know its identifier.
-    fn needs_store(&self, route: &Route, flags: PublishFlags) -> bool {
+    pub(super) fn needs_store(&self, route: &Route, flags: PublishFlags) -> bool {
         flags.retain || (flags.qos == QoS::ExactlyOnce && self.is_stored()) || route.needs_store()
     }
 
     /// While the store has failed, nothing that needs it is taken at QoS 1 or 2: to acknowledge it would be to promise
     /// what may not be kept. QoS 0, which promises nothing, goes on. True: the packet is answered.
-    fn turn_away(&self, bytes: &[u8], f: Frame, head: &PublishHead, qos: QoS, s: &mut Scratch) -> Result<bool, Fault> {
+    pub(super) fn turn_away(
+        &self,
+        bytes: &[u8],
+        f: Frame,
+        head: &PublishHead,
+        qos: QoS,
+        s: &mut Scratch,
+    ) -> Result<bool, Fault> {
         let Some(id_at) = head.packet_id_at.filter(|_| qos != QoS::AtMostOnce) else { return Ok(false) };
         let id = read_u16(bytes, f.body + id_at);
         if self.state.unreleased.contains(&id) {
@@ -190,7 +219,9 @@ impl Open {
         let mut known = None;
         if let Some(cached) = self.routes.get(topic, key, &broker.router) {
             match cached.allowed {
-                Some(allowed) => return Ok((Arc::clone(&cached.route), Permitted { allowed, once: false })),
+                Some(allowed) => {
+                    return Ok((Arc::clone(&cached.route), Permitted { allowed, once: false, filtered: false }));
+                }
                 None => known = Some(Arc::clone(&cached.route)),
             }
         }
@@ -219,16 +250,17 @@ impl Open {
                 self.answered(action)?
             }
         };
+        let filtered = allowed && rules.filters(topic);
         let route = match known {
             Some(route) => route,
             None => {
                 let route = broker.router.route(topic);
-                let keep = (!self.grant.asks()).then_some(allowed);
+                let keep = (!self.grant.asks() && !filtered).then_some(allowed);
                 self.routes.put(topic, key, Arc::clone(&route), keep);
                 route
             }
         };
-        Ok((route, Permitted { allowed, once }))
+        Ok((route, Permitted { allowed, once: once || filtered, filtered }))
     }
 
     /// The answer that holds only for the packet at hand, or a stop to get it.
@@ -243,7 +275,7 @@ impl Open {
     ///
     /// QoS 2 messages whose identifier is not released yet were published before: they are answered and left out.
     #[expect(clippy::too_many_arguments, reason = "a loop that was worth keeping apart")]
-    fn gather(
+    pub(super) fn gather(
         &mut self,
         rules: &ListenerRules,
         bytes: &[u8],
@@ -251,7 +283,7 @@ impl Open {
         first: Frame,
         head: &PublishHead,
         qos: QoS,
-        Permitted { allowed, once }: Permitted,
+        Permitted { allowed, once, .. }: Permitted,
         s: &mut Scratch,
     ) -> Result<usize, Fault> {
         s.frames.clear();
@@ -335,7 +367,7 @@ impl Open {
     }
 
     /// Holds the client to the rate that the listener and its grant allow.
-    fn pace(&mut self, messages: u64, bytes: u64) -> Result<(), Fault> {
+    pub(super) fn pace(&mut self, messages: u64, bytes: u64) -> Result<(), Fault> {
         let Some(rate) = &mut self.rate else { return Ok(()) };
         if rate.take(messages, bytes, now_ms()) {
             Ok(())
@@ -358,7 +390,7 @@ impl Open {
         Ok(())
     }
 
-    fn answer(&mut self, qos: QoS, bytes: &[u8], at: usize, published: Published, s: &mut Scratch) {
+    pub(super) fn answer(&mut self, qos: QoS, bytes: &[u8], at: usize, published: Published, s: &mut Scratch) {
         if qos == QoS::AtMostOnce {
             return;
         }
@@ -382,7 +414,7 @@ impl Open {
         }
     }
 
-    fn acknowledge_publish(&self, qos: QoS, id: u16, reason: ReasonCode, s: &mut Scratch) {
+    pub(super) fn acknowledge_publish(&self, qos: QoS, id: u16, reason: ReasonCode, s: &mut Scratch) {
         match qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => acknowledge(&mut s.replies, PUBACK, id, self.version, reason),
@@ -391,7 +423,7 @@ impl Open {
     }
 }
 
-fn read_u16(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn read_u16(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..at + 2) {
         Some(&[high, low]) => u16::from_be_bytes([high, low]),
         _ => 0,

@@ -11,7 +11,6 @@ use super::admission::{expiry_time, jittered, mailbox_limits, max_subscriptions,
 use super::connect::{MOST_STEPS, challenge_packet, pairs};
 use super::pace::Rate;
 use super::reply::append;
-use super::subscribe::unanswered;
 use super::{End, Fault, Machine, Phase, Step};
 use crate::scratch::Scratch;
 use crate::unix_now;
@@ -107,12 +106,13 @@ impl Machine {
     /// The answer to [`Step::Renew`].
     pub fn on_renewal(&mut self, renewal: Renewal, s: &mut Scratch) -> Step {
         let now = now_ms();
+        let judge_again = self.open().is_some_and(|open| std::mem::take(&mut open.judge_again));
         match renewal {
             Renewal::Keep(seconds) => {
                 if let (Some(open), true) = (self.open(), seconds > 0) {
                     open.renew = jittered(u64::from(seconds), now);
                 }
-                Step::More
+                if judge_again { self.recheck(s) } else { Step::More }
             }
             Renewal::Replace(grant) => self.replace_grant(grant, false, s),
             Renewal::Revoke(refusal) => {
@@ -135,6 +135,19 @@ impl Machine {
         self.go_on_regranting(s)
     }
 
+    /// Judges again what lives under the grant in force: what its policy says today counts, and not what is remembered. The
+    /// grant itself stays, with its rules and its end.
+    fn recheck(&mut self, s: &mut Scratch) -> Step {
+        let Some(open) = self.open() else { return Step::More };
+        if open.regranting.is_some() {
+            // Another grant is about to be put in force, and all of this with it.
+            return Step::More;
+        }
+        open.grant.forget_answers();
+        let grant = Arc::clone(&open.grant);
+        self.replace_grant(grant, false, s)
+    }
+
     /// The policy of the grant that is to be put in force has answered about a subscription.
     pub(super) fn on_regranting(&mut self, action: Action, allowed: bool, s: &mut Scratch) -> Step {
         if let Some(regranting) = self.open().and_then(|open| open.regranting.as_mut()) {
@@ -147,7 +160,7 @@ impl Machine {
         let Some(open) = self.open() else { return Step::More };
         let Some(regranting) = open.regranting.take() else { return Step::More };
         if open.entry.belongs_to(&regranting.grant.identity)
-            && let Some(action) = unanswered(&open.state, &regranting.grant, &regranting.asked)
+            && let Some(action) = open.unanswered(&regranting.grant, &regranting.asked)
         {
             open.regranting = Some(regranting);
             return Step::Authorize(action);
@@ -186,8 +199,10 @@ impl Machine {
         if grant.expires_at.is_some_and(|at| at <= unix_now()) {
             return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant has expired already"));
         }
-        open.expires = expiry_time(&grant, now);
-        open.renew = renewal_time(&grant, now);
+        if !Arc::ptr_eq(&open.grant, &grant) {
+            open.expires = expiry_time(&grant, now);
+            open.renew = renewal_time(&grant, now);
+        }
         // What CONNACK told the client (packet size, receive maximum, keep-alive, session expiry) holds until it connects
         // again, and connections are counted when they come; the other bounds are the new ones from now on.
         open.max_subscriptions = max_subscriptions(&rules, &grant);

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, ConnectionFacts, Grant, SubscribePermission, SubscriptionRequest};
+use portcullis_grant::{
+    Action, ConnectionFacts, Grant, Permission, Publication, SubscribePermission, SubscriptionRequest,
+};
 use portcullis_mqtt::{
     Packet, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
     Unsubscribe, UserProperties,
 };
+use portcullis_router::Message;
 
 use super::offering::Offering;
 use super::open::Open;
@@ -248,7 +251,12 @@ impl Open {
         self.mailbox.retain_queued(&mut s.batch, |message| grant.may_receive(message.topic()));
         if let Some(will) = &self.will {
             let message = &will.message;
-            if !permits_will(&grant, message.topic(), message.qos, message.retain) {
+            let permitted = match grant.will(message.topic(), message.qos, message.retain) {
+                Permission::Allow => true,
+                Permission::Deny => false,
+                Permission::Ask => asked.get(&will_action(message)) == Some(&true),
+            };
+            if !permitted {
                 broker.observer.action_refused(facts, &self.entry.client_id, &grant, "will", message.topic());
                 self.will = None;
                 // Else it would be published after a restart.
@@ -281,6 +289,23 @@ pub(crate) fn unanswered(state: &SessionState, grant: &Grant, asked: &HashMap<Ac
     })
 }
 
-fn permits_will(grant: &Grant, topic: &str, qos: QoS, retain: bool) -> bool {
-    grant.will(topic, qos, retain) == portcullis_grant::Permission::Allow
+impl Open {
+    /// What the grant has to ask about the session and its will, and nobody has answered.
+    pub(super) fn unanswered(&self, grant: &Grant, asked: &HashMap<Action, bool>) -> Option<Action> {
+        unanswered(&self.state, grant, asked).or_else(|| {
+            let message = &self.will.as_ref()?.message;
+            let asks = grant.will(message.topic(), message.qos, message.retain) == Permission::Ask;
+            Some(will_action(message)).filter(|action| asks && !asked.contains_key(action))
+        })
+    }
+}
+
+fn will_action(message: &Message) -> Action {
+    Action::Publish(Publication {
+        topic: message.topic().to_owned(),
+        qos: message.qos,
+        retain: message.retain,
+        will: true,
+        size: message.payload().len() as u32,
+    })
 }

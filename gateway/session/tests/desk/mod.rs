@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use portcullis_grant::{
-    Action, Actions, Authorization, Effect, Grant, GrantDraft, Identity, Login, Outcome, PolicyStamp, Renewal, Reply,
-    Rule,
+    Action, Actions, Authorization, Effect, Filtered, Grant, GrantDraft, Identity, Login, Outcome, Passage,
+    PolicyStamp, Renewal, Reply, Rule,
 };
 use portcullis_mqtt::QoS;
 use portcullis_router::DirectWriter;
@@ -46,6 +46,7 @@ pub(crate) enum Doing {
     Login(Box<Login>),
     Reply(Box<Reply>),
     Authorize(Action),
+    Filter(Box<Passage>),
     Renewing,
     Waiting,
     Closing(End),
@@ -74,6 +75,7 @@ impl Line {
 
 type OnLogin = Box<dyn FnMut(&Login) -> Option<Outcome>>;
 type OnReply = Box<dyn FnMut(&Reply) -> Option<Outcome>>;
+type OnPassage = Box<dyn FnMut(&Passage) -> Filtered>;
 type OnAction = Box<dyn FnMut(&Action) -> Option<Authorization>>;
 
 /// See the module's description.
@@ -90,6 +92,7 @@ pub(crate) struct Desk {
     pub on_action: OnAction,
     /// Renewals that were asked for; each is answered with "as it is".
     pub renewals: usize,
+    pub on_passage: OnPassage,
 }
 
 pub(crate) fn stamp() -> PolicyStamp {
@@ -135,6 +138,7 @@ impl Desk {
             on_reply: Box::new(|_| None),
             on_action: Box::new(|_| Some(Authorization { denied: None, valid_for: 0 })),
             renewals: 0,
+            on_passage: Box::new(|_| Filtered::Pass),
         }
     }
 
@@ -174,7 +178,8 @@ impl Desk {
             Step::Login(login) => Doing::Login(login),
             Step::Reply(reply) => Doing::Reply(reply),
             Step::Authorize(action) => Doing::Authorize(action),
-            Step::Renew => Doing::Renewing,
+            Step::Filter(passage) => Doing::Filter(passage),
+            Step::Renew | Step::Recheck => Doing::Renewing,
             Step::Wait => Doing::Waiting,
             Step::End(end) => Doing::Closing(end),
         };
@@ -262,7 +267,16 @@ impl Desk {
             Doing::Reply(reply) => (self.on_reply)(reply).map(|o| line.machine.on_outcome(o, &mut self.scratch)),
             Doing::Authorize(action) => {
                 let action = action.clone();
-                (self.on_action)(&action).map(|a| line.machine.on_authorization(action, a, &mut self.scratch))
+                (self.on_action)(&action).map(|answer| {
+                    if let Some(grant) = line.machine.grant() {
+                        grant.remember(&action, &answer);
+                    }
+                    line.machine.on_authorization(action, answer, &mut self.scratch)
+                })
+            }
+            Doing::Filter(passage) => {
+                let outcome = (self.on_passage)(passage);
+                Some(line.machine.on_filtered(outcome, &mut self.scratch))
             }
             Doing::Renewing => {
                 self.renewals += 1;

@@ -336,7 +336,7 @@ fn facts(world: &World, from: &From, http: Option<HttpHead>) -> Result<Connectio
         protocol: if is_http || from.listener == "http" { "http" } else { "mqtt" },
         protocol_version: from.version,
         transport: from.transport,
-        peer: from.address,
+        peer: from.address.into(),
         details: Some(Arc::new(details)),
         identity: None,
     })
