@@ -79,9 +79,9 @@ impl Subject {
     pub(crate) fn start(&self) -> Result<Broker> {
         match self {
             Self::Gateway(front) => gateway(front),
-            Self::Mosquitto => mosquitto(),
-            Self::Nats => nats(),
-            Self::Rumqttd(program) => rumqttd(program),
+            Self::Mosquitto => again(mosquitto),
+            Self::Nats => again(nats),
+            Self::Rumqttd(program) => again(|| rumqttd(program)),
         }
     }
 }
@@ -194,6 +194,7 @@ fn gateway(front: &Front) -> Result<Broker> {
     let login = |username: &str, password: &str| Login {
         username: Some(username.to_owned()),
         password: (!password.is_empty()).then(|| password.as_bytes().to_vec()),
+        keep_alive: 0,
     };
     let logins = match front {
         Front::Anonymous => vec![(None, Login::default())],
@@ -251,6 +252,18 @@ fn launch(
         }
     }
     Ok(Broker { process, addresses, tls: client_config()?, logins: vec![(None, Login::default())] })
+}
+
+/// Tries a few times: a port that was free a moment ago may be somebody's by now.
+fn again(start: impl Fn() -> Result<Broker>) -> Result<Broker> {
+    let mut attempt = start();
+    for _ in 0..4 {
+        if attempt.is_ok() {
+            break;
+        }
+        attempt = start();
+    }
+    attempt
 }
 
 fn free_port() -> Result<SocketAddr> {
@@ -311,5 +324,14 @@ fn rumqttd(program: &Path) -> Result<Broker> {
          dynamic_filters = true\n"
     );
     let directory = tempfile::tempdir()?;
-    launch(program, &["-c", "rumqttd.toml"], ("rumqttd.toml", &text), HashMap::from([("tcp", address)]), directory)
+    let mut broker = launch(
+        program,
+        &["-c", "rumqttd.toml"],
+        ("rumqttd.toml", &text),
+        HashMap::from([("tcp", address)]),
+        directory,
+    )?;
+    // It refuses clients without a keep-alive.
+    broker.logins = vec![(None, Login { keep_alive: 600, ..Login::default() })];
+    Ok(broker)
 }

@@ -15,12 +15,15 @@ use crate::wire::{PATIENCE, Road, Stream};
 pub(crate) struct Login {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Vec<u8>>,
+    /// Seconds; 0, which nobody has to keep, unless the broker takes no such client.
+    pub(crate) keep_alive: u16,
 }
 
 /// The octets of a CONNECT.
 pub(crate) fn hello(version: Version, client_id: &str, login: &Login) -> Vec<u8> {
     let mut hello = Hello::plain(version, client_id);
-    (hello.username, hello.password, hello.keep_alive) = (login.username.clone(), login.password.clone(), 0);
+    (hello.username, hello.password, hello.keep_alive) =
+        (login.username.clone(), login.password.clone(), login.keep_alive);
     packets::connect(&hello).to_vec()
 }
 
