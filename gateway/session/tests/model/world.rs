@@ -34,6 +34,11 @@ impl ToGroups {
         self.assigned(&self.received, self.groups.len()) == self.received.len()
     }
 
+    /// How many of the groups the client was in.
+    pub(crate) fn with(&self, client: usize) -> usize {
+        self.groups.iter().filter(|group| group.contains_key(&client)).count()
+    }
+
     /// Whether no group was left out that had to give it to somebody.
     pub(crate) fn complete(&self) -> bool {
         let due = (0..self.groups.len()).filter(|g| self.groups[*g].values().all(|e| e.must));
