@@ -96,7 +96,7 @@ pub(crate) fn kept() -> PathBuf {
 }
 
 /// `PATH`, with what `tests/run` has installed in front.
-fn path_with_compilers() -> std::ffi::OsString {
+pub(crate) fn path_with_compilers() -> std::ffi::OsString {
     let own = root().join("tests/examples");
     let mut path = vec![own.join(".venv/bin"), own.join(".tools/bin")];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));

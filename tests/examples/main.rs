@@ -11,6 +11,7 @@ mod compiled;
 mod language;
 mod memory;
 mod plant;
+mod projects;
 mod rules;
 mod service;
 mod swap;
