@@ -122,16 +122,16 @@ fn a_packet_has_not_more_filters_than_a_session_may_have_subscriptions() {
 
 #[test]
 fn what_changed_while_a_policy_decided_is_looked_at_again() {
-    let mut desk = Desk::new(ListenerRules::default());
-    let broker = Arc::clone(&desk.broker);
-    desk.on_login = Box::new(move |login| {
-        let mut draft = everything(&login.credentials.client_id);
-        draft.depends_on = vec![format!("key:{}", login.credentials.client_id)];
-        // The policy has found the key, which goes before the client is among those who are connected.
-        assert_eq!(broker.changed(&Dependency("key:revoked".into())), 0);
-        Some(Outcome::Allow(compile(draft)))
-    });
-    for (name, again) in [("revoked", 1), ("another", 1)] {
+    for (name, again) in [("revoked", 1), ("another", 0)] {
+        let mut desk = Desk::new(ListenerRules::default());
+        let broker = Arc::clone(&desk.broker);
+        desk.on_login = Box::new(move |login| {
+            let mut draft = everything(&login.credentials.client_id);
+            draft.depends_on = vec![format!("key:{}", login.credentials.client_id)];
+            // The policy has found the key, which goes before the client is among those who are connected.
+            assert_eq!(broker.changed(&Dependency("key:revoked".into())), 0);
+            Some(Outcome::Allow(compile(draft)))
+        });
         let line = desk.accept(ROOM);
         desk.feed(line, &connect(v5(name)));
         assert_eq!(connack(&mut desk, line), 0);
