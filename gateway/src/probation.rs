@@ -17,6 +17,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::assemble::Gateway;
+use crate::audit::Decision;
 use crate::config::Rollback;
 use crate::policies::{PolicyError, Swapped};
 use crate::supply::{How, TakenBack, short};
@@ -92,7 +93,16 @@ impl Gateway {
         let back_to = Arc::clone(&candidate.component.digest);
         self.put(candidate);
         *self.roll_backs.lock().entry(name.to_owned()).or_default() += 1;
-        tracing::warn!(target: "portcullis::audit", policy = name, taken_back = short(fresh), back_to = short(&back_to), why, "a policy was rolled back automatically");
+        let mut decision = Decision::of_gateway("rollback", "done").on(name).because(why);
+        decision.digest = Some(fresh.to_owned());
+        self.audit.record(decision);
+        tracing::warn!(
+            policy = name,
+            taken_back = short(fresh),
+            back_to = short(&back_to),
+            why,
+            "a version was taken back"
+        );
         Ok(())
     }
 }

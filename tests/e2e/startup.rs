@@ -47,7 +47,7 @@ async fn a_taken_port_is_named() {
 #[tokio::test]
 async fn a_policy_needs_what_its_configuration_uses_and_no_more() {
     let entry = |name: &str, allow: &str, config: &str| {
-        Config::tcp(&[name]).toml(&format!(
+        Config::tcp(&[name]).embedded().toml(&format!(
             "[[policy]]\nname = \"{name}\"\nsource = \"builtin:{name}\"\nallow = {{ {allow} }}\nconfig = {{ {config} }}"
         ))
     };

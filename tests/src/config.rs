@@ -18,6 +18,7 @@ pub fn authority() -> &'static Authority {
 pub struct Config {
     text: String,
     files: Vec<(String, Vec<u8>)>,
+    embedded: bool,
 }
 
 impl Config {
@@ -112,6 +113,14 @@ impl Config {
         self
     }
 
+    /// With the bundled policies that are within the binary, whatever was built beside it: for tests of how the gateway
+    /// treats its own.
+    #[must_use]
+    pub fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self
+    }
+
     /// The text of the configuration.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -126,7 +135,7 @@ impl Config {
         for (name, content) in &self.files {
             replace(&directory.join(name), content);
         }
-        let folder = std::env::var("PORTCULLIS_TEST_POLICIES").ok();
+        let folder = std::env::var("PORTCULLIS_TEST_POLICIES").ok().filter(|_| !self.embedded);
         let text = patient(&with_entries(&self.text, folder.as_deref()));
         replace(&directory.join("portcullis.toml"), text.as_bytes());
     }
