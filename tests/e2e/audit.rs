@@ -28,7 +28,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 /// Waits for an entry of the file, and gives all entries up to then.
-async fn entries(gateway: &Gateway, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+pub(crate) async fn entries(gateway: &Gateway, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let file = gateway.directory().join("audit.jsonl");
     within("an entry of the audit", async {
         loop {

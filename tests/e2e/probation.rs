@@ -2,6 +2,7 @@
 
 use portcullis_tests::{Gateway, Version, config, policies};
 
+use crate::audit::entries;
 use crate::versions::{closed, doorman_with, is_open, open, replace, versions};
 
 async fn knock(gateway: &Gateway, client: &str) -> bool {
@@ -10,7 +11,8 @@ async fn knock(gateway: &Gateway, client: &str) -> bool {
 
 #[tokio::test]
 async fn one_that_traps_is_taken_back_and_stays_out_until_it_changes() {
-    let mut gateway = Gateway::start(&doorman_with(open(), "")).await;
+    let config = doorman_with(open(), "").toml("[audit]\nfile = \"audit.jsonl\"");
+    let mut gateway = Gateway::start(&config).await;
     let mut resident = gateway.tcp(Version::V5, "resident").connect().await;
     replace(&mut gateway, &policies::trapping()).await;
     let from = gateway.log().len();
@@ -21,8 +23,9 @@ async fn one_that_traps_is_taken_back_and_stays_out_until_it_changes() {
     assert!(is_open(&gateway).await);
     resident.ping().await;
     gateway.logged(from, "a version was taken back").await;
-    let audit = gateway.admin().get("/api/v1/decisions").await.body;
-    assert!(audit.contains("\"rollback\"") && audit.contains("it failed 3 times"), "{audit}");
+    let audit = entries(&gateway, |entry| entry["what"] == "rollback").await;
+    let taken_back = audit.iter().find(|entry| entry["what"] == "rollback").expect("it was waited for");
+    assert!(taken_back["detail"].as_str().is_some_and(|why| why.contains("it failed 3 times")), "{taken_back}");
     let list = gateway.ask(&["policy", "list"]);
     assert!(list.contains("was taken back at") && list.contains("it failed 3 times"), "{list}");
     let kept = gateway.ask(&["policy", "versions", "doorman"]);
