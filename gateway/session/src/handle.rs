@@ -17,7 +17,7 @@ pub enum Control {
     /// Judge again what lives under the grant, which stays: answers of its policy that are remembered are forgotten,
     /// and the session's subscriptions, what waits for it, and its will are put to it anew.
     Recheck,
-    /// Other topics are filtered from now on: those of [`crate::ListenerRules::filters`].
+    /// Other topics are filtered from now on: those of the `filters` in the listener's rules.
     Filter(Option<Arc<[String]>>),
     /// The same client identifier has connected elsewhere (MQTT 5 reason 0x8E).
     TakenOver,
