@@ -13,7 +13,7 @@ unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS
 debian_sysroot() {
   local key folder scratch lib
   key=$(/usr/bin/rustc -Vv | cksum | cut -d' ' -f1)
-  folder=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/wasm32-sysroot-$key
+  folder=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/wasm32-sysroot-2-$key
   if [ ! -d "$folder" ]; then
     say "compiling the standard library for $target, once (half a minute)"
     scratch=$(mktemp -d)
@@ -51,6 +51,10 @@ linker() {
 }
 
 remap="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$root=/portcullis"
+# A registry's folder is named after its host, and the octets should not depend on where crates came from.
+for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+  remap+=" --remap-path-prefix=${folder%/}=/crates"
+done
 if [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
   compiler=$(rustc --version)
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$remap"
