@@ -118,7 +118,9 @@ async fn memory_beyond_the_limit_is_not_given() {
         assert_eq!(gateway.tcp(Version::V5, &format!("eater-{number}")).refusal().await, 0x88);
     }
     let (_, most) = gateway.memory();
-    assert!(most - before < 128 << 20, "{} MiB more than before", (most - before) >> 20);
+    // The kernel counts both in its own time: the peak may read lower than what was there before.
+    let more = most.saturating_sub(before);
+    assert!(more < 128 << 20, "{} MiB more than before", more >> 20);
 }
 
 #[tokio::test]
