@@ -189,7 +189,7 @@ async fn an_exchange_ends_in_a_grant() {
     // Two later, nobody knows it any more.
     policy.swap(load(&host(), spec("p", guest())).await);
     let denial = denied(chain.continue_authentication(reply).await);
-    assert_eq!((denial.reason, denial.retry_after), (DenyReason::ServerBusy, Some(1)));
+    assert_eq!((denial.reason, denial.retry_after), (DenyReason::Unavailable, Some(1)));
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn quarantine_opens_and_heals() {
     let calls = policy.stats().figures().latency.iter().sum::<u64>();
     let denial = denied(ask(&chain, "a").await);
     assert!(denial.detail.contains("keeps failing") && denial.detail.contains("unreachable"), "{}", denial.detail);
-    assert_eq!((denial.reason, denial.retry_after), (DenyReason::ServerBusy, Some(1)));
+    assert_eq!((denial.reason, denial.retry_after), (DenyReason::Unavailable, Some(1)));
     assert_eq!(policy.stats().figures().latency.iter().sum::<u64>(), calls, "it was not entered");
     // The pause is 250 ms; asked again and again, one call gets through and heals it.
     let limit = Instant::now() + Duration::from_secs(60);
