@@ -158,6 +158,8 @@ pub(crate) struct Swapped {
     pub(crate) before: Option<Arc<str>>,
     /// Digest of the component that is live now.
     pub(crate) now: Arc<str>,
+    /// The serial of its loading: grants with a smaller one are of versions before.
+    pub(crate) serial: u64,
     /// How it came to be so.
     pub(crate) how: How,
     /// How the version before fared.
@@ -310,7 +312,7 @@ impl Policies {
     /// Puts a candidate in place.
     pub(crate) fn put(&mut self, candidate: Candidate) -> Swapped {
         let Candidate { entry, component, generation } = candidate;
-        let now = Arc::clone(&generation.stamp().digest);
+        let (now, serial) = (Arc::clone(&generation.stamp().digest), generation.stamp().serial);
         let (name, on_swap, how) = (entry.name.value.clone(), entry.on_swap, component.how);
         let mut standing = Standing { how, source: component.source, since: unix_now() };
         let mut score_before = Score::default();
@@ -330,7 +332,7 @@ impl Policies {
                 None
             }
         };
-        Swapped { name, before, now, how, score_before, on_swap }
+        Swapped { name, before, now, serial, how, score_before, on_swap }
     }
 
     /// Forgets policies that the configuration no longer uses.

@@ -266,12 +266,12 @@ impl Gateway {
         decision.by = portcullis_http::caller().map(administrator);
         self.audit.record(decision);
         let control = match swapped.on_swap {
-            OnSwap::Keep => return,
-            OnSwap::Recheck => Control::Recheck,
-            OnSwap::Reauthenticate => Control::Reevaluate,
+            OnSwap::Keep => None,
+            OnSwap::Recheck => Some(Control::Recheck),
+            OnSwap::Reauthenticate => Some(Control::Reevaluate),
         };
         if swapped.before.is_some() {
-            self.broker.request_where(&control, |_, grant| *grant.policy.name == *swapped.name);
+            self.broker.replaced(&swapped.name, swapped.serial, control);
         }
     }
 }

@@ -25,6 +25,7 @@ mod key_value;
 mod keystone;
 mod layer;
 mod limits;
+mod live_state;
 mod many_swaps;
 mod matrix;
 mod messages;

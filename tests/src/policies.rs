@@ -3,6 +3,8 @@
 //! Hostile policies are written in WebAssembly text over the real contract in `wit/`, so that they differ from a good
 //! policy in exactly the one thing that they are bad at.
 
+pub mod answers;
+
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 

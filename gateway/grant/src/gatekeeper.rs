@@ -25,6 +25,9 @@ pub struct PolicyStamp {
     pub name: Arc<str>,
     /// SHA-256 of the component, in hexadecimal.
     pub digest: Arc<str>,
+    /// Grows with every loading, since the same component may be loaded again with other settings: of two versions of a
+    /// policy, the one that went live later has the larger one. Means nothing beyond this process.
+    pub serial: u64,
 }
 
 /// A login to be decided: MQTT CONNECT, MQTT 5 re-authentication, or an HTTP request.

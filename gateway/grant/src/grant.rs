@@ -225,6 +225,12 @@ impl Grant {
         self.rules.may_receive(topic)
     }
 
+    /// The same, with `Ask` where that depends on what the policy says to the subscription.
+    #[must_use]
+    pub fn receive(&self, topic: &str) -> Permission {
+        self.rules.receive(topic)
+    }
+
     /// Remembers the policy's answer about an action for as long as it says. Bounded; `now` is monotonic milliseconds
     /// of [`crate::rules::now_ms`].
     pub fn remember(&self, action: &Action, answer: &Authorization) {

@@ -97,7 +97,7 @@ fn twenty_rules() -> Grant {
     rules.push(rule(Effect::Ask, "ask/+/door".to_owned()));
     assert_eq!(rules.len(), 20);
     let identity = Identity { scheme: "bench".to_owned(), subject: "dev-7".to_owned(), ..Identity::default() };
-    let stamp = PolicyStamp { name: "bench".into(), digest: "0".into() };
+    let stamp = PolicyStamp { name: "bench".into(), digest: "0".into(), serial: 0 };
     let grant = Grant::compile(GrantDraft { identity, rules, ..GrantDraft::default() }, stamp).expect("a grant");
     let action = Action::Publish(Publication {
         topic: "ask/7/door".to_owned(),

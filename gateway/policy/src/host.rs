@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,9 @@ use crate::spec::{Allow, Description, DirectoryAccess, Fault, LoadError, PolicyS
 use crate::state::{Call, State};
 use crate::tally::Tally;
 use crate::uses::AllUses;
+
+/// How many generations were loaded by this process: their serials.
+static LOADED: AtomicU64 = AtomicU64::new(1);
 
 /// How the host is set up.
 pub struct HostOptions {
@@ -198,7 +201,11 @@ impl Host {
             runtime.pool.give_back(instance);
         }
         Ok(Generation {
-            stamp: PolicyStamp { name: Arc::clone(&runtime.with.policy), digest: digest.into() },
+            stamp: PolicyStamp {
+                name: Arc::clone(&runtime.with.policy),
+                digest: digest.into(),
+                serial: LOADED.fetch_add(1, Ordering::Relaxed),
+            },
             origin: spec.origin.clone(),
             octets: spec.component.len(),
             loaded_at: seconds_now(),

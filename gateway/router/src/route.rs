@@ -75,6 +75,13 @@ impl Route {
         self.targets.is_empty() && self.groups.is_empty()
     }
 
+    /// Whether a session gets it, by itself or as a member of a group.
+    #[must_use]
+    pub fn reaches(&self, mailbox: &Mailbox) -> bool {
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        self.targets.iter().chain(members).any(|target| target.mailbox.number == mailbox.number)
+    }
+
     /// A receiver that holds more than it should. Not every one of many is looked at.
     #[must_use]
     pub fn full_receiver(&self) -> Option<Full> {

@@ -96,6 +96,45 @@ fn a_will_that_the_policy_still_permits_is_sent() {
     assert_eq!(payloads(&mut desk, other), [b"gone"]);
 }
 
+/// What is queued for a client that comes back was let through by the answer of then.
+#[test]
+fn what_waits_by_a_subscription_that_is_refused_now_is_taken_back() {
+    let mut desk = desk();
+    let (line, other) = (asked(&mut desk), other(&mut desk));
+    desk.lose(line);
+    for topic in ["a", "b", "a"] {
+        desk.feed(other, &publish(topic, QoS::AtLeastOnce, 1, topic.as_bytes()));
+    }
+    answer(&mut desk, &["b"]);
+    let line = desk.accept(ROOM);
+    desk.feed(line, &connect(lasting("asked")));
+    assert_eq!(payloads(&mut desk, line), [b"a", b"a"]);
+}
+
+/// A login that the version before decides while another takes its place.
+#[test]
+fn who_is_let_in_by_a_version_that_was_replaced_meanwhile_is_judged_like_those_who_were_there() {
+    for (serial, control) in [(1, Some(Control::Recheck)), (1, None), (0, Some(Control::Recheck))] {
+        let mut desk = desk();
+        let other = other(&mut desk);
+        desk.on_login = Box::new(|_| None);
+        let line = desk.accept(ROOM);
+        desk.feed(line, &connect(lasting("asked")));
+        let before = desk.renewals;
+        desk.broker.replaced("test", serial, control.clone());
+        desk.on_login = Box::new(|login| {
+            let mut draft = everything(&login.credentials.client_id);
+            draft.rules = vec![rule(Effect::Ask, Actions::ALL, "#", QoS::ExactlyOnce)];
+            Some(Outcome::Allow(compile(draft)))
+        });
+        desk.feed(other, &[0xC0, 0]);
+        assert_eq!(connack(&mut desk, line), 0);
+        // The serial of both grants is 0.
+        let looked = if serial == 1 && control.is_some() { 2 } else { 0 };
+        assert_eq!(desk.renewals - before, looked, "{serial} {control:?}");
+    }
+}
+
 #[test]
 fn a_publication_is_asked_about_again_after_a_recheck() {
     let mut desk = desk();

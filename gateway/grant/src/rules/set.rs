@@ -174,8 +174,19 @@ impl RuleSet {
     /// Whether a message on this topic may be delivered: some rule lets the topic be subscribed to and none denies it.
     #[must_use]
     pub fn may_receive(&self, topic: &str) -> bool {
-        let octet = self.terms(topic).of_action(SUBSCRIBE);
-        octet & DENY == 0 && octet & (ASK | ALLOW) != 0
+        self.receive(topic) != Permission::Deny
+    }
+
+    /// The strongest effect that any rule has on what is delivered from this topic. `Ask`: it depends on what the policy
+    /// says to the subscriptions that reach it.
+    #[must_use]
+    pub fn receive(&self, topic: &str) -> Permission {
+        match self.terms(topic).of_action(SUBSCRIBE) {
+            octet if octet & DENY != 0 => Permission::Deny,
+            octet if octet & ASK != 0 => Permission::Ask,
+            octet if octet & ALLOW != 0 => Permission::Allow,
+            _ => Permission::Deny,
+        }
     }
 
     /// May this filter be subscribed to?

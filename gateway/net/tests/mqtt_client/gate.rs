@@ -64,7 +64,7 @@ impl Gatekeeper for Gate {
 }
 
 fn stamp() -> PolicyStamp {
-    PolicyStamp { name: "test".into(), digest: "00".into() }
+    PolicyStamp { name: "test".into(), digest: "00".into(), serial: 0 }
 }
 
 fn deny(reason: DenyReason) -> Outcome {

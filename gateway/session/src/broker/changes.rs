@@ -2,13 +2,16 @@
 //!
 //! A change in the directory has live connections looked at again. A login that a policy decided before the change, and that
 //! is admitted after it, is not among those: without a note of what changed it would outlive the revocation of the very key
-//! that let it in.
+//! that let it in. So it is with a policy that is replaced while it decides.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use portcullis_grant::Dependency;
+use portcullis_grant::{Dependency, PolicyStamp};
+
+use crate::handle::Control;
 
 /// Changes that are remembered. Who was asked about for longer than these took is asked about again.
 const REMEMBERED: usize = 1024;
@@ -17,6 +20,19 @@ const REMEMBERED: usize = 1024;
 pub(crate) struct Changes {
     count: AtomicU64,
     recent: Mutex<VecDeque<Dependency>>,
+    /// By policy: the latest replacement. As many as there are names in configurations.
+    replaced: Mutex<HashMap<Arc<str>, Replaced>>,
+}
+
+/// Another version of a policy went live.
+#[derive(Debug)]
+struct Replaced {
+    /// Its serial.
+    serial: u64,
+    /// How many changes there had been with it.
+    at: u64,
+    /// What is to be done with grants of those before it.
+    control: Option<Control>,
 }
 
 impl Changes {
@@ -33,6 +49,25 @@ impl Changes {
         }
         recent.push_back(dependency.clone());
         self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Notes that another version of a policy is live. Before those who are connected are looked for, as with
+    /// [`Self::note`].
+    pub(super) fn note_replaced(&self, policy: &str, serial: u64, control: Option<Control>) {
+        self.note(&Dependency(format!("policy:{policy}").into()));
+        let replaced = Replaced { serial, at: self.so_far(), control };
+        self.replaced.lock().insert(policy.into(), replaced);
+    }
+
+    /// What is to be done with a grant of this version of a policy if another has taken its place since there had been so
+    /// many changes.
+    pub(crate) fn wish_about(&self, stamp: &PolicyStamp, so_far: u64) -> Option<Control> {
+        if self.so_far() == so_far {
+            return None;
+        }
+        let replaced = self.replaced.lock();
+        let latest = replaced.get(&stamp.name).filter(|latest| latest.at > so_far && stamp.serial < latest.serial)?;
+        latest.control.clone()
     }
 
     /// Whether one of these may have changed since there had been so many changes.

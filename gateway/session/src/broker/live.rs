@@ -101,6 +101,14 @@ impl Broker {
         self.request_where(&Control::Reevaluate, |_, grant| grant.depends_on.contains(dependency))
     }
 
+    /// Another version of a policy is live, with this serial: connections under grants of those before it are asked this.
+    /// Returns how many. Logins that one of those is deciding meanwhile are asked it once they are admitted.
+    pub fn replaced(&self, policy: &str, serial: u64, control: Option<Control>) -> usize {
+        self.changes.note_replaced(policy, serial, control.clone());
+        let Some(control) = control else { return 0 };
+        self.request_where(&control, |_, grant| *grant.policy.name == *policy && grant.policy.serial < serial)
+    }
+
     /// Ends all connections: the gateway stops.
     pub fn shut_down(&self) -> usize {
         let control =

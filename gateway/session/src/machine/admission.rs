@@ -293,12 +293,15 @@ impl Machine {
         Step::More
     }
 
-    /// What the grant depends on may have changed while its policy was asked, before anybody found this connection among
-    /// those to be looked at again.
+    /// What the grant depends on may have changed while its policy was asked, and the policy itself may have been replaced,
+    /// before anybody found this connection among those to be looked at again.
     pub(super) fn look_again_if_changed(&mut self) {
         let Phase::Open(open) = &self.phase else { return };
         if self.broker.changes.may_have_touched(&open.grant.depends_on, self.asked_at) {
             self.handle.request(Control::Reevaluate);
+        }
+        if let Some(control) = self.broker.changes.wish_about(&open.grant.policy, self.asked_at) {
+            self.handle.request(control);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
-use portcullis_grant::{Grant, SubscribePermission};
+use portcullis_grant::Grant;
 use portcullis_mqtt::QoS;
 use portcullis_router::{Batch, Mailbox, Message, Retained};
 use smallvec::SmallVec;
@@ -84,17 +84,16 @@ impl Open {
         self.offerings = None;
     }
 
-    /// Puts what waits under the grant in force.
+    /// Puts what waits under the grant in force, which its subscriptions are under already.
     pub(super) fn regrant_offerings(&mut self) {
-        let grant = Arc::clone(&self.grant);
         let Some(offerings) = &mut self.offerings else { return };
-        offerings.retain_mut(|offering| match grant.subscribe(&offering.filter, offering.qos, None) {
-            SubscribePermission::Allow { max_qos, .. } => {
-                offering.qos = offering.qos.min(max_qos);
+        offerings.retain_mut(|offering| match self.state.subscriptions.get(&*offering.filter) {
+            Some(held) => {
+                offering.qos = offering.qos.min(held.granted);
                 offering.filtered = true;
                 true
             }
-            SubscribePermission::Deny | SubscribePermission::Ask { .. } => false,
+            None => false,
         });
     }
 }

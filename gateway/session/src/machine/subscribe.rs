@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the subscriptions of a session under another grant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use portcullis_grant::{
@@ -238,6 +238,7 @@ impl Open {
                 }
             }
         }
+        let any_refused = !refused.is_empty();
         for filter in refused {
             self.state.subscriptions.remove(&filter);
             if self.is_stored() {
@@ -248,7 +249,7 @@ impl Open {
             broker.observer.action_refused(facts, &self.entry.client_id, &grant, "subscribe", &filter);
         }
         self.regrant_offerings();
-        self.mailbox.retain_queued(&mut s.batch, |message| grant.may_receive(message.topic()));
+        self.retain_queued(broker, any_refused, s);
         if let Some(will) = &self.will {
             let message = &will.message;
             let permitted = match grant.will(message.topic(), message.qos, message.retain) {
@@ -267,6 +268,24 @@ impl Open {
         }
         self.routes.clear();
         broker.regrant(&self.entry, &grant);
+    }
+
+    /// Takes back what is queued and may not be delivered any more. Where the rules ask, that is what came by the
+    /// subscriptions that were refused: what no other one of the session reaches.
+    fn retain_queued(&self, broker: &Broker, any_refused: bool, s: &mut Scratch) {
+        let mut asked = HashSet::new();
+        self.mailbox.retain_queued(&mut s.batch, |message| {
+            let permission = self.grant.receive(message.topic());
+            if permission == Permission::Ask && any_refused && !asked.contains(message.topic()) {
+                asked.insert(message.topic().to_owned());
+            }
+            permission != Permission::Deny
+        });
+        // Not while the mailbox is locked: the router is looked at.
+        asked.retain(|topic| !broker.router.route(topic).reaches(&self.mailbox));
+        if !asked.is_empty() {
+            self.mailbox.retain_queued(&mut s.batch, |message| !asked.contains(message.topic()));
+        }
     }
 }
 

@@ -96,7 +96,7 @@ pub(crate) struct Desk {
 }
 
 pub(crate) fn stamp() -> PolicyStamp {
-    PolicyStamp { name: "test".into(), digest: "00".into() }
+    PolicyStamp { name: "test".into(), digest: "00".into(), serial: 0 }
 }
 
 pub(crate) fn rule(effect: Effect, actions: Actions, filter: &str, max_qos: QoS) -> Rule {
