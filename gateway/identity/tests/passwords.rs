@@ -97,6 +97,35 @@ fn asking_in_two_ways_does_not_tell_who_exists() {
 }
 
 #[test]
+fn a_user_is_tried_no_more_often_for_having_several_names() {
+    let Home { directory, hand, .. } = memory();
+    let made = directory.create_user(user("ada")).unwrap();
+    let by_name = UserSelector::Name { name: "ada", domain_id: DEFAULT_DOMAIN };
+    let ways = [by_name, RIGHT, UserSelector::Id(&made.id)];
+    // The same of somebody who is not there: one after the other, and the right password where the first lock is.
+    let nobody = [UserSelector::Name { name: "bob", domain_id: DEFAULT_DOMAIN }, NOBODY, UserSelector::Id("0badc0de")];
+    let story = |ways: [UserSelector<'_>; 3], from| -> Vec<_> {
+        let tried = [&b"guess"[..], b"guess", b"guess", PASSWORD];
+        let tries = ways.into_iter().flat_map(|who| tried.map(|password| (who, password)));
+        tries.zip(from..).map(|((who, password), from)| check(&directory, who, password, from)).collect()
+    };
+    let known = story(ways, 1);
+    assert_eq!(known, story(nobody, 101), "what is answered tells nothing");
+    assert_eq!(known[4], Err(PasswordError::Wrong));
+    hand.advance_ms(300_000);
+    assert_eq!(check(&directory, by_name, b"guess", 50), Err(PasswordError::Wrong));
+    for who in [RIGHT, UserSelector::Id(&made.id)] {
+        assert_eq!(check(&directory, who, b"guess", 51), Err(PasswordError::Wrong));
+    }
+    // Three were wrong, none of a name twice: the right one is not looked at by any of them.
+    for who in ways {
+        assert_eq!(check(&directory, who, PASSWORD, 52), Err(PasswordError::Wrong), "{who:?}");
+    }
+    directory.unlock_user(&made.id);
+    assert_eq!(check(&directory, RIGHT, PASSWORD, 53), Ok(()));
+}
+
+#[test]
 fn who_shares_a_name_does_not_open_the_lock_of_the_other() {
     let Home { directory, .. } = memory();
     let second = directory.create_domain(None, "Second", Vec::new()).unwrap().id.clone();
@@ -176,7 +205,7 @@ fn guessing_in_parallel_gains_no_guesses_beyond_those_already_running() {
         .collect();
     let answers: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
     let looked_at = answers.iter().filter(|answer| **answer == Err(PasswordError::Wrong)).count();
-    let at_once = thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
+    let at_once = directory.passwords_at_once();
     assert!((3..3 + at_once).contains(&looked_at), "{looked_at} of {answers:?}");
 }
 

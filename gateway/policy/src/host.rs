@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_grant::PolicyStamp;
+use portcullis_identity::Directory;
 use portcullis_store::KeyValue;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -100,7 +101,8 @@ impl Host {
         let services = options.services;
         // Half of the processors at most work for guests that run for long; messages have the others.
         let places = (cores / 2).max(1);
-        let checks = if services.password_checks == 0 { (cores / 2).max(1) } else { services.password_checks };
+        // More would only keep threads waiting.
+        let checks = services.directory.as_ref().map_or(1, Directory::passwords_at_once);
         Ok(Self {
             engine: PolicyEngine::new(options.engine).map_err(HostError::Engine)?,
             cache,

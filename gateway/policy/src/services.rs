@@ -45,9 +45,6 @@ pub struct Services {
     pub keyring: Option<Keyring>,
     /// Certificates of authorities that `http-client` trusts beside the system's own.
     pub http_authorities: Arc<[CertificateDer<'static>]>,
-    /// Password checks that run at one time in the whole gateway; each keeps a core busy for tens of milliseconds.
-    /// 0: half of the cores, at least one.
-    pub password_checks: usize,
     /// How old the keys of a JWK Set may become while they cannot be fetched anew. Zero: a day.
     pub keys_stale: Duration,
     /// Who is told of quarantines.

@@ -1,7 +1,10 @@
-//! Slowing those who guess: a lock per name that is tried, whether somebody has it or not, and a rate per address.
+//! Slowing those who guess: a lock per name that is tried, whether somebody has it or not, one per account, and a rate per
+//! address.
 //!
-//! Wrong passwords are counted by what was asked for and not by whom it found: a user who is asked for in two ways is
-//! counted twice, exactly as nobody is. Were they counted together, the sixth attempt would tell that there is somebody.
+//! Wrong passwords are counted twice: by what was asked for, and by whom it found. The first count is the one that is told:
+//! a user who is asked for in two ways has two, exactly as nobody has, or the lock of one name would tell that another is the
+//! same user's. The second is the one that guesses are bounded by: when it is full, whoever asks by another name is
+//! answered as for a wrong password, in the same time, whatever the password is.
 //!
 //! Both are kept in memory and bounded. A restart forgets them: it opens no door that the next wrong password does not
 //! begin to close again.
@@ -15,7 +18,7 @@ use parking_lot::Mutex;
 /// How those who guess passwords are slowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockOut {
-    /// Wrong passwords for one user, one after the other within `window`, after which the user is locked.
+    /// Wrong passwords for one user, by whatever names, one after the other within `window`, after which the user is locked.
     pub after: u32,
     /// Seconds.
     pub window: u32,
@@ -46,7 +49,7 @@ struct Count {
     known: bool,
 }
 
-/// A digest of what was asked for: see `users::asked`.
+/// A digest of what was asked for, or of whom that found: see `users::asked` and `users::account`.
 pub(super) type Asked = [u8; 32];
 
 #[derive(Debug)]
@@ -68,21 +71,23 @@ impl Attempts {
         (count.until > now && count.wrong >= self.rule.per_address).then(|| (count.until - now) as u32)
     }
 
-    /// Until when a name is locked.
+    /// Until when a name, or an account, is locked.
     pub(super) fn locked(&self, asked: &Asked, now: u64) -> Option<u64> {
         let count = self.names.lock().get(asked).copied();
         count.filter(|count| count.until > now && count.wrong >= self.rule.after).map(|count| count.until)
     }
 
-    /// Notes a wrong password. `known`: somebody has that name.
-    pub(super) fn wrong(&self, asked: Asked, known: bool, address: Option<IpAddr>, now: u64) {
+    /// Notes a wrong password, with the account of whoever has that name.
+    pub(super) fn wrong(&self, asked: Asked, account: Option<Asked>, address: Option<IpAddr>, now: u64) {
         let mut names = self.names.lock();
-        make_room(&mut names, now);
         let window = u64::from(self.rule.window);
-        let count = one_more(&mut names, asked, now, window);
-        count.known |= known;
-        if count.wrong == self.rule.after {
-            count.until = now + u64::from(self.rule.lasts);
+        for counted in std::iter::once(asked).chain(account) {
+            make_room(&mut names, now);
+            let count = one_more(&mut names, counted, now, window);
+            count.known |= account.is_some();
+            if count.wrong == self.rule.after {
+                count.until = now + u64::from(self.rule.lasts);
+            }
         }
         drop(names);
         if let Some(address) = address {
@@ -142,17 +147,18 @@ mod tests {
     fn the_map_of_the_unknown_is_bounded_and_pushes_nobody_known_out() {
         let attempts = Attempts::new(RULE);
         for _ in 0..RULE.after {
-            attempts.wrong([7; 32], true, None, 1000);
+            attempts.wrong([7; 32], Some([8; 32]), None, 1000);
         }
         for n in 0..REMEMBERED as u32 + 100 {
             let mut digest = [0; 32];
             digest[..4].copy_from_slice(&n.to_le_bytes());
-            attempts.wrong(digest, false, Some(IpAddr::from((u128::from(n) << 64).to_be_bytes())), 1000);
+            attempts.wrong(digest, None, Some(IpAddr::from((u128::from(n) << 64).to_be_bytes())), 1000);
         }
         assert_eq!(attempts.names.lock().len(), REMEMBERED);
         assert_eq!(attempts.addresses.lock().len(), REMEMBERED);
         assert_eq!(attempts.locked(&[7; 32], 1000), Some(1050));
-        attempts.wrong([9; 32], false, None, 10_000);
+        assert_eq!(attempts.locked(&[8; 32], 1000), Some(1050));
+        attempts.wrong([9; 32], None, None, 10_000);
         assert_eq!(attempts.names.lock().len(), 1, "what is over is forgotten first");
     }
 
@@ -161,13 +167,13 @@ mod tests {
         let attempts = Attempts::new(RULE);
         for host in 1..=4_u16 {
             let address = IpAddr::from([0x2001, 0xdb8, 0, 7, host, 0, 0, host]);
-            attempts.wrong([host as u8; 32], false, Some(address), 1000);
+            attempts.wrong([host as u8; 32], None, Some(address), 1000);
         }
         assert_eq!(attempts.wait_for("2001:db8:0:7::99".parse().ok(), 1000), Some(60));
         assert_eq!(attempts.wait_for("2001:db8:0:8::99".parse().ok(), 1000), None);
         assert_eq!(attempts.wait_for("2001:db8:0:7::99".parse().ok(), 1060), None);
         for _ in 0..4 {
-            attempts.wrong([0; 32], false, "::ffff:192.0.2.1".parse().ok(), 1000);
+            attempts.wrong([0; 32], None, "::ffff:192.0.2.1".parse().ok(), 1000);
         }
         assert_eq!(attempts.wait_for("192.0.2.1".parse().ok(), 1030), Some(30));
         assert_eq!(attempts.wait_for(None, 1000), None);
@@ -176,7 +182,7 @@ mod tests {
     #[test]
     fn old_wrong_passwords_do_not_count() {
         let attempts = Attempts::new(RULE);
-        let wrong = |now| attempts.wrong([1; 32], true, None, now);
+        let wrong = |now| attempts.wrong([1; 32], Some([2; 32]), None, now);
         [0, 99, 100].into_iter().for_each(wrong);
         assert_eq!(attempts.locked(&[1; 32], 100), None, "the first two are over");
         [101, 102].into_iter().for_each(wrong);

@@ -7,7 +7,7 @@
 //! | `changes` | who wants to hear of changes |
 //! | `find` | looking up |
 //! | `users`, `tenancy`, `apps`, `devices`, `api_keys` | changing one kind of entry each |
-//! | `passwords`, `attempts` | argon2id, and the slowing of those who guess |
+//! | `passwords`, `hashing`, `attempts` | argon2id, where it runs, and the slowing of those who guess |
 //! | `pepper` | the secret that stable secrets are computed from |
 //! | `transfer` | export and import |
 //! | `check`, `random` | what fields may hold; identifiers and secrets |
@@ -20,6 +20,7 @@ mod check;
 mod devices;
 mod draft;
 mod find;
+mod hashing;
 mod passwords;
 mod pepper;
 mod random;

@@ -1,14 +1,17 @@
-//! argon2id (RFC 9106): hashing and checking, so many at a time as the machine can bear beside its other work.
+//! argon2id (RFC 9106): hashing and checking, so many at a time as the machine can bear beside its other work. Where that is
+//! computed: [`hashing`](super::hashing).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Output, PasswordHash, Salt, SaltString};
+use argon2::{Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use parking_lot::{Condvar, Mutex};
+use subtle::ConstantTimeEq;
 
 use super::check::invalid;
+use super::hashing::{Hash, Hasher, Work};
 use super::random;
 use crate::error::DirectoryError;
 
@@ -33,7 +36,8 @@ const WAITING: usize = 64;
 
 /// Hashes and checks passwords.
 pub(super) struct Passwords {
-    argon2: Argon2<'static>,
+    params: Params,
+    hasher: Hasher,
     length: std::ops::RangeInclusive<usize>,
     /// What is checked when there is no such user, so that it takes as long.
     nobody: String,
@@ -69,16 +73,23 @@ impl Passwords {
     pub(super) fn new(cost: PasswordCost, length: std::ops::RangeInclusive<usize>) -> Result<Self, DirectoryError> {
         let params = Params::new(cost.memory_kib, cost.passes, 1, None)
             .map_err(|error| invalid("password-cost", &format!("cannot be used: {error}")))?;
+        // Memory is what hashes compete for, also with messages: few at a time are as quick as many.
+        let at_once = std::thread::available_parallelism().map_or(1, |count| (count.get() / 4).max(1));
         Ok(Self {
-            argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            params,
+            hasher: Hasher::new(at_once),
             length,
             nobody: nobody(cost)?,
             gate: Mutex::default(),
             freed: Condvar::new(),
-            // Half the processors: the other half keeps moving messages.
-            at_once: std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
+            at_once,
             checked: AtomicU64::new(0),
         })
+    }
+
+    /// How many are hashed at one time.
+    pub(super) fn at_once(&self) -> usize {
+        self.at_once
     }
 
     /// Waits for a turn. None: too many wait already.
@@ -118,18 +129,27 @@ impl Passwords {
 
     /// Whether the password is the one that was hashed. Without a hash it takes as long and says no.
     pub(super) fn check(&self, _turn: &Turn<'_>, password: &[u8], hash: Option<&str>) -> bool {
-        self.check_aside(password, hash)
+        self.check_with(password, hash, |work| self.hasher.hash(work))
     }
 
-    /// The same without a turn, for whoever bounds how many are checked at one time.
+    /// The same without a turn and on this thread, for whoever bounds how many are checked at one time.
     pub(super) fn check_aside(&self, password: &[u8], hash: Option<&str>) -> bool {
+        self.check_with(password, hash, |work| work.hash_here())
+    }
+
+    fn check_with(
+        &self,
+        password: &[u8],
+        hash: Option<&str>,
+        compute: impl FnOnce(Work) -> Result<Hash, argon2::Error>,
+    ) -> bool {
         let known = hash.is_some();
         // Nobody may choose a longer one, so looking would only spend time that the sender decides about.
         let fits = password.len() <= *self.length.end();
         let password = if fits { password } else { &[] };
-        let Ok(hash) = PasswordHash::new(hash.unwrap_or(&self.nobody)) else { return false };
+        let Some((work, expected)) = read(password, hash.unwrap_or(&self.nobody)) else { return false };
         self.checked.fetch_add(1, Ordering::Relaxed);
-        let right = self.argon2.verify_password(password, &hash).is_ok();
+        let right = compute(work).is_ok_and(|hash| bool::from(hash.as_slice().ct_eq(expected.as_bytes())));
         right && known && fits
     }
 
@@ -142,9 +162,33 @@ impl Passwords {
         let mut salt = [0; 16];
         random::fill(&mut salt)?;
         let failed = |error: argon2::password_hash::Error| invalid("password", &format!("cannot be hashed: {error}"));
+        let work = Work {
+            params: self.params.clone(),
+            version: Version::V0x13,
+            password: password.to_vec().into(),
+            salt: salt.to_vec(),
+        };
+        let hash = self.hasher.hash(work).map_err(|error| failed(error.into()))?;
         let salt = SaltString::encode_b64(&salt).map_err(failed)?;
-        Ok(self.argon2.hash_password(password, &salt).map_err(failed)?.to_string())
+        let whole = PasswordHash {
+            algorithm: argon2::ARGON2ID_IDENT,
+            version: Some(u32::from(Version::V0x13)),
+            params: (&self.params).try_into().map_err(failed)?,
+            salt: Some(salt.as_salt()),
+            hash: Some(Output::new(&hash).map_err(failed)?),
+        };
+        Ok(whole.to_string())
     }
+}
+
+/// How to come by the hash that this text has, and that hash.
+fn read(password: &[u8], text: &str) -> Option<(Work, Output)> {
+    let text = PasswordHash::new(text).ok()?;
+    let mut salt = [0; Salt::MAX_LENGTH];
+    let salt = text.salt?.decode_b64(&mut salt).ok()?.to_vec();
+    let version = text.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let params = Params::try_from(&text).ok()?;
+    Some((Work { params, version, password: password.to_vec().into(), salt }, text.hash?))
 }
 
 /// The hash of no password that anybody knows: random octets in the place of a hash cost as much to compare with, and

@@ -19,8 +19,8 @@ use crate::model::{NewUser, User, UserSelector};
 impl Directory {
     /// Checks a password with argon2id. Takes tens of milliseconds of a processor, and blocks while others are checked.
     ///
-    /// Wrong attempts are counted by what was asked for and by the address `from` that they come from; a user who does not
-    /// exist is counted and locked like one who does, so that nothing tells which they are.
+    /// Wrong attempts are counted by what was asked for, by the user whom that found, and by the address `from` that they come
+    /// from; a user who does not exist is answered and locked like one who does, so that nothing tells which they are.
     ///
     /// # Errors
     /// [`PasswordError`].
@@ -47,12 +47,13 @@ impl Directory {
         // Again: while this one waited, others may have been wrong.
         slow()?;
         locked()?;
+        let counted = account.as_ref().map(|account| account_of(&account.user.id));
+        let spent = counted.is_some_and(|account| self.0.attempts.locked(&account, self.now()).is_some());
         let hash = account.as_ref().and_then(|account| account.password.as_deref());
         let right = self.0.passwords.check(&turn, password, hash);
         let now = self.now();
-        let known = account.is_some();
-        let Some(account) = account.filter(|_| right) else {
-            self.0.attempts.wrong(target, known, from, now);
+        let Some(account) = account.filter(|_| right && !spent) else {
+            self.0.attempts.wrong(target, counted, from, now);
             return Err(PasswordError::Wrong);
         };
         drop(turn);
@@ -86,7 +87,8 @@ impl Directory {
         }
         let hash = account.as_ref().and_then(|account| account.password.as_deref());
         let right = self.0.passwords.check_aside(password, hash);
-        let account = account.filter(|_| right).ok_or(PasswordError::Wrong)?;
+        let spent = |id: &str| self.0.attempts.locked(&account_of(id), now).is_some();
+        let account = account.filter(|account| right && !spent(&account.user.id)).ok_or(PasswordError::Wrong)?;
         let user = shown_user(&self.0.tables.read(), &account.user);
         match user.password_expires_at {
             _ if !user.enabled => Err(PasswordError::Disabled),
@@ -100,6 +102,12 @@ impl Directory {
     #[must_use]
     pub fn password_checks(&self) -> u64 {
         self.0.passwords.checked()
+    }
+
+    /// Passwords that are checked at one time; others wait.
+    #[must_use]
+    pub fn passwords_at_once(&self) -> usize {
+        self.0.passwords.at_once()
     }
 
     /// Makes a user: enabled, the e-mail address not verified. Hashes the password, see [`Directory::verify_password`].
@@ -355,30 +363,39 @@ pub(super) fn conflicts(tables: &Tables, user: &User) -> Vec<&'static str> {
 /// What was asked for, in one size, whatever a stranger sends. What could be an e-mail address is the same as address and
 /// as name in whatever domain, since the schemes differ in what they look for first, and it would tell what they found.
 fn asked(user: UserSelector<'_>) -> Asked {
-    let mut hasher = Sha256::new();
-    let mut part = |text: &str| {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text);
-    };
     let address = match user {
         UserSelector::Id(_) => None,
         UserSelector::Email(email) => Some(email.to_ascii_lowercase()),
         UserSelector::Name { name, .. } => like_an_address(name),
     };
     match (address, user) {
-        (Some(address), _) => ["address", &address].map(&mut part).len(),
-        (None, UserSelector::Id(id) | UserSelector::Email(id)) => ["id", id].map(&mut part).len(),
-        (None, UserSelector::Name { name, domain_id }) => ["name", domain_id, name].map(&mut part).len(),
-    };
+        (Some(address), _) => digest(&["address", &address]),
+        (None, UserSelector::Id(id) | UserSelector::Email(id)) => digest(&["id", id]),
+        (None, UserSelector::Name { name, domain_id }) => digest(&["name", domain_id, name]),
+    }
+}
+
+/// The account itself, by whatever name it was found.
+fn account_of(id: &str) -> Asked {
+    digest(&["account", id])
+}
+
+fn digest(parts: &[&str]) -> Asked {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
     hasher.finalize().into()
 }
 
-/// All that a user, and nobody else, can be asked for by. A name that could be an address may be had in several domains:
-/// what one of them knows must not open the lock of another.
+/// All that wrong passwords are counted by which are a user's and nobody else's. A name that could be an address may be had in
+/// several domains: what one of them knows must not open the lock of another.
 fn all_asked(tables: &Tables, user: &User) -> Vec<Asked> {
     let name = UserSelector::Name { name: &user.name, domain_id: &user.domain_id };
     let shared = |name: &String| second_of(&tables.address_names, name, "").any(|id| *id != user.id);
     let name = Some(name).filter(|_| !like_an_address(&user.name).as_ref().is_some_and(shared));
     let email = user.email.as_deref().map(UserSelector::Email);
-    std::iter::once(UserSelector::Id(&user.id)).chain(name).chain(email).map(asked).collect()
+    let names = std::iter::once(UserSelector::Id(&user.id)).chain(name).chain(email).map(asked);
+    names.chain([account_of(&user.id)]).collect()
 }
