@@ -131,7 +131,7 @@ async fn a_policy_that_passes_on_everything_lets_nobody_in() {
 }
 
 /// A good client's life, again and again: every login succeeds, every QoS 1 message is acknowledged and comes back once.
-async fn good_life(
+pub(crate) async fn good_life(
     route: portcullis_tests::link::Route,
     name: String,
     stop: tokio::sync::watch::Receiver<bool>,

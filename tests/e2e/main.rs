@@ -16,6 +16,7 @@ mod filters;
 mod garbage;
 mod grants;
 mod hostile;
+mod hostile_exports;
 mod http;
 mod http_messages;
 mod http_streams;

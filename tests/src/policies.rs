@@ -117,6 +117,16 @@ pub fn looping() -> Vec<u8> {
     authenticating("(loop $again (br $again)) unreachable")
 }
 
+/// Passes once in four times, by chance, and else never returns: it answers too often to be left alone.
+#[must_use]
+pub fn looping_sometimes() -> Vec<u8> {
+    let body = format!(
+        "(call $bytes (i32.const 1) (i32.const 64))
+         (if (i32.and (i32.load8_u (i32.load (i32.const 64))) (i32.const 3)) (then (loop $again (br $again)))) {PASS}"
+    );
+    calling("random", &[r#""bytes" (func $bytes (param i32 i32))"#], "", &body)
+}
+
 /// Takes all the memory that it gets, then passes.
 #[must_use]
 pub fn hungry() -> Vec<u8> {

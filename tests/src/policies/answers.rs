@@ -61,6 +61,12 @@ pub struct Answers {
 pub struct Constant(u32);
 
 impl Constant {
+    /// WebAssembly text that puts a number into it before it is answered.
+    #[must_use]
+    pub fn with_word(self, offset: u32, value: &str) -> String {
+        format!("(i32.store offset={offset} (i32.const {}) {value})", self.0)
+    }
+
     /// WebAssembly text that leaves its address.
     #[must_use]
     pub fn body(self) -> String {
@@ -155,6 +161,34 @@ impl Answers {
         denial.octet(0, reason);
         denial.list(4, self.text(detail));
         denial.0
+    }
+
+    /// A case of a variant whose payload is a denial that says what is no UTF-8.
+    pub fn garbled(&mut self, case: u8, offset: usize) -> Constant {
+        let mut denial = Record::of(68);
+        denial.list(4, (self.put(b"\xff\xfe"), 2));
+        self.variant(case, offset, &[denial.0, vec![0; 76]].concat())
+    }
+
+    /// An HTTP response with a header whose name is no UTF-8.
+    pub fn garbled_header(&mut self) -> Constant {
+        let mut header = Record::of(16);
+        header.list(0, (self.put(b"\xff\xfe"), 2));
+        let mut response = Record::of(20);
+        response.0[0] = 200;
+        response.list(4, (self.put(&header.0), 1));
+        Constant(self.put(&response.0))
+    }
+
+    /// The verdict `allow`, with rules whose actions are these flags, whether there are such or not.
+    pub fn allow_with_flags(&mut self, rules: &[(Effect, &str, u8)]) -> Constant {
+        let terms = Terms::with(&rules.iter().map(|(effect, filter, _)| (*effect, *filter)).collect::<Vec<_>>());
+        let grant = self.grant_record(&terms);
+        let at = u32::from_le_bytes([grant[92], grant[93], grant[94], grant[95]]) - BASE;
+        for (index, (_, _, flags)) in rules.iter().enumerate() {
+            self.data[at as usize + 16 * index + 1] = *flags;
+        }
+        self.variant(0, 8, &grant)
     }
 
     /// The verdict `allow`.
