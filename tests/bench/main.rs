@@ -6,7 +6,8 @@
 //! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. `durable`: what
 //! an acknowledgement costs that means *stored*, beside a broker that only saves now and then, see [`durable`];
 //! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`]; `logins`: what connections
-//! with each credential cost, see [`logins`]; `hostile`: what good clients pay beside a policy that does its worst, see
+//! with each credential cost, see [`logins`]; `filters`: what they cost messages that they do not concern, see
+//! [`filters`]; `hostile`: what good clients pay beside a policy that does its worst, see
 //! [`hostile`].
 //!
 //! It is a measurement, not a test: nothing fails when a figure is missed, the table says so.
@@ -14,6 +15,7 @@
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod durable;
+mod filters;
 mod hostile;
 mod load;
 mod logins;
@@ -41,10 +43,13 @@ async fn main() {
             "swap" => rows.append(&mut swap().await),
             "durable" => rows.append(&mut durable::measure().await),
             "restart" => rows.append(&mut restart::measure().await),
+            "filters" => rows.append(&mut filters::measure().await),
             "hostile" => rows.append(&mut hostile::measure().await),
             "logins" => rows.append(&mut logins::measure().await),
             other => {
-                panic!("there is no part {other:?}; there are: start, memory, swap, durable, restart, logins, hostile")
+                panic!(
+                    "there is no part {other:?}; there are: start, memory, swap, durable, restart, logins, filters, hostile"
+                )
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod link;
 pub mod packets;
 pub mod people;
 pub mod policies;
+pub mod processor;
 pub mod relay;
 pub mod script;
 pub mod tokens;
