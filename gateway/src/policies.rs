@@ -172,8 +172,11 @@ pub(crate) struct Swapped {
 pub(crate) fn entry(config: &Config, name: &str) -> Option<PolicyEntry> {
     let configured = config.policies.iter().find(|policy| policy.name.value == name);
     let found = configured.cloned().or_else(|| builtin::find(name).map(|b| PolicyEntry::of_builtin(b.name)));
-    let named = config.listeners.iter().flat_map(|listener| &listener.filters).any(|f| f.policy.value == name);
-    found.map(|entry| PolicyEntry { filters: named, ..entry })
+    let filters = config.listeners.iter().flat_map(|listener| &listener.filters).any(|f| f.policy.value == name);
+    let guards = config.policies.iter().flat_map(|policy| &policy.guard);
+    let chains = config.listeners.iter().flat_map(|listener| &listener.policies);
+    let authenticates = chains.chain(guards).any(|named| named.value == name);
+    found.map(|entry| PolicyEntry { authenticates, filters, ..entry })
 }
 
 /// The names of all policies that a configuration uses, each once: those of listeners, then those of mounts.
@@ -205,7 +208,7 @@ pub(crate) fn spec(entry: &PolicyEntry, component: &Component) -> PolicySpec {
     spec.allow = allow(entry.allow.as_ref().unwrap_or(&default));
     spec.optional = builtin.map_or(&[], builtin::Builtin::optional);
     spec.limits = limits(&entry.limits);
-    spec.filters = entry.filters;
+    (spec.authenticates, spec.filters) = (entry.authenticates, entry.filters);
     spec
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use portcullis_tests::certificates::Authority;
+use portcullis_tests::certificates::{Authority, Leaf};
 use portcullis_tests::tokens::now;
 use portcullis_tests::{Config, Gateway, Http, Version, policies, within};
 use serde_json::{Value, json};
@@ -27,6 +27,11 @@ struct Registry {
 
 impl Registry {
     async fn start(folder: &Path, address: Option<SocketAddr>, auth: &Value) -> Self {
+        Self::with(folder, address, json!({ "auth": auth })).await
+    }
+
+    /// With further settings: `auth`, and members of `http`.
+    async fn with(folder: &Path, address: Option<SocketAddr>, settings: Value) -> Self {
         // Free now, and hardly taken before the registry takes it.
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let address = address.unwrap_or_else(free);
@@ -36,8 +41,11 @@ impl Registry {
             "storage": { "filesystem": { "rootdirectory": folder.join("blobs") } },
             "http": { "addr": address.to_string(), "secret": "a-secret-of-this-test" },
         });
-        if !auth.is_null() {
-            config["auth"] = auth.clone();
+        if !settings["auth"].is_null() {
+            config["auth"] = settings["auth"].clone();
+        }
+        for (name, value) in settings["http"].as_object().into_iter().flatten() {
+            config["http"][name] = value.clone();
         }
         // JSON is YAML.
         let file = folder.join("registry.yml");
@@ -278,4 +286,114 @@ async fn a_registry_that_wants_a_token_says_where_it_is_got() {
     let gateway = Gateway::start(&entry(&format!("oci://{}/plant/doorman:live", registry.address), "")).await;
     assert!(is_open(&gateway).await);
     assert_eq!(count.load(Ordering::SeqCst), before + 1, "one token for the whole pull");
+}
+
+/// The content of a registry that answers over TLS, under the name `localhost`.
+async fn over_tls(folder: &Path, leaf: &Leaf) -> (Registry, String) {
+    let filled = Registry::open(folder).await;
+    filled.push("live", &policies::bundled("anonymous"), json!({})).await;
+    drop(filled);
+    let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
+    std::fs::write(&certificate, &leaf.certificate_pem).unwrap();
+    std::fs::write(&key, &leaf.key_pem).unwrap();
+    let tls = json!({ "http": { "tls": { "certificate": certificate, "key": key } } });
+    let registry = Registry::with(folder, None, tls).await;
+    let source = format!("oci://{}/plant/doorman:live", registry.address);
+    (registry, source)
+}
+
+#[tokio::test]
+async fn tls_is_verified_against_the_authorities_that_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("registry tests");
+    let (_registry, source) = over_tls(folder.path(), &authority.server("registry")).await;
+    let with = |more: &str| {
+        entry(&source, more).file("ca.pem", authority.pem()).file("other.pem", Authority::new("other").pem())
+    };
+    let gateway = Gateway::start(&with("registry = { ca = \"ca.pem\" }")).await;
+    assert!(is_open(&gateway).await);
+    let failure =
+        Gateway::attempt(&with("registry = { ca = \"other.pem\" }")).await.err().expect("another's authority");
+    assert!(failure.err.contains("cannot be reached") && failure.err.contains("certificate"), "{}", failure.err);
+    // Plain HTTP to where TLS is spoken.
+    for more in ["", "registry = { insecure = true }"] {
+        let failure = Gateway::attempt(&with(more)).await.err().unwrap_or_else(|| panic!("{more:?} is enough"));
+        assert!(failure.err.contains("answers 400"), "{more:?}: {}", failure.err);
+    }
+}
+
+/// Stands before a registry: passes requests on, or sends their clients elsewhere. Keeps the heads of what it is asked.
+/// `locked`: who does not say who he is is asked for it.
+async fn front(
+    registry: SocketAddr,
+    locked: bool,
+    elsewhere: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> (SocketAddr, Heads) {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (address, heads) = (listener.local_addr().unwrap(), Heads::default());
+    let (kept, elsewhere) = (Arc::clone(&heads), Arc::new(elsewhere));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (kept, elsewhere) = (Arc::clone(&kept), Arc::clone(&elsewhere));
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).to_lowercase();
+                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                kept.lock().unwrap().push(head.clone());
+                if locked && !head.contains("authorization: basic ") {
+                    let answer = "HTTP/1.1 401 Who\r\nwww-authenticate: Basic realm=\"tests\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    return;
+                }
+                if let Some(to) = elsewhere(&path) {
+                    let answer = format!(
+                        "HTTP/1.1 307 Elsewhere\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    );
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    return;
+                }
+                // The registry's answer, octet by octet, to the same request.
+                let mut behind = tokio::net::TcpStream::connect(registry).await.unwrap();
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nhost: {registry}\r\naccept: {MANIFEST}\r\nconnection: close\r\n\r\n"
+                );
+                behind.write_all(request.as_bytes()).await.unwrap();
+                let _ = tokio::io::copy(&mut behind, &mut stream).await;
+            });
+        }
+    });
+    (address, heads)
+}
+
+/// The heads of requests, in lower case.
+type Heads = Arc<std::sync::Mutex<Vec<String>>>;
+
+/// Registries send their clients to where their blobs are, which is somebody else's.
+#[tokio::test]
+async fn a_redirect_is_followed_without_what_opens_the_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).await;
+    registry.push("live", &policies::bundled("anonymous"), json!({})).await;
+    let (blobs, heard_there) = front(registry.address, false, |_| None).await;
+    let to_blobs = move |path: &str| path.contains("/blobs/").then(|| format!("http://{blobs}{path}"));
+    let (before, heard_here) = front(registry.address, true, to_blobs).await;
+    let credentials = json!({ "auths": { before.to_string(): { "auth": "YWxpOm9wZW5zZXNhbWU=" } } });
+    let config = entry(&format!("oci://{before}/plant/doorman:live"), "registry = { credentials = \"registry.json\" }");
+    let gateway = Gateway::start(&config.file("registry.json", credentials.to_string())).await;
+    assert!(is_open(&gateway).await);
+    let here = heard_here.lock().unwrap().clone();
+    assert!(here.iter().any(|head| head.contains("/blobs/") && head.contains("authorization: basic ")), "{here:?}");
+    let there = heard_there.lock().unwrap().clone();
+    assert!(there.len() == 1 && there[0].contains("/blobs/"), "{there:?}");
+    assert!(!there[0].contains("authorization") && !there[0].contains("cookie"), "{there:?}");
+    // In a circle, or to where nothing is said.
+    for to in ["/v2/plant/doorman/manifests/live", "nowhere", "ftp://127.0.0.1/x"] {
+        let (circle, heads) = front(registry.address, false, move |_| Some(to.to_owned())).await;
+        let source = format!("oci://{circle}/plant/doorman:live");
+        let failure =
+            Gateway::attempt(&entry(&source, "")).await.err().unwrap_or_else(|| panic!("{to} leads somewhere"));
+        assert!(failure.err.contains("doorman"), "{to}: {}", failure.err);
+        assert!(heads.lock().unwrap().len() <= 6, "{to}: it is not followed for ever");
+    }
 }

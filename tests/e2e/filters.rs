@@ -91,6 +91,17 @@ async fn a_filter_is_swapped_and_its_topics_change_while_clients_stay() {
     assert_eq!(publisher.publish(Message::new("a", "pass").qos(1)).await, 0x10);
 }
 
+#[test]
+fn a_filter_in_front_of_a_listener_is_found_by_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::tcp(&["sieve"]).toml(ENTRY).file("sieve.wasm", policies::filtering(false));
+    config.write(directory.path());
+    let output = portcullis_tests::gateway::run(directory.path(), &["check", "portcullis.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("`sieve`") && said.contains("does not export `authentication`"), "{said}");
+}
+
 #[tokio::test]
 async fn a_policy_that_filters_nothing_is_no_filter() {
     let config = sieved("[\"a\"]").file("sieve.wasm", policies::passing());

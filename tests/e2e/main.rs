@@ -32,6 +32,7 @@ mod matrix;
 mod messages;
 mod oisp;
 mod overload;
+mod policy_limits;
 mod probation;
 mod properties;
 mod proxy;

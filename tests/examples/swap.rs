@@ -35,7 +35,9 @@ const SWAPS: u32 = 60;
 /// The long run: `PORTCULLIS_SWAPS=1000 cargo test -p portcullis-tests --features examples --test examples alternating`.
 #[tokio::test]
 async fn alternating_swaps_of_two_languages_cost_nothing_that_stays() {
-    let swaps = std::env::var("PORTCULLIS_SWAPS").map_or(SWAPS, |text| text.parse().expect("a number of swaps"));
+    let swaps: u32 = std::env::var("PORTCULLIS_SWAPS").map_or(SWAPS, |text| text.parse().expect("a number of swaps"));
+    // Even: at both ends of what is compared the same language is live, since one is 15 MB larger than the other.
+    let (settled, swaps) = (swaps / 4 / 2 * 2, swaps.next_multiple_of(2));
     let plant = Plant::start(Language::Go).await;
     let over = Arc::new(AtomicBool::new(false));
     let messages = Arc::new(AtomicU32::new(0));
@@ -51,7 +53,7 @@ async fn alternating_swaps_of_two_languages_cost_nothing_that_stays() {
     // Where it settles is seen after some swaps: both are loaded, and the allocator has what it needs.
     let mut before = None;
     for number in 0..swaps {
-        if number == swaps / 4 {
+        if number == settled {
             before = Some((plant.gateway.memory().0, plant.gateway.descriptors()));
         }
         config::replace(&file, &components[number as usize % 2]);
@@ -80,7 +82,7 @@ async fn alternating_swaps_of_two_languages_cost_nothing_that_stays() {
         );
     }
     // Each Go component is 12 MB of machine code: one that stayed for each swap would be hundreds of megabytes.
-    assert!(memory_now < memory + (48 << 20), "resident memory grew from {memory} to {memory_now} octets");
+    assert!(memory_now < memory + (24 << 20), "resident memory grew from {memory} to {memory_now} octets");
     assert!(descriptors_now <= descriptors + 8, "{descriptors} descriptors became {descriptors_now}");
 }
 

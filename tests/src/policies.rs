@@ -376,7 +376,10 @@ pub fn hostile(silent: std::net::SocketAddr) -> Vec<(&'static str, Vec<u8>)> {
         (br $again)) unreachable"
         .to_owned();
     let write = r#""write" (func $write (param i32 i32 i32))"#;
-    let grow = "(loop $again
+    // First under the client's own name: who is late with the second has stored something all the same.
+    let grow = "(call $set (i32.load offset=120 (local.get 0)) (i32.load offset=124 (local.get 0)) (i32.const 1024)
+        (i32.const 60000) (i32.const 0) (i32.const 0) (i32.const 64))
+      (loop $again
         (i64.store (i32.const 512) (i64.add (i64.load (i32.const 512)) (i64.const 0x0101)))
         (i64.store (i32.const 512) (i64.and (i64.load (i32.const 512)) (i64.const 0x7f7f7f7f7f7f7f7f)))
         (call $set (i32.const 512) (i32.const 8) (i32.const 1024) (i32.const 60000) (i32.const 0) (i32.const 0) (i32.const 64))

@@ -226,9 +226,13 @@ impl Host {
         check_kind(&spec.component)?;
         let (digest, component, from_cache) = self.component(&spec.component).await?;
         let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow, spec.optional)?;
-        if spec.filters && !abilities.exports("message-filter") {
-            let why = "a listener names it in `filters`, and it does not export `message-filter`";
-            return Err(Fault::Contract(vec![why.to_owned()]));
+        for (named, place, interface) in [
+            (spec.authenticates, "a chain names it (`policies` of a listener, `guard` of a policy)", "authentication"),
+            (spec.filters, "a listener names it in `filters`", "message-filter"),
+        ] {
+            if named && !abilities.exports(interface) {
+                return Err(Fault::Contract(vec![format!("{place}, and it does not export `{interface}`")]));
+            }
         }
         let mut linker: Linker<State> = Linker::new(self.engine.wasmtime());
         link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;

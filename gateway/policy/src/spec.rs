@@ -24,6 +24,9 @@ pub struct PolicySpec {
     pub optional: &'static [&'static str],
     /// What it may use up.
     pub limits: PolicyLimits,
+    /// Whether a chain names it, in front of a listener or as the guard of a mount, so that it must export
+    /// `authentication`.
+    pub authenticates: bool,
     /// Whether a listener names it among its `filters`, so that it must export `message-filter`.
     pub filters: bool,
 }
@@ -40,6 +43,7 @@ impl PolicySpec {
             allow: Allow::default(),
             optional: &[],
             limits: PolicyLimits::default(),
+            authenticates: false,
             filters: false,
         }
     }

@@ -62,6 +62,8 @@ pub(crate) struct PolicyEntry {
     pub(crate) guard: Vec<Located<String>>,
     /// What becomes of live connections when another version takes over.
     pub(crate) on_swap: OnSwap,
+    /// Whether a chain names it.
+    pub(crate) authenticates: bool,
     /// Whether a listener names it among its `filters`.
     pub(crate) filters: bool,
 }
@@ -176,6 +178,7 @@ impl PolicyEntry {
             mount: Vec::new(),
             guard: Vec::new(),
             on_swap: OnSwap::Keep,
+            authenticates: false,
             filters: false,
         }
     }
@@ -268,6 +271,7 @@ impl PolicyEntry {
             mount,
             guard,
             on_swap,
+            authenticates: false,
             filters: false,
         })
     }
