@@ -1,4 +1,5 @@
-// The contract with the gateway, as far as this policy needs it: Go types, and how they cross the boundary.
+// The contract with the gateway, as far as most policies need it: Go types, and how they cross the boundary. The functions
+// of the gateway that a policy calls are in imports.go.
 //
 // The canonical ABI lays records out as Go lays out structs, if pointers and lengths are 32 bits wide: so there is a struct for each
 // record below (`wire…`), and no offset is counted by hand. What is handed to the gateway is kept from the garbage collector until it
@@ -7,7 +8,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"unsafe"
 )
 
@@ -91,12 +91,6 @@ type Description struct {
 	Name, Version, Summary string
 	Schemes                []string
 	ConfigSchema           string
-}
-
-// Response of an HTTP server.
-type Response struct {
-	Status uint16
-	Body   []byte
 }
 
 // --- memory ---
@@ -274,6 +268,7 @@ func exportAuthenticate(login unsafe.Pointer) unsafe.Pointer {
 	case errors.As(err, &denial):
 		return unsafe.Pointer(keep(wireDeny{tag: 1, denial: denial.lower()}))
 	case err != nil:
+		logError(err.Error())
 		panic(err)
 	case grant == nil:
 		return unsafe.Pointer(keep(wireDeny{tag: 2}))
@@ -343,129 +338,13 @@ func exportSelfTest() unsafe.Pointer {
 //go:wasmexport cabi_post_portcullis:policy/descriptor@0.1.0#self-test
 func postSelfTest(unsafe.Pointer) { release() }
 
-// --- imports ---
-
-//go:wasmimport portcullis:policy/clock@0.1.0 now
-func now() uint64
-
-//go:wasmimport portcullis:policy/clock@0.1.0 remaining-ms
-func remainingMs() uint32
+// --- the log ---
 
 //go:wasmimport portcullis:policy/log@0.1.0 write
-func logWrite(level uint32, message unsafe.Pointer, length uint32)
+func importWrite(level uint32, message unsafe.Pointer, length uint32)
 
-//go:wasmimport portcullis:policy/config@0.1.0 json
-func importJSON(result unsafe.Pointer)
+// logError writes a line to the gateway's log. The gateway shows what was logged last when a policy traps.
+func logError(line string) { importWrite(0, pointer(line), uint32(len(line))) }
 
-//go:wasmimport portcullis:policy/store@0.1.0 get
-func importGet(key unsafe.Pointer, keyLength uint32, result unsafe.Pointer)
-
-//go:wasmimport portcullis:policy/store@0.1.0 set
-func importSet(key unsafe.Pointer, keyLength uint32, value unsafe.Pointer, length, hasTTL, ttl uint32, result unsafe.Pointer)
-
-//go:wasmimport portcullis:policy/store@0.1.0 increment
-func importIncrement(key unsafe.Pointer, keyLength uint32, delta int64, hasTTL, ttl uint32, result unsafe.Pointer)
-
-//go:wasmimport portcullis:policy/http-client@0.1.0 send
-func importSend(method unsafe.Pointer, methodLength uint32, url unsafe.Pointer, urlLength uint32, headers unsafe.Pointer,
-	headersLength uint32, body unsafe.Pointer, bodyLength, hasTimeout, timeout uint32, result unsafe.Pointer)
-
-func pointer(text string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(text)) }
-
-func warn(line string) { logWrite(1, pointer(line), uint32(len(line))) }
-
-func configJSON() string {
-	var result wireList
-	importJSON(unsafe.Pointer(&result))
-	return result.text()
-}
-
-// storeError is the variant `error` of the store.
-type storeError struct {
-	tag  uint8
-	text wireList
-}
-
-func (e storeError) lift() error {
-	if e.tag == 0 {
-		return errors.New("the storage is full")
-	}
-	return errors.New(e.text.text())
-}
-
-func storeGet(key string) (value []byte, found bool, err error) {
-	var result struct {
-		failed bool
-		place  storeError // or an option, which looks the same
-	}
-	importGet(pointer(key), uint32(len(key)), unsafe.Pointer(&result))
-	if result.failed {
-		return nil, false, result.place.lift()
-	}
-	if result.place.tag == 0 {
-		return nil, false, nil
-	}
-	return result.place.text.octets(), true, nil
-}
-
-func storeSet(key string, value []byte, ttl uint32) error {
-	var result struct {
-		failed bool
-		error  storeError
-	}
-	importSet(pointer(key), uint32(len(key)), unsafe.Pointer(unsafe.SliceData(value)), uint32(len(value)), 1, ttl, unsafe.Pointer(&result))
-	if result.failed {
-		return result.error.lift()
-	}
-	return nil
-}
-
-func storeIncrement(key string, delta int64, ttl uint32) (int64, error) {
-	// The sum, or an error, which takes more room.
-	var result struct {
-		failed bool
-		place  [2]int64
-	}
-	importIncrement(pointer(key), uint32(len(key)), delta, 1, ttl, unsafe.Pointer(&result))
-	if result.failed {
-		return 0, (*storeError)(unsafe.Pointer(&result.place)).lift()
-	}
-	return result.place[0], nil
-}
-
-func httpGet(url string, headers [][2]string, timeout uint32) (*Response, error) {
-	// A response, or an error whose number has 64 bits: both begin at the same place.
-	var result struct {
-		failed   bool
-		_        [7]byte
-		response struct {
-			status        uint16
-			headers, body wireList
-		}
-	}
-	const method = "GET"
-	fields := lowerPairs(headers)
-	importSend(pointer(method), uint32(len(method)), pointer(url), uint32(len(url)), unsafe.Pointer(uintptr(fields.pointer)),
-		fields.length, nil, 0, 1, timeout, unsafe.Pointer(&result))
-	if result.failed {
-		failure := (*struct {
-			tag  uint8
-			_    [7]byte
-			text wireList
-		})(unsafe.Pointer(&result.response))
-		switch failure.tag {
-		case 0:
-			return nil, fmt.Errorf("%s is not among `allow.http`", failure.text.text())
-		case 1:
-			return nil, errors.New("the request is invalid")
-		case 2:
-			return nil, errors.New("no connection")
-		case 3:
-			return nil, errors.New("no answer in time")
-		case 4:
-			return nil, errors.New("its answer is too large")
-		}
-		return nil, errors.New("the request failed")
-	}
-	return &Response{result.response.status, result.response.body.octets()}, nil
-}
+// logWarning writes a line about something that the policy can live with.
+func logWarning(line string) { importWrite(1, pointer(line), uint32(len(line))) }

@@ -1,5 +1,5 @@
 // The badge policy in Go. What it does is written in ../README.md; config.go reads the configuration, service.go asks the badge
-// service and remembers its answers, contract.go speaks to the gateway, and this file decides.
+// service and remembers its answers, contract.go and imports.go speak to the gateway, and this file decides.
 package main
 
 import (

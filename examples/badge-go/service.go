@@ -49,7 +49,7 @@ func lookUp(config *Config, number string, now uint64) (*Badge, string, error) {
 		remember(key, fmt.Sprintf("%d\n", now), config.Unknown)
 		return nil, "", err
 	case remembered != nil && age < config.Stale:
-		warn(fmt.Sprintf("badge %s: from memory, the badge service cannot be asked: %v", number, err))
+		logWarning(fmt.Sprintf("badge %s: from memory, the badge service cannot be asked: %v", number, err))
 		return remembered, "stale", nil
 	}
 	return nil, "", err
@@ -124,6 +124,6 @@ func remember(key, entry string, seconds uint64) {
 		return
 	}
 	if err := storeSet(key, []byte(entry), uint32(seconds)); err != nil {
-		warn(fmt.Sprintf("%s is not remembered: %v", key, err))
+		logWarning(fmt.Sprintf("%s is not remembered: %v", key, err))
 	}
 }

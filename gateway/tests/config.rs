@@ -75,5 +75,5 @@ fn a_file_that_is_not_there_is_one_sentence() {
     let output = check("no-such.toml");
     assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "error: the configuration no-such.toml cannot be read: No such file or directory\n");
+    assert_eq!(said, "error: no-such.toml cannot be read: No such file or directory\n");
 }

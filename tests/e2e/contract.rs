@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use portcullis_tests::binary::root;
+use sha2::{Digest, Sha256};
 use wit_parser::{PackageId, Resolve, WorldItem};
 
 fn parse(directory: &Path) -> (Resolve, PackageId) {
@@ -21,6 +22,18 @@ fn the_contract_parses_and_stands_alone() {
     for world in ["authenticator", "scheme", "full"] {
         assert!(resolve.select_world(&[package], Some(world)).is_ok(), "there is a world `{world}`");
     }
+}
+
+#[test]
+fn the_types_for_typescript_are_of_the_contract() {
+    let mut files: Vec<_> = std::fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "wit"));
+    files.sort();
+    files.insert(0, root().join("examples/wit/badge.wit"));
+    let text: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let digest: String = Sha256::digest(text).iter().map(|octet| format!("{octet:02x}")).collect();
+    let made_of = std::fs::read_to_string(root().join("examples/badge-ts/types/contract.sha256")).unwrap();
+    assert_eq!(made_of.trim(), digest, "the contract has changed: run examples/badge-ts/types.sh");
 }
 
 #[test]

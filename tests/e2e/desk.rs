@@ -84,6 +84,68 @@ fn a_file_of_cases_with_a_mistake_tests_nothing_and_says_where() {
     assert!(code == 3 && said.contains("no token can be made with the key \"none\""), "{said}");
 }
 
+/// Messages in front of `policies::filtering`, which goes by their first octet.
+const FILTERED: &str = r##"
+[[case]]
+name = "messages"
+publish = { topic = "plant/1/raw", payload = "as it is", qos = 1 }
+expect = { verdict = "pass" }
+[[case.then]]
+publish = { topic = "$SYS/x", payload = "move it" }
+expect = { verdict = "replace", topic = "plant/clean" }
+[[case.then]]
+publish = { topic = "a", payload = "put another in its place", retain = true, by = { subject = "press", roles = ["x"] } }
+expect = { verdict = "replace", payload = "seen" }
+[[case.then]]
+publish = { topic = "a", payload = "drop it", will = true, user-properties = { a = "b" } }
+expect = { verdict = "drop" }
+[[case.then]]
+publish = { topic = "a", payload = { json = "r" }, content-type = "text/plain" }
+expect = { verdict = "pass" }
+[[case.then]]
+publish = { topic = "a", payload = "refuse it" }
+expect = { verdict = "refuse", reason = "payload-format-invalid", detail = "not today" }
+
+[[case]]
+name = "a filter that traps"
+publish = { topic = "a", payload = "trap" }
+expect = { verdict = "refuse", reason = "failed", detail = "unreachable" }
+"##;
+
+#[test]
+fn a_filter_is_put_to_messages() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, octets: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, octets).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let sieve = file("sieve.wasm", &policies::filtering(false));
+    let (code, said) = put(&sieve, FILTERED, &[]);
+    assert!(code == 0 && said.contains("2 cases: 2 hold"), "{said}");
+    let (code, said) = put(&sieve, &FILTERED.replace("plant/clean", "plant/other"), &["--filter", "messages"]);
+    assert!(
+        code == 1 && said.contains("expected  \"plant/other\"") && said.contains("got       \"plant/clean\""),
+        "{said}"
+    );
+    // What is no filter is told so, and what is no message too.
+    let (code, said) = put(&file("passing.wasm", &policies::passing()), FILTERED, &["--filter", "messages"]);
+    assert!(code == 1 && said.contains("does not export `message-filter`"), "{said}");
+    let (code, said) = put(&sieve, "[[case]]\nname = \"a\"\npublish = { topic = \"a/#\", qos = 3 }\n", &[]);
+    assert!(code == 3 && said.contains("is no topic of a message") && said.contains("0, 1 or 2"), "{said}");
+    // Asked again and again, a case that does not stay the same is not one figure.
+    std::fs::write(directory.path().join("cases.toml"), FILTERED).unwrap();
+    let bench = ["policy", "bench", "sieve.wasm", "cases.toml", "--filter", "messages", "--seconds", "1", "--json"];
+    let told = said_of_json(&gateway::run(directory.path(), &bench));
+    let verdicts = told["cases"][0]["verdicts"].as_object().unwrap();
+    assert_eq!(verdicts.keys().collect::<Vec<_>>(), ["drop", "pass", "refuse", "replace"], "{told}");
+    assert!(told["instantiate"]["calls"].as_u64() > Some(0), "{told}");
+}
+
+fn said_of_json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
+}
+
 #[test]
 fn a_component_is_told_in_all_its_parts() {
     let output = gateway::run(root(), &["policy", "inspect", "builtin:jwt", "--json"]);
@@ -144,7 +206,7 @@ fn a_failure_says_what_it_was_and_which_line_of_the_configuration_helps() {
 #[test]
 fn a_project_is_made_once_and_only_with_a_name_that_a_policy_may_have() {
     let directory = tempfile::tempdir().unwrap();
-    for language in ["rust", "js", "python", "c", "go"] {
+    for language in ["rust", "js", "ts", "python", "c", "go"] {
         let made = gateway::run(directory.path(), &["policy", "new", "--lang", language, &format!("in-{language}")]);
         assert!(made.status.success(), "{}", said(&made));
         let project = directory.path().join(format!("in-{language}"));

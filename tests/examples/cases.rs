@@ -79,6 +79,12 @@ async fn javascript_answers_every_case() {
 }
 
 #[tokio::test]
+async fn typescript_answers_every_case() {
+    desk(Language::TypeScript);
+    logins(Language::TypeScript).await;
+}
+
+#[tokio::test]
 async fn python_answers_every_case() {
     desk(Language::Python);
     logins(Language::Python).await;

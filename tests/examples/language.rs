@@ -13,22 +13,34 @@ use sha2::{Digest, Sha256};
 pub(crate) enum Language {
     Rust,
     JavaScript,
+    TypeScript,
     Python,
     C,
     Go,
 }
 
 /// What builds leave in the folders: no sources.
-const MADE: [&str; 8] =
-    ["badge.wasm", "gen", "target", "node_modules", "__pycache__", "schema.js", "schema.py", "config.schema.json"];
+const MADE: [&str; 10] = [
+    "badge.wasm",
+    "list.wasm",
+    "gen",
+    "target",
+    "node_modules",
+    "__pycache__",
+    "schema.js",
+    "schema.ts",
+    "schema.py",
+    "config.schema.json",
+];
 
 impl Language {
-    pub(crate) const ALL: [Self; 5] = [Self::Rust, Self::JavaScript, Self::Python, Self::C, Self::Go];
+    pub(crate) const ALL: [Self; 6] = [Self::Rust, Self::JavaScript, Self::TypeScript, Self::Python, Self::C, Self::Go];
 
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Rust => "badge-rust",
             Self::JavaScript => "badge-js",
+            Self::TypeScript => "badge-ts",
             Self::Python => "badge-python",
             Self::C => "badge-c",
             Self::Go => "badge-go",
@@ -40,11 +52,11 @@ impl Language {
         static BUILT: OnceLock<Mutex<BTreeMap<Language, PathBuf>>> = OnceLock::new();
         // One at a time: each compiler takes all processors that it finds.
         let mut built = BUILT.get_or_init(Mutex::default).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let path = built.entry(self).or_insert_with(|| self.build());
+        let path = built.entry(self).or_insert_with(|| self.built());
         std::fs::read(path).expect("the component that was built")
     }
 
-    fn build(self) -> PathBuf {
+    fn built(self) -> PathBuf {
         let kept = kept();
         std::fs::create_dir_all(&kept).unwrap();
         let path = kept.join(format!("{}-{}.wasm", self.folder(), &self.sources()[..16]));
@@ -87,6 +99,13 @@ impl Language {
         }
         hash.finalize().iter().map(|octet| format!("{octet:02x}")).collect()
     }
+}
+
+/// Builds another example than the badge policy, with its own script.
+pub(crate) fn build(folder: &str, at: &Path) {
+    let script = root().join("examples").join(folder).join("build");
+    let output = Command::new(script).arg(at).env("PATH", path_with_compilers()).output().expect("the build script");
+    assert!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Where components and their machine code stay between runs.

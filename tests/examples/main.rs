@@ -8,6 +8,7 @@
 
 mod cases;
 mod compiled;
+mod filter;
 mod language;
 mod memory;
 mod plant;
@@ -15,3 +16,4 @@ mod projects;
 mod rules;
 mod service;
 mod swap;
+mod text;

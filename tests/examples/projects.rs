@@ -59,6 +59,11 @@ fn a_project_in_javascript_passes_its_own_cases() {
 }
 
 #[test]
+fn a_project_in_typescript_passes_its_own_cases() {
+    builds_and_passes("ts");
+}
+
+#[test]
 fn a_project_in_python_passes_its_own_cases() {
     builds_and_passes("python");
 }

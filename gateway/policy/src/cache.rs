@@ -1,20 +1,28 @@
-//! Compiled code on disk, so that a restart compiles nothing.
+//! Compiled code on disk, so that a restart compiles nothing, and so that its pages are the system's to take and give back.
 //!
 //! One file for each component and engine: `<digest>-<compatibility>.cwasm`. Loading compiled code is loading a program
-//! into the gateway, so a file is believed only if the gateway itself wrote it: it begins with an HMAC-SHA-256 over the
-//! component's digest, the engine's compatibility and the code, under a key that lies outside the cache. A file that
+//! into the gateway, so a file is believed only if the gateway itself wrote it: behind the code it has an HMAC-SHA-256 over
+//! the component's digest, the engine's compatibility and the code, under a key that lies outside the cache. A file that
 //! was damaged, renamed, or brought from elsewhere fails the check, is removed, and the component is compiled again.
+//!
+//! What was verified is then mapped, not read (ARCHITECTURE.md says what that saves). So the code of a running gateway is in
+//! this file as it is in the gateway's own binary: nobody may write to it. It is replaced by renaming, never in place, and
+//! it is made read-only. Whoever can change it all the same has the rights of the gateway's user, and with them the key.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::code::MachineCode;
-use crate::digest::authenticate;
+use crate::digest::Authenticator;
 
-const MAGIC: &[u8; 8] = b"PCCWASM1";
-const HEADER: usize = MAGIC.len() + 32;
+/// What stands between the code and its tag. The code comes first: it is mapped in whole pages.
+const MAGIC: &[u8; 8] = b"PCCWASM2";
+const TRAILER: usize = MAGIC.len() + 32;
+/// Octets that are verified at a time.
+const PIECE: usize = 64 << 10;
 /// The most files that are kept; the oldest go first.
 const MAX_FILES: usize = 64;
 
@@ -43,17 +51,10 @@ impl CodeCache {
     }
 
     /// The machine code for a component, checked.
-    pub(crate) fn load(&self, digest: &str, compatibility: &str) -> Result<MachineCode, Miss> {
+    pub(crate) fn load(&self, digest: &str, compatibility: &str) -> Result<Verified, Miss> {
         let path = self.path(digest, compatibility);
-        let mut file = File::open(&path).map_err(|_| Miss::Absent)?;
-        // Read once and checked in memory: what is checked is what is loaded, whoever writes to the file meanwhile.
-        if let Ok((header, code)) = parts(&mut file)
-            && header.starts_with(MAGIC)
-            && same(
-                &header[MAGIC.len()..],
-                &authenticate(&self.key, &[digest.as_bytes(), compatibility.as_bytes(), &code]),
-            )
-        {
+        let file = File::open(&path).map_err(|_| Miss::Absent)?;
+        if let Ok(Some(code)) = verify(file, self.about(digest, compatibility)) {
             return Ok(code);
         }
         tracing::warn!(file = %path.display(), "a file of compiled policy code is damaged or not ours; it is removed and the policy compiled again");
@@ -67,12 +68,13 @@ impl CodeCache {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let temporary = path.with_extension(format!("{}.tmp", crate::digest::hex(&random)));
-        let tag = authenticate(&self.key, &[digest.as_bytes(), compatibility.as_bytes(), code]);
+        let tag = self.about(digest, compatibility).part(code).tag();
         let written = (|| {
             let mut file = private().create_new(true).open(&temporary)?;
+            file.write_all(code)?;
             file.write_all(MAGIC)?;
             file.write_all(&tag)?;
-            file.write_all(code)?;
+            file.set_permissions(fs::Permissions::from_mode(0o400))?;
             file.sync_all()?;
             fs::rename(&temporary, &path)
         })();
@@ -86,6 +88,11 @@ impl CodeCache {
     /// Removes what is left of the file for a component, because wasmtime did not take it.
     pub(crate) fn forget(&self, digest: &str, compatibility: &str) {
         let _ = fs::remove_file(self.path(digest, compatibility));
+    }
+
+    /// What a tag is about, but for the code.
+    fn about(&self, digest: &str, compatibility: &str) -> Authenticator {
+        Authenticator::new(&self.key).part(digest.as_bytes()).part(compatibility.as_bytes())
     }
 
     fn path(&self, digest: &str, compatibility: &str) -> PathBuf {
@@ -107,11 +114,42 @@ impl CodeCache {
     }
 }
 
-fn parts(file: &mut File) -> io::Result<([u8; HEADER], MachineCode)> {
-    let mut header = [0; HEADER];
-    file.read_exact(&mut header)?;
-    let rest = file.metadata()?.len().saturating_sub(HEADER as u64);
-    Ok((header, MachineCode::from_file(file, usize::try_from(rest).map_err(io::Error::other)?)?))
+/// Machine code that was verified, in its file.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    file: File,
+    length: u64,
+}
+
+impl Verified {
+    /// A path that leads to the file that was verified, whatever has become of its name.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Reads it into memory.
+    pub(crate) fn read(&self) -> io::Result<MachineCode> {
+        let length = usize::try_from(self.length).map_err(io::Error::other)?;
+        MachineCode::from_file(&mut &self.file, length)
+    }
+}
+
+/// Reads a file in pieces: what is verified is not kept in memory. None: it is not to be believed.
+fn verify(mut file: File, about: Authenticator) -> io::Result<Option<Verified>> {
+    let Some(length) = file.metadata()?.len().checked_sub(TRAILER as u64) else { return Ok(None) };
+    let mut tag = about.part_of(length);
+    let (mut rest, mut buffer) = (length, vec![0; PIECE]);
+    while rest > 0 {
+        let piece = &mut buffer[..usize::try_from(rest).unwrap_or(PIECE).min(PIECE)];
+        file.read_exact(piece)?;
+        tag = tag.piece(piece);
+        rest -= piece.len() as u64;
+    }
+    let mut trailer = [0; TRAILER];
+    file.read_exact(&mut trailer)?;
+    file.rewind()?;
+    let (magic, theirs) = trailer.split_at(MAGIC.len());
+    Ok((magic == MAGIC && same(theirs, &tag.tag())).then_some(Verified { file, length }))
 }
 
 /// Options for files that only the gateway's user may read.
@@ -157,14 +195,30 @@ mod tests {
         (data, cache)
     }
 
+    fn miss(cache: &CodeCache, digest: &str, compatibility: &str) -> Option<Miss> {
+        cache.load(digest, compatibility).err()
+    }
+
     #[test]
     fn what_was_stored_is_loaded_also_after_a_restart() {
         let (data, cache) = cache();
-        assert_eq!(cache.load("d", "c"), Err(Miss::Absent));
+        assert_eq!(miss(&cache, "d", "c"), Some(Miss::Absent));
+        for code in [&b""[..], b"code", &[7; PIECE], &[7; 3 * PIECE + 1]] {
+            cache.store("d", "c", code).expect("stored");
+            assert_eq!(*cache.load("d", "c").expect("hit").read().expect("read"), *code);
+            let again = CodeCache::open(data.path()).expect("cache");
+            assert_eq!(*again.load("d", "c").expect("hit").read().expect("read"), *code);
+        }
+    }
+
+    #[test]
+    fn what_was_verified_stays_though_its_name_is_given_away() {
+        let (_data, cache) = cache();
         cache.store("d", "c", b"code").expect("stored");
-        assert_eq!(cache.load("d", "c").expect("hit").to_vec(), b"code");
-        let again = CodeCache::open(data.path()).expect("cache");
-        assert_eq!(again.load("d", "c").expect("hit").to_vec(), b"code");
+        let code = cache.load("d", "c").expect("hit");
+        cache.store("d", "c", b"other").expect("stored");
+        let through_its_path = fs::read(code.path()).expect("file");
+        assert!(through_its_path.starts_with(b"code"), "{through_its_path:?}");
     }
 
     #[test]
@@ -172,16 +226,17 @@ mod tests {
         let (_data, cache) = cache();
         cache.store("d", "c", b"code").expect("stored");
         let whole = fs::read(cache.path("d", "c")).expect("file");
+        fs::remove_file(cache.path("d", "c")).expect("removed");
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(cache.path("d", "c"), damaged).expect("written");
-            assert_eq!(cache.load("d", "c"), Err(Miss::Refused), "octet {at}");
+            assert_eq!(miss(&cache, "d", "c"), Some(Miss::Refused), "octet {at}");
             assert!(!cache.path("d", "c").exists());
         }
         for length in 0..whole.len() {
             fs::write(cache.path("d", "c"), &whole[..length]).expect("written");
-            assert_eq!(cache.load("d", "c"), Err(Miss::Refused), "length {length}");
+            assert_eq!(miss(&cache, "d", "c"), Some(Miss::Refused), "length {length}");
         }
     }
 
@@ -190,23 +245,22 @@ mod tests {
         let (_data, cache) = cache();
         cache.store("d", "c", b"code").expect("stored");
         fs::copy(cache.path("d", "c"), cache.path("e", "c")).expect("copied");
-        assert_eq!(cache.load("e", "c"), Err(Miss::Refused));
+        assert_eq!(miss(&cache, "e", "c"), Some(Miss::Refused));
         fs::copy(cache.path("d", "c"), cache.path("d", "x")).expect("copied");
-        assert_eq!(cache.load("d", "x"), Err(Miss::Refused));
+        assert_eq!(miss(&cache, "d", "x"), Some(Miss::Refused));
         let (_elsewhere, other) = self::cache();
         fs::copy(cache.path("d", "c"), other.path("d", "c")).expect("copied");
-        assert_eq!(other.load("d", "c"), Err(Miss::Refused));
+        assert_eq!(miss(&other, "d", "c"), Some(Miss::Refused));
     }
 
     #[test]
     fn files_are_private_and_few() {
-        use std::os::unix::fs::PermissionsExt;
         let (data, cache) = cache();
         for n in 0..MAX_FILES + 5 {
             cache.store(&format!("d{n}"), "c", b"code").expect("stored");
         }
         let mode = |path: &Path| fs::metadata(path).expect("file").permissions().mode() & 0o777;
-        assert_eq!(mode(&cache.path(&format!("d{}", MAX_FILES + 4), "c")), 0o600);
+        assert_eq!(mode(&cache.path(&format!("d{}", MAX_FILES + 4), "c")), 0o400);
         assert_eq!(mode(&data.path().join("cache.key")), 0o600);
         assert_eq!(mode(&cache.directory), 0o700);
         assert_eq!(fs::read_dir(&cache.directory).expect("directory").count(), MAX_FILES);

@@ -16,18 +16,43 @@ pub fn digest_of(component: &[u8]) -> String {
 
 /// HMAC-SHA-256 (RFC 2104) over several parts. Each part is preceded by its length, so that no two lists of parts look
 /// the same.
-pub(crate) fn authenticate(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    let pad = |byte: u8| {
-        let mut block = [byte; 64];
-        block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
-        block
-    };
-    let mut inner = Sha256::new_with_prefix(pad(0x36));
-    for part in parts {
-        inner.update((part.len() as u64).to_be_bytes());
-        inner.update(part);
+pub(crate) struct Authenticator {
+    inner: Sha256,
+    outer: Sha256,
+}
+
+impl Authenticator {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        let pad = |byte: u8| {
+            let mut block = [byte; 64];
+            block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
+            block
+        };
+        Self { inner: Sha256::new_with_prefix(pad(0x36)), outer: Sha256::new_with_prefix(pad(0x5c)) }
     }
-    Sha256::new_with_prefix(pad(0x5c)).chain_update(inner.finalize()).finalize().into()
+
+    /// One whole part.
+    #[must_use]
+    pub(crate) fn part(self, part: &[u8]) -> Self {
+        self.part_of(part.len() as u64).piece(part)
+    }
+
+    /// The length of a part that follows in pieces.
+    #[must_use]
+    pub(crate) fn part_of(self, length: u64) -> Self {
+        self.piece(&length.to_be_bytes())
+    }
+
+    /// A piece of the part that was begun.
+    #[must_use]
+    pub(crate) fn piece(mut self, piece: &[u8]) -> Self {
+        self.inner.update(piece);
+        self
+    }
+
+    pub(crate) fn tag(self) -> [u8; 32] {
+        self.outer.chain_update(self.inner.finalize()).finalize().into()
+    }
 }
 
 #[cfg(test)]
@@ -42,9 +67,12 @@ mod tests {
 
     #[test]
     fn parts_cannot_be_shifted_between_neighbours() {
-        let key = [7; 32];
-        assert_ne!(authenticate(&key, &[b"ab", b"c"]), authenticate(&key, &[b"a", b"bc"]));
-        assert_ne!(authenticate(&key, &[b"ab"]), authenticate(&[8; 32], &[b"ab"]));
-        assert_eq!(authenticate(&key, &[b"ab"]), authenticate(&key, &[b"ab"]));
+        let tag = |key: u8, parts: &[&[u8]]| {
+            parts.iter().fold(Authenticator::new(&[key; 32]), |all, part| all.part(part)).tag()
+        };
+        assert_ne!(tag(7, &[b"ab", b"c"]), tag(7, &[b"a", b"bc"]));
+        assert_ne!(tag(7, &[b"ab"]), tag(8, &[b"ab"]));
+        let pieces = Authenticator::new(&[7; 32]).part_of(2).piece(b"a").piece(b"b").tag();
+        assert_eq!(tag(7, &[b"ab"]), pieces);
     }
 }

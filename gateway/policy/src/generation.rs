@@ -31,11 +31,21 @@ pub struct Generation {
     pub(crate) octets: usize,
     pub(crate) loaded_at: u64,
     pub(crate) from_cache: bool,
+    pub(crate) loading: Loading,
     pub(crate) abilities: Abilities,
     pub(crate) description: Option<Description>,
     pub(crate) quarantine: Quarantine,
     pub(crate) tally: Tally,
     pub(crate) runtime: Runtime,
+}
+
+/// How long it took to load a version.
+#[derive(Clone, Copy, Debug)]
+pub struct Loading {
+    /// Until its machine code was compiled, or found, and linked.
+    pub code: Duration,
+    /// Until its first instance had described and tested itself.
+    pub test: Duration,
 }
 
 /// What is needed to run it.
@@ -80,6 +90,12 @@ impl Generation {
     #[must_use]
     pub fn from_cache(&self) -> bool {
         self.from_cache
+    }
+
+    /// How long it took to load it.
+    #[must_use]
+    pub fn loading(&self) -> Loading {
+        self.loading
     }
 
     /// What it imports and exports.
@@ -128,6 +144,18 @@ impl Generation {
             Err(why) => Err(why.to_string()),
         };
         Ok(Replayed { verdict, missing: tape.missing() })
+    }
+
+    /// Starts an instance that nobody asks anything: what a fresh one costs.
+    ///
+    /// # Errors
+    /// It cannot be started: a sentence.
+    pub async fn start_instance(&self) -> Result<(), String> {
+        let _ticking = self.runtime.engine.ticker().enter();
+        let (call, notes) = (Call::within(self.runtime.deadline), Arc::default());
+        let started = self.runtime.start(call, &notes).await;
+        self.runtime.with.uses.instance(InstanceEvent::Discarded);
+        started.map(drop).map_err(|why| self.runtime.start_error(&why, &notes, self.runtime.deadline).to_string())
     }
 
     /// Instances that were started.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portcullis_grant::PolicyStamp;
@@ -12,14 +12,14 @@ use portcullis_store::KeyValue;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::cache::{CodeCache, Miss};
+use crate::cache::{CodeCache, Verified};
 use crate::call::{Answer, CallError, Question};
 use crate::capability::{Capabilities, Effects, HttpClient, JwksCache, SharedServices, link, seconds_now};
 use crate::compile::{Compiler, InProcess};
 use crate::convert;
 use crate::digest::digest_of;
 use crate::engine::{EngineOptions, PolicyEngine};
-use crate::generation::{Generation, Runtime};
+use crate::generation::{Generation, Loading, Runtime};
 use crate::inspect::{Abilities, check_kind, inspect};
 use crate::instance::{Indices, Instance};
 use crate::pace::Places;
@@ -191,7 +191,9 @@ impl Host {
     }
 
     async fn generation(&self, spec: &PolicySpec, effects: Option<Arc<Effects>>) -> Result<Generation, Fault> {
+        let begun = Instant::now();
         let (Loaded { digest, from_cache, abilities }, runtime) = self.prepare(spec, effects).await?;
+        let code = begun.elapsed();
         let mut instance = self.begin(&runtime).await?;
         let mut description = None;
         if abilities.exports("descriptor") {
@@ -212,6 +214,7 @@ impl Host {
             octets: spec.component.len(),
             loaded_at: seconds_now(),
             from_cache,
+            loading: Loading { code, test: begun.elapsed().saturating_sub(code) },
             abilities,
             description,
             quarantine: Quarantine::default(),
@@ -228,7 +231,7 @@ impl Host {
         let abilities = inspect(self.engine.wasmtime(), &component, &spec.allow, spec.optional)?;
         for (named, place, interface) in [
             (spec.authenticates, "a chain names it (`policies` of a listener, `guard` of a policy)", "authentication"),
-            (spec.filters, "a listener names it in `filters`", "message-filter"),
+            (spec.filters, "a listener names it in `filters`, or a case has it look at a message", "message-filter"),
         ] {
             if named && !abilities.exports(interface) {
                 return Err(Fault::Contract(vec![format!("{place}, and it does not export `{interface}`")]));
@@ -313,17 +316,7 @@ impl Host {
         let component = bytes.clone();
         let found = blocking(move || {
             let digest = digest_of(&component);
-            let code = cache.as_ref().map_or(Err(Miss::Absent), |cache| cache.load(&digest, engine.compatibility()));
-            let loaded = code.ok().and_then(|code| match load_code(&engine, &code) {
-                Ok(component) => Some(component),
-                Err(why) => {
-                    tracing::warn!("compiled code in the cache is of no use and is made again: {why}");
-                    if let Some(cache) = &cache {
-                        cache.forget(&digest, engine.compatibility());
-                    }
-                    None
-                }
-            });
+            let loaded = cache.and_then(|cache| cached(&cache, &digest, &engine));
             (digest, loaded)
         });
         let (digest, loaded) = found.await?;
@@ -333,12 +326,19 @@ impl Host {
         let code = self.compiler.compile(bytes.clone()).await.map_err(Fault::Compile)?;
         let (cache, engine) = (self.cache.clone(), self.engine.clone());
         let made = blocking(move || {
-            let component = load_code(&engine, &code)?;
-            if let Some(Err(why)) = cache.map(|cache| cache.store(&digest, engine.compatibility(), &code)) {
-                // It works all the same; only the next start takes longer.
-                tracing::warn!("compiled code cannot be kept: {why}");
+            if let Some(cache) = cache {
+                match cache.store(&digest, engine.compatibility(), &code) {
+                    // Loaded from the file, and the memory that the compiler's answer took given back.
+                    Ok(()) => {
+                        if let Some(component) = cached(&cache, &digest, &engine) {
+                            return Ok((digest, component));
+                        }
+                    }
+                    // It works all the same; only the next start takes longer.
+                    Err(why) => tracing::warn!("compiled code cannot be kept: {why}"),
+                }
             }
-            Ok((digest, component))
+            load_code(&engine, &code).map(|component| (digest, component))
         });
         let (digest, component) = made.await?.map_err(Fault::Compile)?;
         Ok((digest, component, false))
@@ -392,12 +392,41 @@ async fn ask_self_test(runtime: &Runtime, instance: Instance) -> Result<Instance
     }
 }
 
-/// Loads machine code into this process.
+/// What the cache has for a component, loaded. None: nothing of use.
+fn cached(cache: &CodeCache, digest: &str, engine: &PolicyEngine) -> Option<Component> {
+    let code = cache.load(digest, engine.compatibility()).ok()?;
+    // Not everywhere: on file systems that hold no programs (`noexec`), and where there is no /proc.
+    let loaded = map_code(engine, &code).or_else(|why| {
+        tracing::debug!("compiled code cannot be mapped and is read: {why}");
+        load_code(engine, &code.read().map_err(|why| why.to_string())?)
+    });
+    match loaded {
+        Ok(component) => Some(component),
+        Err(why) => {
+            tracing::warn!("compiled code in the cache is of no use and is made again: {why}");
+            cache.forget(digest, engine.compatibility());
+            None
+        }
+    }
+}
+
+/// Maps machine code from the cache into this process. What never runs is never in memory, and what is in memory is the
+/// system's to take and to read again.
+fn map_code(engine: &PolicyEngine, code: &Verified) -> Result<Component, String> {
+    // SAFETY: wasmtime runs what is in this file, so it must be what wasmtime compiled, and stay that. It was verified by an
+    // HMAC that only this gateway's key makes over exactly this code, this component and this engine; the path leads to the
+    // open file that was verified, not to whatever has its name now. Nobody writes to it: the cache replaces files by
+    // renaming, and makes them read-only. Whoever has the rights to write to it anyway has those to read the key, to
+    // replace the gateway's binary, or to write to its memory. wasmtime itself checks version, settings and target.
+    #[allow(unsafe_code)]
+    let component = unsafe { Component::deserialize_file(engine.wasmtime(), code.path()) };
+    component.map_err(|why| format!("{why:#}"))
+}
+
+/// Copies machine code into this process.
 fn load_code(engine: &PolicyEngine, code: &[u8]) -> Result<Component, String> {
-    // SAFETY: wasmtime runs what it is given here, so the bytes must be what wasmtime compiled. They come from
-    // `Compiler`, which is this very program (in a child or in-process), or from `CodeCache::load`, which verified an
-    // HMAC that only this gateway's key makes over exactly these bytes, this component and this engine. wasmtime itself
-    // checks version, settings and target. A file is never mapped: the bytes that were verified are the bytes loaded.
+    // SAFETY: as above. The code comes from `Compiler`, which is this very program (in a child or in-process), or from a
+    // file that was verified.
     #[allow(unsafe_code)]
     let component = unsafe { Component::deserialize(engine.wasmtime(), code) };
     component.map_err(|why| format!("{why:#}"))

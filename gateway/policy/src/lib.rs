@@ -56,7 +56,7 @@ pub use contract::{WIT, contract_version, granting_line};
 pub use digest::digest_of;
 pub use engine::EngineOptions;
 pub use filters::Filter;
-pub use generation::{Generation, Replayed};
+pub use generation::{Generation, Loading, Replayed};
 pub use host::{Host, HostError, HostOptions};
 pub use inspect::Abilities;
 pub use outside::{Asked, Ear, NoAnswer, Outside, Randomness, Seed, Servers};

@@ -94,6 +94,24 @@ async fn a_restart_compiles_nothing() {
     granted(ask(&chain, "a").await);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_in_the_cache_is_mapped_and_not_copied() {
+    let data = tempfile::tempdir().expect("a directory");
+    let host = cached_host(data.path(), &Arc::default());
+    let executable = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("the maps of this process");
+        let directory = data.path().join("cache/policies");
+        maps.lines().any(|line| line.contains("r-xp") && line.contains(&*directory.to_string_lossy()))
+    };
+    for from_cache in [false, true] {
+        let generation = load(&host, spec("p", guest())).await;
+        assert_eq!((generation.from_cache(), executable()), (from_cache, true), "pages of the file");
+        drop(generation);
+        assert!(!executable(), "what is gone is unmapped");
+    }
+}
+
 #[tokio::test]
 async fn a_corrupt_or_planted_file_is_refused_and_made_again() {
     let data = tempfile::tempdir().expect("a directory");
@@ -113,6 +131,8 @@ async fn a_corrupt_or_planted_file_is_refused_and_made_again() {
     let planted = compile_to_vec(&guest()).expect("compiled");
     let compiled = || compiler.0.load(Ordering::Relaxed);
     for bad in [flipped, planted, Vec::new(), good[..100].to_vec()] {
+        // Files of the cache are read-only.
+        std::fs::remove_file(&file).expect("removed");
         std::fs::write(&file, bad).expect("written");
         let before = compiled();
         assert!(!load(&host, spec("p", guest())).await.from_cache());

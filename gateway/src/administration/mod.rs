@@ -346,6 +346,7 @@ fn described(policy: &Policy, standing: &Standing, record: &Record) -> Value {
         "taken_back": record.taken_back.first(),
         "shadow": policy.shadow().map(|shadow| shadow.candidate().stamp().digest.to_string()),
         "from_cache": live.from_cache(),
+        "loading": { "code_ms": live.loading().code.as_secs_f64() * 1e3, "test_ms": live.loading().test.as_secs_f64() * 1e3 },
         "quarantined": live.is_quarantined(),
         "quarantined_for_ms": live.quarantined_for().map(|rest| rest.as_millis() as u64),
         "limits_reached": limits,

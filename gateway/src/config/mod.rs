@@ -7,6 +7,7 @@
 //! Knows nothing of how the gateway is put together.
 
 mod audit;
+pub(crate) mod document;
 mod key;
 mod listener;
 pub(crate) mod policy;
@@ -18,15 +19,13 @@ mod units;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
-
 pub(crate) use audit::Audit;
 pub(crate) use key::{KeyEntry, KeyKind};
 pub(crate) use listener::{
     ClientAuth, Durability, FilterEntry, Listener, Protocol, RefusedPublish, RefusedSubscribe, Transport,
 };
 pub(crate) use policy::{Allow, DirectoryAccess, OnSwap, PolicyEntry, PolicyLimits, Reuse, Rollback, Source};
-pub(crate) use problem::{Problem, Problems, Report};
+pub(crate) use problem::{Problem, Report};
 pub(crate) use reader::Located;
 use reader::{Section, words};
 pub(crate) use units::{PerSecond, Size, Time};
@@ -126,19 +125,13 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub(crate) fn parse(file: &Path, source: &str) -> Result<Self, Report> {
-        let problems = Problems::default();
-        let (document, errors) = DeTable::parse_recoverable(source);
-        for error in errors {
-            problems.add(Problem::new(error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message())));
-        }
-        // What a broken line was meant to say is anybody's guess: nothing is made of the rest.
-        if !problems.is_empty() {
-            return Err(problems.into_report(file, source));
-        }
         let base = file.parent().unwrap_or(Path::new(""));
-        let config = Self::read(Section::new("the configuration", 0..0, document.get_ref(), &problems), base);
-        sound::check(&config, &problems);
-        if problems.is_empty() { Ok(config) } else { Err(problems.into_report(file, source)) }
+        document::read(file, source, "the configuration", |root| {
+            let problems = root.problems();
+            let config = Self::read(root, base);
+            sound::check(&config, problems);
+            config
+        })
     }
 
     fn read(mut root: Section<'_>, base: &Path) -> Self {

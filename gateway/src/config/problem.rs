@@ -86,7 +86,7 @@ impl std::error::Error for Report {}
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(why) = &self.unreadable {
-            return write!(f, "error: the configuration {} cannot be read: {why}", self.file.display());
+            return write!(f, "error: {} cannot be read: {why}", self.file.display());
         }
         for problem in &self.problems {
             self.show(problem, f)?;
@@ -116,6 +116,11 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// The line in which a span begins; the first is 1.
+pub(crate) fn line_of(source: &str, span: &Span) -> usize {
+    Place::of(source, span).number
 }
 
 /// Where a span lies, for people. Lines and columns count from 1, columns in characters.

@@ -3,9 +3,12 @@
 //! What is measured is the gateway's own road from a question to an answer; making credentials and comparing is not in it.
 //! The rooms are in memory: a disk and other servers take longer.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_policy::{Compiler, Generation};
 use serde_json::{Value, json};
 
 use super::cases::Case;
@@ -50,6 +53,14 @@ pub(in crate::cli) fn run(options: &Options<'_>) -> Result<Exit, Failure> {
         measured.push(one);
     }
     let compile = subject.compiler.took();
+    let instances = match cases.first() {
+        Some(case) => runtime
+            .block_on(instances(&subject, case, options.time / 4))
+            .map_err(|why| Failure::new(format!("{} cannot be instantiated: {why}", subject.origin), Exit::Failure))?,
+        None => Vec::new(),
+    };
+    let count = instances.len() as u64;
+    let instances = Series::of(instances, count);
     if options.json {
         let cases: Vec<Value> = measured.iter().map(Measured::document).collect();
         out::line(json!({
@@ -57,9 +68,15 @@ pub(in crate::cli) fn run(options: &Options<'_>) -> Result<Exit, Failure> {
             "octets": subject.component.len(),
             "compiled_octets": subject.compiler.octets(),
             "compile_ms": millis(compile),
+            "instantiate": instances.document(),
             "cases": cases,
         }));
     } else {
+        out::line(format_args!(
+            "an instance starts in {} (p50), {} (p99)",
+            shown(instances.at(0.5)),
+            shown(instances.at(0.99))
+        ));
         out::line(format_args!(
             "{}: {} octets, compiled in {:.0} ms to {}",
             subject.origin,
@@ -74,7 +91,8 @@ pub(in crate::cli) fn run(options: &Options<'_>) -> Result<Exit, Failure> {
 /// A case in figures.
 struct Measured {
     name: String,
-    verdict: String,
+    /// How often each answer came. More than one kind: what was measured is not one thing.
+    verdicts: BTreeMap<String, u64>,
     load: Duration,
     memory: Option<usize>,
     warm: Series,
@@ -89,11 +107,11 @@ struct Series {
 }
 
 async fn measure(subject: &Subject, case: &Case, time: Duration) -> Result<Measured, String> {
-    let begun = Instant::now();
-    let (warm, verdict, memory) = series(subject, case, time / 2, false).await?;
-    let load = begun.elapsed().saturating_sub(time / 2);
-    let (cold, ..) = series(subject, case, time / 2, true).await?;
-    Ok(Measured { name: case.name.clone(), verdict, load, memory, warm, cold })
+    let mut verdicts = BTreeMap::new();
+    let (warm, generation) = series(subject, case, time / 2, false, &mut verdicts).await?;
+    let (cold, _) = series(subject, case, time / 2, true, &mut verdicts).await?;
+    let (load, memory) = (generation.loading(), generation.instance_memory());
+    Ok(Measured { name: case.name.clone(), verdicts, load: load.code + load.test, memory, warm, cold })
 }
 
 async fn series(
@@ -101,18 +119,25 @@ async fn series(
     case: &Case,
     time: Duration,
     fresh: bool,
-) -> Result<(Series, String, Option<usize>), String> {
+    verdicts: &mut BTreeMap<String, u64>,
+) -> Result<(Series, Arc<Generation>), String> {
     let world = World::build(&case.scene, subject)?;
+    // Compiled before it is loaded, so that how long that takes is told apart.
+    if subject.compiler.octets() == 0 {
+        subject.compiler.compile(subject.component.clone()).await?;
+    }
     let generation = load(&world, subject, case, fresh).await.map_err(|error| error.to_string())?;
-    let mut scenery = Scenery::new(&world, std::sync::Arc::clone(&generation));
-    let mut verdict = String::new();
+    let mut scenery = Scenery::new(&world, Arc::clone(&generation));
     let mut rounds = 0;
     let end = Instant::now() + time;
     while Instant::now() < end && scenery.spent.len() < MOST {
         for step in &case.steps {
             let (got, _) = scenery.take(step).await.map_err(|why| format!("line {}: {why}", step.line))?;
-            if rounds == 0 && verdict.is_empty() {
-                verdict = got["verdict"].as_str().unwrap_or_default().to_owned();
+            if let Some(verdict) = got["verdict"].as_str() {
+                match verdicts.get_mut(verdict) {
+                    Some(count) => *count += 1,
+                    None => drop(verdicts.insert(verdict.to_owned(), 1)),
+                }
             }
         }
         rounds += 1;
@@ -120,14 +145,30 @@ async fn series(
             scenery.spent.clear();
         }
     }
-    let mut calls: Vec<u64> =
-        scenery.spent.iter().map(|spent| u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX)).collect();
-    calls.sort_unstable();
-    let series = Series { calls, instances: generation.instances_made() };
-    Ok((series, verdict, generation.instance_memory()))
+    Ok((Series::of(std::mem::take(&mut scenery.spent), generation.instances_made()), generation))
+}
+
+/// How long each of many instances takes to start.
+async fn instances(subject: &Subject, case: &Case, time: Duration) -> Result<Vec<Duration>, String> {
+    let world = World::build(&case.scene, subject)?;
+    let generation = load(&world, subject, case, true).await.map_err(|error| error.to_string())?;
+    let (mut spent, end) = (Vec::new(), Instant::now() + time);
+    while Instant::now() < end && spent.len() < MOST {
+        let begun = Instant::now();
+        generation.start_instance().await?;
+        spent.push(begun.elapsed());
+    }
+    Ok(spent)
 }
 
 impl Series {
+    fn of(spent: Vec<Duration>, instances: u64) -> Self {
+        let mut calls: Vec<u64> =
+            spent.iter().map(|spent| u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX)).collect();
+        calls.sort_unstable();
+        Self { calls, instances }
+    }
+
     /// Nanoseconds that so much of the calls are within.
     fn at(&self, share: f64) -> u64 {
         let last = self.calls.len().saturating_sub(1);
@@ -186,7 +227,7 @@ impl Measured {
     fn document(&self) -> Value {
         json!({
             "name": self.name,
-            "verdict": self.verdict,
+            "verdicts": self.verdicts,
             "load_ms": millis(self.load),
             "instance_octets": self.memory,
             "warm": self.warm.document(),
@@ -196,7 +237,12 @@ impl Measured {
 
     fn show(&self) {
         let memory = self.memory.map_or_else(String::new, |octets| format!(", {} KiB an instance", octets >> 10));
-        out::line(format_args!("{} ({}{memory})", self.name, self.verdict));
+        let mut verdicts: Vec<_> = self.verdicts.keys().cloned().collect();
+        if verdicts.len() > 1 {
+            // Asked again and again it does not stay the same: a quota, or a nonce that is used up.
+            verdicts = self.verdicts.iter().map(|(verdict, count)| format!("{verdict} {count} times")).collect();
+        }
+        out::line(format_args!("{} ({}{memory})", self.name, verdicts.join(", ")));
         self.warm.show("warm");
         self.warm.plot();
         self.cold.show("cold");

@@ -20,7 +20,7 @@ impl Difference {
 }
 
 /// Words for people: a part of them is enough.
-const WORDS: [&str; 3] = ["detail", "fault", "body"];
+const WORDS: [&str; 4] = ["detail", "fault", "body", "payload"];
 
 /// Compares: members that the case does not name may be anything, a list must contain what the case lists.
 pub(super) fn differences(at: &str, expected: &Value, got: &Value, into: &mut Vec<Difference>) {

@@ -13,6 +13,8 @@ pub(in crate::cli) enum Language {
     Rust,
     /// JavaScript, run by QuickJS.
     Js,
+    /// TypeScript, run by QuickJS.
+    Ts,
     /// Python.
     Python,
     /// C.
@@ -33,6 +35,13 @@ macro_rules! files {
     };
 }
 
+/// Files that a project shares with an example: there is one of each, so that they cannot come to differ.
+macro_rules! of_example {
+    ($($path:literal = $from:literal),+ $(,)?) => {
+        &[$(File { path: $path, text: include_str!(concat!("../../../../examples/", $from)) }),+]
+    };
+}
+
 /// What all projects have.
 const COMMON: &[File] = files! {
     "README.md" = "common/README.md",
@@ -47,6 +56,7 @@ impl Language {
         match self {
             Self::Rust => "Rust",
             Self::Js => "JavaScript",
+            Self::Ts => "TypeScript",
             Self::Python => "Python",
             Self::C => "C",
             Self::Go => "Go",
@@ -61,15 +71,41 @@ impl Language {
             Self::Js => {
                 files! { "package.json" = "js/package.json", "policy.js" = "js/policy.js", "build" = "js/build" }
             }
+            Self::Ts => files! {
+                "package.json" = "ts/package.json",
+                "tsconfig.json" = "ts/tsconfig.json",
+                "types.sh" = "ts/types.sh",
+                "src/policy.ts" = "ts/policy.ts",
+                "build" = "ts/build",
+            },
             Self::Python => files! { "app.py" = "python/app.py", "build" = "python/build" },
             Self::C => files! { "policy.c" = "c/policy.c", "build" = "c/build" },
             Self::Go => files! {
                 "go.mod" = "go/go.mod.txt",
                 "main.go" = "go/main.go",
-                "contract.go" = "go/contract.go",
-                "wasi-nothing.wat" = "go/wasi-nothing.wat",
+                "imports.go" = "go/imports.go",
                 "build" = "go/build",
             },
+        }
+    }
+
+    /// Those of its files that an example has as well.
+    fn shared(self) -> &'static [File] {
+        match self {
+            Self::Go => of_example! {
+                "contract.go" = "badge-go/contract.go",
+                "wasi-nothing.wat" = "badge-go/wasi-nothing.wat",
+            },
+            Self::Ts => of_example! {
+                "types/interfaces/portcullis-policy-authentication.d.ts"
+                    = "badge-ts/types/interfaces/portcullis-policy-authentication.d.ts",
+                "types/interfaces/portcullis-policy-config.d.ts" = "badge-ts/types/interfaces/portcullis-policy-config.d.ts",
+                "types/interfaces/portcullis-policy-descriptor.d.ts"
+                    = "badge-ts/types/interfaces/portcullis-policy-descriptor.d.ts",
+                "types/interfaces/portcullis-policy-log.d.ts" = "badge-ts/types/interfaces/portcullis-policy-log.d.ts",
+                "types/interfaces/portcullis-policy-types.d.ts" = "badge-ts/types/interfaces/portcullis-policy-types.d.ts",
+            },
+            Self::Rust | Self::Js | Self::Python | Self::C => &[],
         }
     }
 
@@ -78,6 +114,7 @@ impl Language {
         match self {
             Self::Rust => include_str!("new/rust/BUILD.md"),
             Self::Js => include_str!("new/js/BUILD.md"),
+            Self::Ts => include_str!("new/ts/BUILD.md"),
             Self::Python => include_str!("new/python/BUILD.md"),
             Self::C => include_str!("new/c/BUILD.md"),
             Self::Go => include_str!("new/go/BUILD.md"),
@@ -89,6 +126,7 @@ impl Language {
         match self {
             Self::Rust => "*.wasm\n/target/\n",
             Self::Js => "*.wasm\n/node_modules/\n/schema.js\n",
+            Self::Ts => "*.wasm\n/node_modules/\n/gen/\n/src/schema.ts\n",
             Self::Python => "*.wasm\n__pycache__/\n/schema.py\n",
             Self::C => "*.wasm\n/gen/\n/schema.h\n",
             Self::Go => "*.wasm\n/gen/\n",
@@ -124,9 +162,17 @@ pub(in crate::cli) fn run(language: Language, name: &str) -> Result<Exit, Failur
             .replace("LIMITS\n", language.limits());
         put(&project.join(file.path), &text)?;
     }
+    for file in language.shared() {
+        put(&project.join(file.path), file.text)?;
+    }
     put(&project.join(".gitignore"), language.ignored())?;
     super::wit::write(&project.join("wit/deps/portcullis-policy"))?;
-    executable(&project.join("build"))?;
+    for script in ["build", "types.sh"] {
+        let script = project.join(script);
+        if script.exists() {
+            executable(&script)?;
+        }
+    }
     out::line(format_args!(
         "{name}: a policy in {}. What to do with it is in {name}/README.md:\n\n  cd {name}\n  ./build\n  portcullis policy test {name}.wasm cases.toml",
         language.name()

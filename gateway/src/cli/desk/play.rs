@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use portcullis_grant::{
     Action, Challenge, ConnectionFacts, Credentials, Gatekeeper, Grant, GrantDraft, HttpCall, HttpEndpoint, HttpHead,
-    Login, Outcome, PeerDetails, Permission, Reply, SubscribePermission, TlsSession,
+    Login, Outcome, Passage, PeerDetails, Permission, Reply, SubscribePermission, TlsSession,
 };
-use portcullis_policy::{CallOutcome, Chain, Generation, LoadError, Policy, PolicySpec};
+use portcullis_policy::{CallOutcome, Chain, Filter, Generation, LoadError, Policy, PolicySpec};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use super::cases::{Ask, Case, Certificate, Connect, Deed, From, Request, Step};
+use super::cases::{Ask, Case, Certificate, Connect, Deed, From, Publish, Publisher, Request, Step};
 use super::compare::{Difference, differences, shown as one_line};
 use super::shown;
 use super::subject::Subject;
@@ -53,6 +53,8 @@ pub(super) struct Scenery<'c> {
     chain: Chain,
     policy: Arc<Policy>,
     connection: Option<ConnectionFacts>,
+    /// Of the last login.
+    client_id: String,
     grant: Option<(Arc<Grant>, GrantDraft)>,
     challenge: Option<(Challenge, Connect)>,
 }
@@ -68,7 +70,7 @@ pub(super) async fn play(subject: &Subject, case: &Case, fresh: bool) -> Result<
     match load(&world, subject, case, fresh).await {
         Err(error) => {
             let got = json!({ "fault": error.why.to_string() });
-            let expected = case.steps.first().map(|step| Value::from(step.expect.clone())).unwrap_or_default();
+            let expected = case.steps.first().map(|step| Value::from(step.expected.answer.clone())).unwrap_or_default();
             let mut found = Vec::new();
             differences("", &expected, &got, &mut found);
             if expected.get("fault").is_none() {
@@ -85,8 +87,8 @@ pub(super) async fn play(subject: &Subject, case: &Case, fresh: bool) -> Result<
             let mut scenery = Scenery::new(&world, generation);
             for step in &case.steps {
                 let (got, mut found) = scenery.take(step).await.map_err(|why| format!("line {}: {why}", step.line))?;
-                let mut expected = step.expect.clone();
-                if let Some(moment) = step.expires {
+                let mut expected = step.expected.answer.clone();
+                if let Some(moment) = step.expected.expires {
                     expected.insert("expires-at".to_owned(), moment.at(world.now()).into());
                 }
                 differences("", &expected.into(), &got, &mut found);
@@ -119,6 +121,8 @@ fn spec(subject: &Subject, case: &Case, fresh: bool) -> PolicySpec {
     spec.config = case.config.clone().into();
     spec.allow = policies::allow(case.allow.as_ref().unwrap_or(&subject.allow_for(&case.config)));
     spec.optional = subject.optional();
+    // As if a listener named it in `filters`: then it must be one.
+    spec.filters = case.steps.iter().any(|step| matches!(step.ask, Some(Ask::Publish(_))));
     spec.limits = policies::limits(&case.limits);
     spec.limits.deadline.get_or_insert(PATIENCE);
     spec.limits.log_lines = 10_000;
@@ -133,7 +137,16 @@ impl<'c> Scenery<'c> {
     pub(super) fn new(world: &'c World, generation: Arc<Generation>) -> Self {
         let policy = Policy::new(generation);
         let chain = Chain::new(vec![Arc::clone(&policy)]);
-        Self { world, spent: Vec::new(), chain, policy, connection: None, grant: None, challenge: None }
+        Self {
+            world,
+            spent: Vec::new(),
+            chain,
+            policy,
+            connection: None,
+            client_id: String::new(),
+            grant: None,
+            challenge: None,
+        }
     }
 
     /// Takes a step.
@@ -188,6 +201,13 @@ impl<'c> Scenery<'c> {
                 self.spent.push(begun.elapsed());
                 self.decided(outcome, connect, before)
             }
+            Ask::Publish(publish) => {
+                let passage = self.passage(publish, &step.from)?;
+                let begun = Instant::now();
+                let answer = self.filter(&passage.topic).filter(passage).await;
+                self.spent.push(begun.elapsed());
+                shown::filtered(&answer)
+            }
             Ask::Authorize(deed) => {
                 let (grant, _) = self.grant.as_ref().ok_or("nobody was let in whose action could be authorized")?;
                 let Deed::Act(_, action) = deed else {
@@ -212,12 +232,39 @@ impl<'c> Scenery<'c> {
                 got
             }
         };
-        for (deeds, wanted) in [(&step.may, true), (&step.may_not, false)] {
+        for (deeds, wanted) in [(&step.expected.may, true), (&step.expected.may_not, false)] {
             for deed in deeds {
                 found.extend(self.judge(deed, wanted).await);
             }
         }
         Ok((got, found))
+    }
+
+    /// A chain in which the policy looks at messages of this topic.
+    fn filter(&self, topic: &str) -> Chain {
+        let filter = Filter { policy: Arc::clone(&self.policy), topics: Arc::from([topic.to_owned()]) };
+        Chain::new(Vec::new()).with_filters(vec![filter])
+    }
+
+    /// The message of a case. Who was let in before publishes it, or whom the case names.
+    fn passage(&self, publish: &Publish, from: &From) -> Result<Passage, String> {
+        let admitted = self.grant.as_ref().map(|(_, draft)| Publisher {
+            client_id: draft.client_id.clone().unwrap_or_else(|| self.client_id.clone()),
+            identity: draft.identity.clone(),
+        });
+        let by = publish.by.clone().or(admitted).unwrap_or_default();
+        Ok(Passage {
+            listener: from.listener.as_str().into(),
+            client_id: by.client_id.into(),
+            identity: Arc::new(by.identity),
+            topic: publish.topic.clone(),
+            qos: publish.qos,
+            retain: publish.retain,
+            will: publish.will,
+            payload: publish.payload.as_ref().map(|octets| self.world.octets(octets)).transpose()?.unwrap_or_default(),
+            content_type: publish.content_type.clone(),
+            user_properties: publish.user_properties.iter().map(|(n, v)| (n.clone(), v.0.clone())).collect(),
+        })
     }
 
     fn passes(&self) -> u64 {
@@ -229,6 +276,7 @@ impl<'c> Scenery<'c> {
         // Who is in and sends credentials again authenticates again (MQTT 5 §4.12.1).
         connection.identity = None;
         self.connection = Some(connection.clone());
+        self.client_id.clone_from(&connect.client_id);
         let before = self.passes();
         let begun = Instant::now();
         let outcome = self.chain.authenticate(Login { connection, credentials }).await;

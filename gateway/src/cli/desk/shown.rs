@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_grant::{
-    Actions, Authorization, Challenge, Denial, Effect, GrantDraft, HttpAnswer, Outcome, Renewal, Rule,
+    Actions, Authorization, Challenge, Denial, Effect, Filtered, GrantDraft, HttpAnswer, Outcome, Renewal, Rule,
 };
+use portcullis_mqtt::ReasonCode;
 use serde_json::{Map, Value, json};
 
 /// Octets: text as it is, others in base64.
@@ -121,6 +122,33 @@ pub(super) fn authorization(of: &Authorization) -> Value {
     };
     shown["valid-for"] = of.valid_for.into();
     shown
+}
+
+/// What became of a message, in the words of `message-filter`. A payload that is JSON is there as such, too.
+pub(super) fn filtered(of: &Filtered) -> Value {
+    tidy(match of {
+        Filtered::Pass => json!({ "verdict": "pass" }),
+        Filtered::Drop => json!({ "verdict": "drop" }),
+        Filtered::Replace(with) => json!({
+            "verdict": "replace",
+            "topic": with.topic,
+            "payload": with.payload.as_deref().map(octets),
+            "json": with.payload.as_deref().and_then(|payload| serde_json::from_slice::<Value>(payload).ok()),
+            "content-type": with.content_type,
+        }),
+        Filtered::Refuse(refusal) => json!({
+            "verdict": "refuse",
+            "reason": match refusal.reason {
+                // Nobody has judged the message.
+                _ if refusal.failed => "failed",
+                ReasonCode::PAYLOAD_FORMAT_INVALID => "payload-format-invalid",
+                ReasonCode::TOPIC_NAME_INVALID => "topic-name-invalid",
+                ReasonCode::QUOTA_EXCEEDED => "quota-exceeded",
+                _ => "not-authorized",
+            },
+            "detail": refusal.detail,
+        }),
+    })
 }
 
 /// An HTTP response. A body that is JSON is there as such, too.

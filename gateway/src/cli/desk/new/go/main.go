@@ -1,4 +1,4 @@
-// Admits the devices of a site: the user name is the site, the password its code. contract.go speaks to the gateway.
+// Admits the devices of a site: the user name is the site, the password its code. contract.go and imports.go speak to the gateway.
 package main
 
 import (
