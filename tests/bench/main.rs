@@ -6,7 +6,8 @@
 //! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. `durable`: what
 //! an acknowledgement costs that means *stored*, beside a broker that only saves now and then, see [`durable`];
 //! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`]; `logins`: what connections
-//! with each credential cost, see [`logins`]; `filters`: what they cost messages that they do not concern, see
+//! with each credential cost, see [`logins`]; `passwords`: what
+//! messages suffer beside password logins; `filters`: what they cost messages that they do not concern, see
 //! [`filters`]; `hostile`: what good clients pay beside a policy that does its worst, see
 //! [`hostile`].
 //!
@@ -46,9 +47,11 @@ async fn main() {
             "filters" => rows.append(&mut filters::measure().await),
             "hostile" => rows.append(&mut hostile::measure().await),
             "logins" => rows.append(&mut logins::measure().await),
+            "passwords" => rows.append(&mut logins::beside_passwords().await),
             other => {
                 panic!(
-                    "there is no part {other:?}; there are: start, memory, swap, durable, restart, logins, filters, hostile"
+                    "there is no part {other:?}; there are: start, memory, swap, durable, restart, logins, passwords, \
+                     filters, hostile"
                 )
             }
         }

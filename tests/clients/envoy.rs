@@ -1,5 +1,5 @@
 //! Envoy with `ext_authz` over HTTP: the filter that the README shows, in front of an answer that only bearers of a good
-//! token get. (Traefik comes in no package that a test could install; what it sends is in the end-to-end tests of `/verify`.)
+//! token get.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Stdio;

@@ -1,5 +1,6 @@
 //! Clients that others wrote, against the real binary: Debian's mosquitto_pub and mosquitto_sub, paho-mqtt and MQTT.js,
-//! on every transport that they speak and every version, also in Chromium; curl; nginx and Envoy, which ask about their clients;
+//! on every transport that they speak and every version, also in Chromium; curl; nginx, Traefik and Envoy, which ask about their
+//! clients;
 //! and Debian's docker-registry, which has policies.
 //!
 //! Compiled with the feature `real-clients`, which `tests/run` switches on after it has installed them: then a client that
@@ -18,6 +19,7 @@ mod nginx;
 mod registry;
 mod scripts;
 mod swap;
+mod traefik;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};

@@ -1,7 +1,7 @@
 //! `/verify`: the requests that others' gateways make about their clients' requests.
 
 use portcullis_tests::tokens::{SigningKey, now};
-use portcullis_tests::{Config, Gateway, Http};
+use portcullis_tests::{Config, Gateway, Http, policies};
 use serde_json::json;
 
 use crate::http_messages::{header, refused};
@@ -99,4 +99,42 @@ async fn what_may_be_published_can_be_asked_for_others() {
     refused(&http.send("GET", "/verify/any", &headers, "").await, 403, "0x87");
     let why = gateway.ask(&["why", "x"]);
     assert!(why.contains("yours/a") && why.contains("jwt"), "{why}");
+}
+
+/// Each address believes the headers of its own family and no others, whichever a client adds.
+#[tokio::test]
+async fn headers_of_another_family_are_never_believed() {
+    const ORIGINAL: &[(&str, &str)] = &[("x-original-method", "DELETE"), ("x-original-uri", "/nginx/../n?a=1")];
+    const FORWARDED: &[(&str, &str)] =
+        &[("x-forwarded-method", "PUT"), ("x-forwarded-uri", "/traefik?b=2"), ("x-forwarded-host", "shop.example")];
+    let policy = "[[policy]]\nname = \"telling\"\nsource = \"telling.wasm\"";
+    let config = Config::new().http_with(&["telling"], "").file("telling.wasm", policies::telling()).toml(policy);
+    let gateway = Gateway::start(&config).await;
+    let address = gateway.address("http");
+    let mut http = Http::connect(address).await;
+    let (nginx, traefik, envoy) = ("/verify", "/verify?original=x-forwarded", "/verify/envoy?c=3");
+    let (unsaid, envoys) = (format!("GET {address}/verify"), format!("GET {address}/envoy?c=3"));
+    let nginxs = format!("DELETE {address}/n?a=1");
+    let traefiks = "PUT shop.example/traefik?b=2".to_owned();
+    for (to, sets, believed) in [
+        (nginx, vec![ORIGINAL], &nginxs),
+        (nginx, vec![FORWARDED], &unsaid),
+        (nginx, vec![FORWARDED, ORIGINAL], &nginxs),
+        (nginx, vec![ORIGINAL, FORWARDED], &nginxs),
+        (traefik, vec![FORWARDED], &traefiks),
+        (traefik, vec![ORIGINAL], &unsaid),
+        (traefik, vec![ORIGINAL, FORWARDED], &traefiks),
+        (traefik, vec![FORWARDED, ORIGINAL], &traefiks),
+        (envoy, vec![], &envoys),
+        (envoy, vec![ORIGINAL], &envoys),
+        (envoy, vec![FORWARDED, ORIGINAL], &envoys),
+    ] {
+        let told = http.send("GET", to, &sets.concat(), "").await;
+        assert_eq!((told.status, &told.json()["error"]), (403, &json!(believed)), "{to} {sets:?}");
+    }
+    for (to, own) in [(nginx, ORIGINAL), (traefik, FORWARDED)] {
+        for twice in own {
+            refused(&http.send("GET", to, &[own, &[*twice]].concat(), "").await, 400, "0x81");
+        }
+    }
 }

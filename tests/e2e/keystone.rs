@@ -1,7 +1,9 @@
 //! The gateway as a Keystone, and behind another one: tokens over HTTP, and logins with them over MQTT.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use portcullis_tests::keystone::{PASSWORD, fill, header, issued, token, tokens};
 use portcullis_tests::relay::Relay;
 use portcullis_tests::tokens::{SigningKey, now, tampered};
@@ -234,7 +236,7 @@ async fn a_herd_with_one_token_asks_once() {
     let good = token(&other, "ann", gardens()).await;
     let before = relay.connections();
     let dials: Vec<_> = (0..50).map(|n| gateway.tcp(Version::V5, &format!("c{n}")).login("smart", &good)).collect();
-    for client in futures_util::future::join_all(dials.iter().map(Dial::connect)).await {
+    for client in join_all(dials.iter().map(Dial::connect)).await {
         client.disconnect().await;
     }
     let after = relay.connections() - before;
@@ -265,4 +267,70 @@ async fn requests_with_a_token_are_let_in_under_fiwares_headers() {
             assert_eq!(answer.json()["name"], name);
         }
     }
+}
+
+/// A password of ann's, by her identifier, over HTTP; and as a device sends it, by her name.
+fn by_identifier(id: &Value, password: &str) -> Value {
+    let user = json!({ "id": id, "password": password });
+    json!({ "auth": { "identity": { "methods": ["password"], "password": { "user": user } } } })
+}
+
+#[tokio::test]
+async fn a_user_is_tried_no_more_often_for_having_several_names() {
+    let (gateway, about) = keystone().await;
+    let (ann, nobody) = (&about["ann"], json!("0badc0de0badc0de0badc0de0badc0de"));
+    let mut told = Vec::new();
+    for (name, id) in [("ann@smart", ann), ("nobody@smart", &nobody)] {
+        let mut story = Vec::new();
+        let mut knock = async |password: &str| {
+            let code = gateway.tcp(Version::V5, "x").login(name, password).refusal().await;
+            let answer = tokens(&gateway, "POST", None, None, &by_identifier(id, password)).await;
+            story.push((code, answer.status, answer.body));
+        };
+        // Five by each name are ten for the user: the right one is not looked at any more, by either.
+        for _ in 0..5 {
+            knock("a guess").await;
+        }
+        knock(PASSWORD).await;
+        assert_eq!((story[5].0, story[5].1), (0x86, 401), "{story:?}");
+        told.push(story);
+    }
+    assert_eq!(told[0], told[1], "nothing tells that there is such a user");
+    let _ = gateway.ask(&["user", "set", ann.as_str().unwrap(), "locked=false"]);
+    let _ = issued(&tokens(&gateway, "POST", None, None, &by_identifier(ann, PASSWORD)).await);
+    gateway.tcp(Version::V5, "x").login("ann@smart/gardens", PASSWORD).connect().await.disconnect().await;
+}
+
+#[tokio::test]
+async fn passwords_beyond_the_queue_are_told_to_come_again() {
+    let entry = "[[policy]]\nname = \"keystone\"\nsource = \"builtin:keystone\"\nmount = [\"/v3\"]\n\
+                 limits = { instances = 1, queue = 1 }";
+    let gateway = Gateway::start(&Config::tcp(&["keystone"]).http().toml(entry)).await;
+    let about = fill(&gateway).await;
+    let body = by_identifier(&about["ann"], PASSWORD);
+    // One is hashed and one waits. So it is soon, however slowly the others come.
+    let (mut codes, mut statuses) = (HashSet::new(), HashSet::new());
+    for _ in 0..100 {
+        let devices = join_all((0..4).map(|n| {
+            let dial = gateway.tcp(Version::V5, &format!("d{n}")).login("ann@smart/gardens", PASSWORD);
+            async move {
+                match dial.attempt().await {
+                    Ok(_) => 0,
+                    Err(Refused::Code(code, _)) => code,
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        }));
+        let people = join_all((0..4).map(|_| tokens(&gateway, "POST", None, None, &body)));
+        let (devices, people) = tokio::join!(devices, people);
+        codes.extend(devices);
+        for answer in people {
+            assert_eq!(header(&answer, "retry-after").is_some(), answer.status == 503, "{}", answer.body);
+            statuses.insert(answer.status);
+        }
+        if codes.len() > 1 && statuses.len() > 1 {
+            break;
+        }
+    }
+    assert_eq!((codes, statuses), (HashSet::from([0, 0x89]), HashSet::from([201, 503])));
 }

@@ -286,6 +286,43 @@ pub fn calling(interface: &str, imports: &[&str], data: &str, body: &str) -> Vec
     )
 }
 
+/// Refuses everybody, and tells them which HTTP request it was asked about: method, host with path, and query.
+#[must_use]
+pub fn telling() -> Vec<u8> {
+    // The request's members, each a pointer and a length, begin behind the option's octet at 256.
+    let copy = |at: u32| {
+        format!(
+            "(memory.copy (local.get $end) (i32.load (i32.const {at})) (i32.load (i32.const {length})))
+             (local.set $end (i32.add (local.get $end) (i32.load (i32.const {length}))))",
+            length = at + 4
+        )
+    };
+    let put = |octet: char| {
+        format!(
+            "(i32.store8 (local.get $end) (i32.const {})) (local.set $end (i32.add (local.get $end) (i32.const 1)))",
+            octet as u32
+        )
+    };
+    let body = format!(
+        "(local $end i32) (local.set $end (i32.const 1024)) (call $request (i32.const 256))
+         {method} {blank} {authority} {path}
+         (if (i32.load8_u (i32.const 284)) (then {mark} {query}))
+         (local.set $end (i32.sub (local.get $end) (i32.const 1024)))
+         (i32.store8 (i32.const 16) (i32.const 1)) (i32.store8 (i32.const 24) (i32.const 1))
+         (i32.store (i32.const 28) (i32.const 1024)) (i32.store (i32.const 32) (local.get $end))
+         (i32.store8 (i32.const 36) (i32.const 1))
+         (i32.store (i32.const 40) (i32.const 1024)) (i32.store (i32.const 44) (local.get $end))
+         (i32.const 16)",
+        method = copy(260),
+        authority = copy(268),
+        path = copy(276),
+        query = copy(288),
+        blank = put(' '),
+        mark = put('?'),
+    );
+    calling("peer", &[r#""get-http-request" (func $request (param i32))"#], "", &body)
+}
+
 /// Text that leaves a denial with this reason (its position in the contract's `deny-reason`).
 fn refusal(reason: u8) -> String {
     format!("(i32.store8 (i32.const 16) (i32.const 1)) (i32.store8 (i32.const 24) (i32.const {reason})) (i32.const 16)")

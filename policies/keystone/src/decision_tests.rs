@@ -199,6 +199,34 @@ fn anothers_token_is_asked_about_once_in_a_while() {
 }
 
 #[test]
+fn a_strangers_token_does_not_shut_others_out() {
+    let other = Other::default();
+    let gateway = other.gateway();
+    let stranger = |length: usize| format!("gAAAAA{}", "A".repeat(length - 6));
+    // Too large for its server, which says so or hangs up; and what is larger still is not sent at all.
+    for (length, says) in [(1_000, Some(400)), (1_000, Some(431)), (1_000, Some(200)), (4_096, None), (4_097, None)] {
+        match says {
+            Some(status) => other.says(status, None),
+            None => other.is_away(),
+        }
+        let refused = reason(login(&gateway, UPSTREAM, None, &stranger(length)));
+        let expected = if length > 4_096 { DenyReason::BadCredentials } else { DenyReason::Unavailable };
+        assert_eq!(refused, expected, "{length} {says:?}");
+        other.says(200, Some(&good()));
+        let newcomer = format!("{FERNET_LIKE}{length}{}", says.unwrap_or(0));
+        assert!(
+            login(&gateway, UPSTREAM, None, &newcomer).unwrap().is_some(),
+            "{length} {says:?}: others are asked about"
+        );
+    }
+    // What says that it is not well is left alone.
+    other.says(503, None);
+    assert_eq!(reason(login(&gateway, UPSTREAM, None, FERNET_LIKE)), DenyReason::Unavailable);
+    other.says(200, Some(&good()));
+    assert_eq!(reason(login(&gateway, UPSTREAM, None, &stranger(200))), DenyReason::Unavailable);
+}
+
+#[test]
 fn what_was_decided_stays_decided_until_it_is_too_old() {
     let other = Other::default();
     other.says(200, Some(&good()));

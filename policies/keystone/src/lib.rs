@@ -6,6 +6,7 @@ pub mod decision;
 pub mod fiware;
 pub mod grant;
 pub mod http;
+pub mod kept;
 pub mod local;
 pub mod offer;
 pub mod refusal;

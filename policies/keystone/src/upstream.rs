@@ -8,10 +8,11 @@ use policy_support::digest::sha256;
 use policy_support::wit::http_client::{Error as HttpError, Request};
 use policy_support::wit::types::{Denial, DenyReason, HttpResponse};
 use policy_support::{SchemeGateway, deny};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::config::Upstream;
 use crate::fiware::{Path, Service};
+use crate::kept;
 use crate::local::check::not_verified;
 use crate::refusal::{Refusal, unavailable, wrong};
 use crate::token::Token;
@@ -19,8 +20,12 @@ use crate::token::Token;
 /// Seconds for which nobody tries again after the other could not be reached.
 const PAUSE: u32 = 5;
 
-/// The longest token that is looked at.
-const TOKEN: usize = 16 << 10;
+/// The longest token that is looked at: it goes into two header fields, which servers bound to 8 KiB.
+const TOKEN: usize = 4 << 10;
+
+/// The longest token whose failure tells something of the other Keystone. No Keystone's is longer, and to a longer one some
+/// servers just hang up: a stranger with such a token would shut out everybody whose token is not remembered.
+const USUAL: usize = 1 << 10;
 
 /// Wrong passwords for one user from one address, and from one address in all, within [`WINDOW`]: then no more are passed on.
 const WRONG: (i64, i64) = (10, 50);
@@ -30,6 +35,9 @@ const WINDOW: u32 = 300;
 
 /// Milliseconds of a call that are left for what comes after the request.
 const RESERVE: u32 = 50;
+
+/// What is kept of a token that the other refused.
+const REFUSED: &[u8] = b"refused";
 
 /// Under what the time of the last failure is kept.
 const DOWN: &str = "down";
@@ -54,18 +62,17 @@ pub fn check(gateway: &impl SchemeGateway, upstream: &Upstream, token: &str) -> 
     }
     let key = format!("token:{}", sha256(&[token]));
     // A store that fails is a cache that misses.
-    let kept = gateway.get(&key).ok().flatten().and_then(|value| Kept::read(&value));
-    let now = gateway.now();
-    let kept = match kept {
-        Some(Kept::Refused) => return Err(wrong("the Keystone refused this token a moment ago")),
-        Some(Kept::Good { token, at }) if token.expires_at > now => Some((*token, at)),
-        _ => None,
-    };
-    if let Some((token, at)) = &kept
-        && now < at.saturating_add(upstream.cache)
-    {
-        return Ok(Checked { token: token.clone(), again_in: at + upstream.cache - now });
+    let kept = gateway.get(&key).ok().flatten();
+    if kept.as_deref() == Some(REFUSED) {
+        return Err(wrong("the Keystone refused this token a moment ago"));
     }
+    let now = gateway.now();
+    let kept = match kept.as_deref().and_then(kept::read).filter(|(token, _)| token.expires_at > now) {
+        Some((token, at)) if now < at.saturating_add(upstream.cache) => {
+            return Ok(Checked { token, again_in: at + upstream.cache - now });
+        }
+        kept => kept,
+    };
     if let Some(requirements) = upstream.requirements.as_ref().filter(|_| token.contains('.')) {
         gateway.verify(token, requirements).map_err(not_verified)?;
     }
@@ -74,11 +81,13 @@ pub fn check(gateway: &impl SchemeGateway, upstream: &Upstream, token: &str) -> 
         _ => match ask(gateway, upstream, token)? {
             Told::Good(token) => return keep(gateway, upstream, &key, *token, now),
             Told::Refused => {
-                let _ = gateway.set(&key, Kept::REFUSED, Some(upstream.refused));
+                let _ = gateway.set(&key, REFUSED, Some(upstream.refused));
                 return Err(wrong("the Keystone says that the token is not valid"));
             }
-            Told::Nothing(why) => {
-                let _ = gateway.set(DOWN, why.as_bytes(), Some(PAUSE));
+            Told::Nothing { why, of_itself } => {
+                if of_itself && token.len() <= USUAL {
+                    let _ = gateway.set(DOWN, why.as_bytes(), Some(PAUSE));
+                }
                 why
             }
         },
@@ -156,8 +165,11 @@ pub fn log_in(
 enum Told {
     Good(Box<Token>),
     Refused,
-    /// Why it says nothing.
-    Nothing(String),
+    /// Why it says nothing, and whether that is about the Keystone and not about the token.
+    Nothing {
+        why: String,
+        of_itself: bool,
+    },
 }
 
 fn ask(gateway: &impl SchemeGateway, upstream: &Upstream, token: &str) -> Result<Told, Refusal> {
@@ -172,14 +184,20 @@ fn ask(gateway: &impl SchemeGateway, upstream: &Upstream, token: &str) -> Result
         Ok(response) => match response.status {
             200 => match read(&response) {
                 Some(token) => Told::Good(Box::new(token)),
-                None => Told::Nothing("it answered with something that is no token".to_owned()),
+                None => {
+                    Told::Nothing { why: "it answered with something that is no token".to_owned(), of_itself: false }
+                }
             },
             401 | 404 => Told::Refused,
-            status => Told::Nothing(format!("it answered {status}")),
+            // What it was asked does not please it. Whether it would have pleased it otherwise, nobody knows.
+            status => Told::Nothing {
+                why: format!("it answered {status}"),
+                of_itself: status >= 500 || matches!(status, 408 | 429),
+            },
         },
         // Waiting does not mend these.
         Err(error @ (HttpError::NotAllowed(_) | HttpError::InvalidRequest(_))) => return Err(failed(upstream, &error)),
-        Err(error) => Told::Nothing(words(&error)),
+        Err(error) => Told::Nothing { why: words(&error), of_itself: true },
     })
 }
 
@@ -200,34 +218,10 @@ fn keep(
         return Err(wrong("the token has expired"));
     }
     let ttl = u32::try_from(left.min(upstream.stale)).unwrap_or(u32::MAX);
-    if ttl > 0 {
-        let _ = gateway.set(key, &Kept::write(&token, now), Some(ttl));
+    if let Some(kept) = kept::write(&token, now).filter(|_| ttl > 0) {
+        let _ = gateway.set(key, &kept, Some(ttl));
     }
     Ok(Checked { token, again_in: upstream.cache.min(left) })
-}
-
-/// What is kept of an answer.
-enum Kept {
-    Good { token: Box<Token>, at: u64 },
-    Refused,
-}
-
-impl Kept {
-    const REFUSED: &'static [u8] = b"refused";
-
-    fn write(token: &Token, at: u64) -> Vec<u8> {
-        let mut document = token.to_json(None);
-        document["at"] = at.into();
-        document.to_string().into_bytes()
-    }
-
-    fn read(value: &[u8]) -> Option<Self> {
-        if value == Self::REFUSED {
-            return Some(Self::Refused);
-        }
-        let document: Value = serde_json::from_slice(value).ok()?;
-        Some(Self::Good { at: document.get("at")?.as_u64()?, token: Box::new(Token::from_json(&document)?) })
-    }
 }
 
 fn patience(gateway: &impl SchemeGateway, upstream: &Upstream) -> u32 {
