@@ -253,10 +253,8 @@ impl Gateway {
 
     /// Connections that were let in by a policy which no longer stands before their listener are looked at again.
     fn look_again_after(&self, listener: &Listener, chain: &Chain) {
-        let stands = |policy: &str| chain.policies().iter().any(|slot| **slot.name() == *policy);
-        self.broker.request_where(&Control::Reevaluate, |facts, grant| {
-            *facts.listener == *listener.name.value && !stands(&grant.policy.name)
-        });
+        let standing = chain.policies().iter().map(|slot| Arc::clone(slot.name())).collect();
+        self.broker.rechained(&listener.name.value, standing);
     }
 
     /// Does with live connections what the policy's entry says.

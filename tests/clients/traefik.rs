@@ -53,7 +53,8 @@ async fn traefik(directory: &std::path::Path, gateway: SocketAddr) -> (Child, So
         middleware = middleware(gateway),
         service = service().await,
     );
-    let file = directory.join("traefik.yaml");
+    // By the name `traefik.yaml` it would be taken for what the command line says already.
+    let file = directory.join("routes.yaml");
     std::fs::write(&file, text).unwrap();
     let mut command = Command::new(folder().join(".venv/bin/traefik"));
     command.arg(format!("--entrypoints.web.address={address}"));

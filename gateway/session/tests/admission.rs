@@ -138,3 +138,20 @@ fn what_changed_while_a_policy_decided_is_looked_at_again() {
         assert_eq!(desk.renewals, again, "{name}");
     }
 }
+
+#[test]
+fn who_is_let_in_by_a_policy_that_has_left_the_listener_meanwhile_is_looked_at_again() {
+    for (listener, standing, again) in [("desk", "another", 1), ("desk", "test", 0), ("elsewhere", "another", 0)] {
+        let mut desk = Desk::new(ListenerRules::default());
+        let broker = Arc::clone(&desk.broker);
+        desk.on_login = Box::new(move |login| {
+            // A reload puts another chain in place before the client is among those who are connected.
+            assert_eq!(broker.rechained(listener, [Arc::from(standing)].into()), 0);
+            Some(Outcome::Allow(compile(everything(&login.credentials.client_id))))
+        });
+        let line = desk.accept(ROOM);
+        desk.feed(line, &connect(v5("c")));
+        assert_eq!(connack(&mut desk, line), 0);
+        assert_eq!(desk.renewals, again, "{listener} {standing}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A change in the directory has live connections looked at again. A login that a policy decided before the change, and that
 //! is admitted after it, is not among those: without a note of what changed it would outlive the revocation of the very key
-//! that let it in. So it is with a policy that is replaced while it decides.
+//! that let it in. So it is with a policy that is replaced, or taken from before the listener, while it decides.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub(crate) struct Changes {
     recent: Mutex<VecDeque<Dependency>>,
     /// By policy: the latest replacement. As many as there are names in configurations.
     replaced: Mutex<HashMap<Arc<str>, Replaced>>,
+    /// By listener: the latest chain. As many as there are names in configurations.
+    chains: Mutex<HashMap<Arc<str>, Standing>>,
 }
 
 /// Another version of a policy went live.
@@ -33,6 +35,14 @@ struct Replaced {
     at: u64,
     /// What is to be done with grants of those before it.
     control: Option<Control>,
+}
+
+/// Which policies stand before a listener.
+#[derive(Debug)]
+struct Standing {
+    policies: Arc<[Arc<str>]>,
+    /// How many changes there had been with it.
+    at: u64,
 }
 
 impl Changes {
@@ -57,6 +67,23 @@ impl Changes {
         self.note(&Dependency(format!("policy:{policy}").into()));
         let replaced = Replaced { serial, at: self.so_far(), control };
         self.replaced.lock().insert(policy.into(), replaced);
+    }
+
+    /// Notes which policies stand before a listener from now on. Before those who are connected are looked for, as with
+    /// [`Self::note`].
+    pub(super) fn note_chain(&self, listener: &str, policies: Arc<[Arc<str>]>) {
+        self.note(&Dependency(format!("listener:{listener}").into()));
+        let standing = Standing { policies, at: self.so_far() };
+        self.chains.lock().insert(listener.into(), standing);
+    }
+
+    /// Whether a policy was taken from before a listener since there had been so many changes.
+    pub(crate) fn has_left(&self, policy: &Arc<str>, listener: &str, so_far: u64) -> bool {
+        if self.so_far() == so_far {
+            return false;
+        }
+        let chains = self.chains.lock();
+        chains.get(listener).is_some_and(|latest| latest.at > so_far && !latest.policies.contains(policy))
     }
 
     /// What is to be done with a grant of this version of a policy if another has taken its place since there had been so

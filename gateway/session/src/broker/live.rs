@@ -109,6 +109,15 @@ impl Broker {
         self.request_where(&control, |_, grant| *grant.policy.name == *policy && grant.policy.serial < serial)
     }
 
+    /// From now on these policies stand before a listener: connections that another one let in are looked at again. Returns
+    /// how many. Logins that another one is deciding meanwhile are looked at again once they are admitted.
+    pub fn rechained(&self, listener: &str, policies: Arc<[Arc<str>]>) -> usize {
+        self.changes.note_chain(listener, Arc::clone(&policies));
+        self.request_where(&Control::Reevaluate, |facts, grant| {
+            *facts.listener == *listener && !policies.contains(&grant.policy.name)
+        })
+    }
+
     /// Ends all connections: the gateway stops.
     pub fn shut_down(&self) -> usize {
         let control =

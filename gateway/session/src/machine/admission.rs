@@ -293,14 +293,17 @@ impl Machine {
         Step::More
     }
 
-    /// What the grant depends on may have changed while its policy was asked, and the policy itself may have been replaced,
-    /// before anybody found this connection among those to be looked at again.
+    /// What the grant depends on may have changed while its policy was asked, and the policy itself may have been replaced or
+    /// have left the listener, before anybody found this connection among those to be looked at again.
     pub(super) fn look_again_if_changed(&mut self) {
         let Phase::Open(open) = &self.phase else { return };
-        if self.broker.changes.may_have_touched(&open.grant.depends_on, self.asked_at) {
+        let (changes, asked_at) = (&self.broker.changes, self.asked_at);
+        if changes.may_have_touched(&open.grant.depends_on, asked_at)
+            || changes.has_left(&open.grant.policy.name, &self.facts.listener, asked_at)
+        {
             self.handle.request(Control::Reevaluate);
         }
-        if let Some(control) = self.broker.changes.wish_about(&open.grant.policy, self.asked_at) {
+        if let Some(control) = changes.wish_about(&open.grant.policy, asked_at) {
             self.handle.request(control);
         }
     }
