@@ -42,6 +42,7 @@ mod reload;
 mod schemes;
 mod sessions;
 mod shadow;
+mod shadow_effects;
 mod signatures;
 mod startup;
 mod storage;
