@@ -1,10 +1,61 @@
 //! Files that the gateway writes beside its database: whole or not at all, and readable by nobody else when they hold a
-//! secret.
+//! secret. And files that operators hand it, which may be anything.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+/// Octets of the largest file that is read whole: a component may have as many.
+pub(crate) const LARGEST: u64 = 64 << 20;
+
+/// Reads a file. One that is too large is not read at all, and what is no file is not opened: a running gateway must not end
+/// on the image of a disk that somebody has copied over a policy, or wait for who writes to a pipe.
+///
+/// # Errors
+/// It is one of these, or what the operating system says.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    if metadata.len() > LARGEST {
+        return Err(too_large(metadata.len()));
+    }
+    read_bounded(path)
+}
+
+/// Reads whatever it is, a pipe as well, and no more of it than [`LARGEST`]: for commands.
+///
+/// # Errors
+/// There is more, or what the operating system says.
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > LARGEST {
+        return Err(too_large(length));
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {LARGEST} octets")));
+    }
+    Ok(content)
+}
+
+/// The same, as text.
+///
+/// # Errors
+/// As [`read_bounded`], and it is no text.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bounded(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+fn too_large(octets: u64) -> io::Error {
+    let why = format!("it has {octets} octets, and at most {LARGEST} are read");
+    io::Error::new(io::ErrorKind::FileTooLarge, why)
+}
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,6 +31,7 @@ mod many_swaps;
 mod matrix;
 mod messages;
 mod oisp;
+mod operators;
 mod overload;
 mod policy_limits;
 mod probation;

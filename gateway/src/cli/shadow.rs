@@ -21,7 +21,7 @@ pub(super) struct Terms {
 
 /// Begins.
 pub(super) fn begin(place: &Place, name: &str, file: &Path, terms: &Terms, as_json: bool) -> Result<Exit, Failure> {
-    let component = std::fs::read(file).map_err(|error| {
+    let component = crate::files::read_bounded(file).map_err(|error| {
         Failure::new(format!("{} cannot be read: {}", file.display(), crate::plain(&error)), Exit::Failure)
     })?;
     let signature = std::fs::read_to_string(supply::beside(file)).ok();

@@ -116,7 +116,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub(crate) fn load(file: &Path) -> Result<Self, Report> {
-        let source = std::fs::read_to_string(file).map_err(|error| Report::unreadable(file, crate::plain(&error)))?;
+        let source = crate::files::read_text(file).map_err(|error| Report::unreadable(file, crate::plain(&error)))?;
         Self::parse(file, &source)
     }
 

@@ -205,9 +205,13 @@ fn keys(config: &Config, problems: &Problems) {
 
 fn files(config: &Config, problems: &Problems) {
     let readable = |file: &Located<PathBuf>| {
-        let why = match std::fs::File::open(&file.value).and_then(|file| file.metadata()) {
-            Ok(metadata) if metadata.is_file() => return,
-            Ok(_) => "it is not a file".to_owned(),
+        // Looked at before it is opened: a pipe would be waited for.
+        let why = match std::fs::metadata(&file.value) {
+            Ok(metadata) if !metadata.is_file() => "it is not a file".to_owned(),
+            Ok(_) => match std::fs::File::open(&file.value) {
+                Ok(_) => return,
+                Err(error) => crate::plain(&error),
+            },
             Err(error) => crate::plain(&error),
         };
         let message = format!("{} cannot be read: {why}", file.display());

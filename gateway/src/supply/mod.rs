@@ -10,7 +10,8 @@ mod oci;
 mod record;
 mod trust;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::body::Bytes;
@@ -23,6 +24,7 @@ pub(crate) use trust::{PublicKey, beside, signer, verify};
 
 use crate::builtin;
 use crate::config::{Config, PolicyEntry, Source};
+use crate::files;
 use crate::policies::PolicyError;
 
 /// Versions that are kept of a policy unless its entry says otherwise.
@@ -169,7 +171,7 @@ impl Supply {
                 let signature = match configured(entry).await? {
                     Some(signature) => Some(signature),
                     // One beside the component is found by itself; without it the component is unsigned.
-                    None => tokio::fs::read(beside(path)).await.ok().map(|content| text(&content)),
+                    None => content(beside(path)).await.ok().map(|content| text(&content)),
                 };
                 Ok(Component::new(bytes, path.display().to_string(), signature))
             }
@@ -200,12 +202,16 @@ fn text(content: &[u8]) -> String {
 }
 
 async fn read(entry: &PolicyEntry, path: &Path) -> Result<Bytes, PolicyError> {
-    let content = tokio::fs::read(path).await.map_err(|error| PolicyError::Read {
+    let content = content(path.to_owned()).await.map_err(|error| PolicyError::Read {
         name: entry.name.value.clone(),
         file: path.display().to_string(),
         why: crate::plain(&error),
     })?;
     Ok(content.into())
+}
+
+async fn content(path: PathBuf) -> io::Result<Vec<u8>> {
+    tokio::task::spawn_blocking(move || files::read(&path)).await.map_err(io::Error::other)?
 }
 
 /// The beginning of a digest: enough for people.

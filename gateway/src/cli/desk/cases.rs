@@ -80,7 +80,7 @@ pub(super) struct After {
 impl Cases {
     /// Reads a file.
     pub(super) fn load(file: &Path) -> Result<Self, Report> {
-        let source = std::fs::read_to_string(file).map_err(|error| Report::unreadable(file, crate::plain(&error)))?;
+        let source = crate::files::read_text(file).map_err(|error| Report::unreadable(file, crate::plain(&error)))?;
         Self::parse(file, &source)
     }
 

@@ -43,7 +43,7 @@ impl Subject {
                 (Bytes::from_static(found.component), Some(found))
             }
             None => {
-                let component = std::fs::read(named).map_err(|error| {
+                let component = crate::files::read_bounded(named.as_ref()).map_err(|error| {
                     Failure::new(format!("{named} cannot be read: {}", crate::plain(&error)), Exit::Failure)
                 })?;
                 (component.into(), None)
