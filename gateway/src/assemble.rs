@@ -24,7 +24,7 @@ use portcullis_store::{Clock, OpenError, Options, Store};
 use prometheus_client::registry::Registry;
 
 use crate::administration::Office;
-use crate::audit::Audit;
+use crate::audit::{Audit, pending};
 use crate::config::{Admin, Config, KeyKind, Listener, Protocol};
 use crate::inside::Inside;
 use crate::listeners::{self, Door};
@@ -215,6 +215,7 @@ impl Gateway {
             ..BrokerOptions::default()
         })?;
         audit.write_to(&config.audit, &broker).map_err(StartError::Audit)?;
+        pending::take_up(&audit, &ground.data);
         let wheel = Wheel::new();
         tokio::spawn(Arc::clone(&wheel).run(Arc::clone(&broker)));
         let changes = {

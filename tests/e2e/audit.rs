@@ -148,6 +148,33 @@ async fn no_secret_is_in_it() {
 }
 
 #[tokio::test]
+async fn what_commands_change_while_no_gateway_runs_is_told_by_the_next() {
+    let mut gateway = Gateway::start(&config()).await;
+    gateway.stop().await;
+    let directory = gateway.into_directory();
+    let run = |arguments: &[&str]| {
+        let output = portcullis_tests::gateway::run(directory.path(), &[arguments, &["--data", "data"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["domain", "add", "plant", "--id", "plant"]);
+    run(&["domain", "set", "plant", "enabled=false"]);
+    run(&["domain", "remove", "plant"]);
+    let noted = std::fs::read_to_string(directory.path().join("data/audit.pending")).expect("a file");
+    let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
+    let gateway = Gateway::spawn(directory, &serve).await.expect("it starts");
+    let gone = |entry: &Value| entry["verdict"] == "deleted" && entry["target"] == "domain:plant";
+    let all = entries(&gateway, gone).await;
+    for verdict in ["created", "disabled", "deleted"] {
+        let told = all.iter().find(|entry| entry["what"] == "directory" && entry["verdict"] == verdict);
+        let told = told.unwrap_or_else(|| panic!("no {verdict} in {all:?}"));
+        assert_eq!(told["target"], "domain:plant");
+        assert_eq!(told["by"], "the command line, while no gateway ran");
+        assert!(noted.contains(told["at"].as_str().expect("a time")), "the time at which it was changed");
+    }
+    assert!(!gateway.data().join("audit.pending").exists(), "it is told once");
+}
+
+#[tokio::test]
 async fn a_file_that_was_moved_away_is_begun_anew_on_sighup() {
     let mut gateway = Gateway::start(&config()).await;
     gateway.tcp(Version::V5, "before").connect().await.disconnect().await;

@@ -6,6 +6,7 @@
 mod book;
 mod decision;
 mod file;
+pub(crate) mod pending;
 mod stream;
 
 use std::io;
@@ -126,17 +127,21 @@ impl Audit {
 
     /// A change in the directory, by whoever makes it on this thread.
     pub(crate) fn changed(&self, change: &Change) {
+        let by = portcullis_identity::actor();
+        if let Some(decision) = Self::of_change(change) {
+            self.record(decision.done_by(by.as_deref().unwrap_or("the gateway")));
+        }
+    }
+
+    /// A change in the directory, without whose it is. None: it has no name.
+    fn of_change(change: &Change) -> Option<Decision> {
         let verdict = match change.kind {
             ChangeKind::Created => "created",
             ChangeKind::Updated => "updated",
             ChangeKind::Disabled => "disabled",
             ChangeKind::Deleted => "deleted",
         };
-        let Some(entry) = change.dependencies.first() else { return };
-        let by = portcullis_identity::actor();
-        self.record(
-            Decision::of_gateway("directory", verdict).on(entry).done_by(by.as_deref().unwrap_or("the gateway")),
-        );
+        Some(Decision::of_gateway("directory", verdict).on(change.dependencies.first()?))
     }
 
     /// Told of quarantines by the policy host.

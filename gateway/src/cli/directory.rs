@@ -1,11 +1,13 @@
 //! `portcullis app|device|user|key …`: the directory, through the running gateway, or in its data directory when none
 //! runs.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
 use portcullis_http::{AdminError, Kind, Page};
+use portcullis_identity::Subscription;
 use serde_json::{Map, Value, json};
 
 use super::entries::{NewEntry, NewKey, password, time};
@@ -14,6 +16,7 @@ use super::remote::{Remote, encoded};
 use super::{Exit, Failure, out, table};
 use crate::administration::{change as changing, directory as entries};
 use crate::assemble::Ground;
+use crate::audit::pending;
 use crate::config::Time;
 
 /// What can be done with the entries of one kind.
@@ -239,7 +242,21 @@ enum Way {
     /// Through the gateway that runs.
     Remote(Remote),
     /// Into its data directory; nobody else has it open.
-    Local(Box<Ground>),
+    Local(Box<Local>),
+}
+
+/// A data directory that no gateway runs on. What is changed in it is noted for the audit of the next one.
+struct Local {
+    ground: Ground,
+    _noted: Subscription,
+}
+
+impl Deref for Local {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
 }
 
 impl Way {
@@ -253,7 +270,9 @@ impl Way {
             let words = format!("there is no data directory {}; name it with --data", data.display());
             return Err(Failure::new(words, Exit::NotFound));
         }
-        Ok(Self::Local(Box::new(Ground::open(data.to_owned())?)))
+        let ground = Ground::open(data.to_owned())?;
+        let noted = pending::note(&ground.directory, data, out::error);
+        Ok(Self::Local(Box::new(Local { ground, _noted: noted })))
     }
 
     fn add(&self, kind: Kind, entry: Map<String, Value>) -> Result<Value, Failure> {
