@@ -294,8 +294,8 @@ fn what_is_kept_to_be_sent_again_is_bounded_in_octets() {
     // Each acknowledgement makes room for the next, whichever way it ends.
     for (id, _, _) in c.messages() {
         if c.mailbox.puback(id, &mut batch).is_err() {
-            c.mailbox.pubrec(id, &mut batch).unwrap();
-            c.mailbox.pubcomp(id, &mut batch).unwrap();
+            c.mailbox.pubrec_run(&[id], &mut batch, |_, done| done.unwrap());
+            c.mailbox.pubcomp_run(&[id], &mut batch).unwrap();
         }
         batch.flush();
     }

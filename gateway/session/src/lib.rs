@@ -10,6 +10,7 @@ mod broker;
 mod deferred;
 mod durable;
 mod handle;
+mod identifiers;
 mod machine;
 mod registry;
 mod rules;

@@ -1,7 +1,9 @@
 //! What a session is made of, apart from its mailbox: what outlives a connection.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use portcullis_mqtt::QoS;
+
+use crate::identifiers::Identifiers;
 
 /// One subscription, with what is needed to make it again under another grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(crate) struct SessionState {
     /// By the filter as the client wrote it, `$share/…` included. Filters come from strangers: the seed is random.
     pub subscriptions: HashMap<Box<str>, Held, foldhash::quality::RandomState>,
     /// Identifiers of QoS 2 messages that were received and not yet released.
-    pub unreleased: HashSet<u16, foldhash::fast::RandomState>,
+    pub unreleased: Identifiers,
     /// Seconds that it lives on after its connection. 0: it ends with it.
     pub expiry: u32,
 }

@@ -51,17 +51,23 @@ impl Mailbox {
         self.acknowledge(batch, ids, InFlight::puback)
     }
 
-    /// PUBREC: the message is released. The caller answers with PUBREL, once what this changes is on disk.
-    ///
-    /// # Errors
-    /// When nothing in flight awaits it.
-    pub fn pubrec(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
+    /// PUBRECs: the messages are released. The caller answers each with PUBREL, as `answer` is told in their order, once what
+    /// this changes is on disk. An error: nothing in flight awaits it.
+    pub fn pubrec_run(
+        self: &Arc<Self>,
+        ids: &[u16],
+        batch: &mut Batch,
+        mut answer: impl FnMut(u16, Result<(), AckError>),
+    ) {
         let mut g = self.inner.lock();
-        let released = g.inflight.as_mut().ok_or(AckError::NotFound)?.pubrec(id)?;
-        if let (true, Some(sequence)) = (g.session != 0, released) {
-            batch.changes.push(Change::Released { session: g.session, sequence });
+        let session = g.session;
+        for id in ids {
+            let released = g.inflight.as_mut().ok_or(AckError::NotFound).and_then(|f| f.pubrec(*id));
+            if let (true, Ok(Some(sequence))) = (session != 0, released) {
+                batch.changes.push(Change::Released { session, sequence });
+            }
+            answer(*id, released.map(drop));
         }
-        Ok(())
     }
 
     /// PUBREC with a reason of 0x80 or more: the message is not sent again.
@@ -72,12 +78,12 @@ impl Mailbox {
         self.acknowledge(batch, std::slice::from_ref(&id), InFlight::pubrec_refused)
     }
 
-    /// PUBCOMP.
+    /// PUBCOMPs, as [`Self::puback_run`].
     ///
     /// # Errors
-    /// When nothing in flight awaits it.
-    pub fn pubcomp(self: &Arc<Self>, id: u16, batch: &mut Batch) -> Result<(), AckError> {
-        self.acknowledge(batch, std::slice::from_ref(&id), InFlight::pubcomp)
+    /// When nothing in flight awaits one.
+    pub fn pubcomp_run(self: &Arc<Self>, ids: &[u16], batch: &mut Batch) -> Result<(), AckError> {
+        self.acknowledge(batch, ids, InFlight::pubcomp)
     }
 
     fn acknowledge(

@@ -64,7 +64,7 @@ impl Open {
         s: &mut Scratch,
     ) -> Result<usize, Stop> {
         let (qos, id, end) = (packet.flags.qos, packet.id(), packet.f.end);
-        if qos == QoS::ExactlyOnce && self.state.unreleased.contains(&id) {
+        if qos == QoS::ExactlyOnce && self.state.unreleased.contains(id) {
             // Published before: it is answered again and looked at by nobody.
             acknowledge(&mut s.replies, PUBREC, id, self.version, ReasonCode::SUCCESS);
             return Ok(end);

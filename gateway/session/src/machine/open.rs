@@ -183,7 +183,9 @@ impl Machine {
         let Some(f) = frame(bytes, at, open.max_packet)? else { return Ok(None) };
         match f.first >> 4 {
             3 => return open.publish(broker, rules, facts, bytes, at, f, s).map(Some),
-            4 if f.first == 0x40 && f.end - f.body == 2 => return Ok(Some(open.puback_run(bytes, at, f, s)?)),
+            4..=7 if matches!(f.first, 0x40 | 0x50 | 0x62 | 0x70) && f.end - f.body == 2 => {
+                return Ok(Some(open.acknowledgements(bytes, at, f, s)?));
+            }
             _ => {}
         }
         self.other_packet(bytes, f, s)?;

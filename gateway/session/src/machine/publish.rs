@@ -166,7 +166,7 @@ impl Open {
     ) -> Result<bool, Fault> {
         let Some(id_at) = head.packet_id_at.filter(|_| qos != QoS::AtMostOnce) else { return Ok(false) };
         let id = read_u16(bytes, f.body + id_at);
-        if self.state.unreleased.contains(&id) {
+        if self.state.unreleased.contains(id) {
             // Taken before the store failed: it is answered as ever.
             return Ok(false);
         }
@@ -299,7 +299,7 @@ impl Open {
             if qos == QoS::ExactlyOnce {
                 let id = read_u16(bytes, id_at);
                 // Published before, whatever the grant says today.
-                known = self.state.unreleased.contains(&id);
+                known = self.state.unreleased.contains(id);
                 if allowed && !known {
                     if self.state.unreleased.len() >= usize::from(rules.receive_maximum) {
                         if s.frames.is_empty() {
@@ -360,7 +360,7 @@ impl Open {
         }
         for i in 0..s.frames.len() {
             let id = frame_id(bytes, at, s.frames.get(i));
-            if self.state.unreleased.remove(&id) && self.is_stored() {
+            if self.state.unreleased.remove(id) && self.is_stored() {
                 s.journal.delete_unreleased(self.number, id);
             }
         }
@@ -405,7 +405,7 @@ impl Open {
             let id = frame_id(bytes, at, s.frames.get(i));
             if qos == QoS::ExactlyOnce && reason.is_error() && self.version == ProtocolVersion::V5 {
                 // A refusing PUBREC ends the exchange (MQTT 5 §4.3.3).
-                self.state.unreleased.remove(&id);
+                self.state.unreleased.remove(id);
                 if self.is_stored() {
                     s.journal.delete_unreleased(self.number, id);
                 }
