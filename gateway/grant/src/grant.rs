@@ -108,7 +108,8 @@ pub enum GrantError {
     UnknownAttribute(String),
 }
 
-/// A compiled grant. Immutable; shared by the session and its subscriptions.
+/// A compiled grant. Immutable; shared by the session and its subscriptions. Every idle connection has one, so that what few
+/// grants have is boxed.
 #[derive(Debug)]
 pub struct Grant {
     /// Who it is.
@@ -118,19 +119,19 @@ pub struct Grant {
     /// Seconds after which to look again.
     pub renew_after: Option<u32>,
     /// Client identifier to use instead of the client's own.
-    pub client_id: Option<String>,
-    /// Tighter bounds.
-    pub limits: Limits,
+    pub client_id: Option<Box<str>>,
     /// What it was derived from.
-    pub depends_on: Vec<Dependency>,
+    pub depends_on: Box<[Dependency]>,
     /// The policy's own state.
-    pub state: Vec<u8>,
+    pub state: Box<[u8]>,
     /// Authentication data for CONNACK.
-    pub data: Option<Vec<u8>>,
+    pub data: Option<Box<[u8]>>,
     /// Who granted it.
     pub policy: PolicyStamp,
     /// How that came about.
     pub account: Account,
+    /// Tighter bounds; most grants have none.
+    limits: Option<Box<Limits>>,
     rules: RuleSet,
     asks: bool,
     asked: crate::rules::AskCache,
@@ -173,15 +174,21 @@ impl Grant {
             identity: Arc::new(draft.identity),
             expires_at: draft.expires_at,
             renew_after: draft.renew_after,
-            client_id: draft.client_id,
-            limits,
+            client_id: draft.client_id.map(Into::into),
+            limits: (limits != Limits::NONE).then(|| Box::new(limits)),
             depends_on: draft.depends_on.into_iter().map(|d| Dependency(d.into())).collect(),
-            state: draft.state,
-            data: draft.data,
+            state: draft.state.into(),
+            data: draft.data.map(Into::into),
             policy,
             account: Account::default(),
             asked: crate::rules::AskCache::default(),
         })
+    }
+
+    /// Its bounds that are tighter than the listener's.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.limits.as_deref().unwrap_or(&Limits::NONE)
     }
 
     /// Whether any rule has the policy asked: then an answer of [`Self::publish`] may hold for a time only.
@@ -256,6 +263,24 @@ impl Grant {
 }
 
 impl Limits {
+    /// None at all.
+    const NONE: Self = Self {
+        publish_per_second: None,
+        publish_bytes_per_second: None,
+        packet_size: None,
+        subscriptions: None,
+        queued_messages: None,
+        queued_bytes: None,
+        receive_maximum: None,
+        keep_alive: None,
+        session_expiry: None,
+        connections: None,
+        topic_length: None,
+        topic_levels: None,
+        retained_messages: None,
+        retained_bytes: None,
+    };
+
     fn set(&mut self, name: &str, value: u64) -> Result<(), GrantError> {
         let field = match name {
             "publish-per-second" => &mut self.publish_per_second,

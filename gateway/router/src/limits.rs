@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of who sets them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bounds on what a mailbox holds.
 #[derive(Clone, Copy, Debug)]
@@ -21,34 +21,38 @@ impl Default for MailboxLimits {
     }
 }
 
-/// [`MailboxLimits`] that may change. Each is read by itself: whoever puts a message in at the moment of a change meets
+/// [`MailboxLimits`] that may change; 4 GiB, or as many messages, is as good as no bound. Each is read by itself: whoever puts a message in at the moment of a change meets
 /// the old bound or the new one.
 pub(crate) struct Bounds {
-    high_water: AtomicUsize,
-    queued_messages: AtomicUsize,
-    queued_bytes: AtomicUsize,
+    high_water: AtomicU32,
+    queued_messages: AtomicU32,
+    queued_bytes: AtomicU32,
 }
 
 impl Bounds {
     pub(crate) fn new(limits: MailboxLimits) -> Self {
         Self {
-            high_water: limits.high_water.into(),
-            queued_messages: limits.queued_messages.into(),
-            queued_bytes: limits.queued_bytes.into(),
+            high_water: small(limits.high_water).into(),
+            queued_messages: small(limits.queued_messages).into(),
+            queued_bytes: small(limits.queued_bytes).into(),
         }
     }
 
     pub(crate) fn set(&self, limits: MailboxLimits) {
-        self.high_water.store(limits.high_water, Ordering::Relaxed);
-        self.queued_messages.store(limits.queued_messages, Ordering::Relaxed);
-        self.queued_bytes.store(limits.queued_bytes, Ordering::Relaxed);
+        self.high_water.store(small(limits.high_water), Ordering::Relaxed);
+        self.queued_messages.store(small(limits.queued_messages), Ordering::Relaxed);
+        self.queued_bytes.store(small(limits.queued_bytes), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> MailboxLimits {
         MailboxLimits {
-            high_water: self.high_water.load(Ordering::Relaxed),
-            queued_messages: self.queued_messages.load(Ordering::Relaxed),
-            queued_bytes: self.queued_bytes.load(Ordering::Relaxed),
+            high_water: self.high_water.load(Ordering::Relaxed) as usize,
+            queued_messages: self.queued_messages.load(Ordering::Relaxed) as usize,
+            queued_bytes: self.queued_bytes.load(Ordering::Relaxed) as usize,
         }
     }
+}
+
+fn small(limit: usize) -> u32 {
+    limit.try_into().unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
 //! Sessions by client identifier: who owns one, whether it has a connection, taking over.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -17,28 +17,50 @@ use crate::state::SessionState;
 const SHARDS: usize = 64;
 
 /// Who a session belongs to. The scheme does not count: a person may come with a token today and a key tomorrow.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Owner {
-    pub tenant: Option<String>,
-    pub subject: String,
-    pub acting_for: Option<String>,
+#[derive(Clone, Debug)]
+pub(crate) struct Owner(Arc<Identity>);
+
+impl From<&Arc<Identity>> for Owner {
+    fn from(identity: &Arc<Identity>) -> Self {
+        Self(Arc::clone(identity))
+    }
 }
 
-impl From<&Identity> for Owner {
-    fn from(identity: &Identity) -> Self {
-        Self {
-            tenant: identity.tenant.clone(),
-            subject: identity.subject.clone(),
-            acting_for: identity.acting_for.clone(),
-        }
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl Eq for Owner {}
+
+impl Hash for Owner {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.tenant(), self.subject(), self.acting_for()).hash(state);
     }
 }
 
 impl Owner {
+    pub(crate) fn new(tenant: Option<String>, subject: String, acting_for: Option<String>) -> Self {
+        Self(Arc::new(Identity { tenant, subject, acting_for, ..Identity::default() }))
+    }
+
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.0.tenant.as_deref()
+    }
+
+    pub(crate) fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    pub(crate) fn acting_for(&self) -> Option<&str> {
+        self.0.acting_for.as_deref()
+    }
+
     /// A text that no other owner has: each part with its length in front, `-` for one that there is not.
     pub(crate) fn name(&self) -> Arc<str> {
         let mut name = String::new();
-        for part in [self.tenant.as_deref(), Some(&self.subject), self.acting_for.as_deref()] {
+        for part in [self.tenant(), Some(self.subject()), self.acting_for()] {
             match part {
                 Some(part) => name.extend([&part.len().to_string(), ":", part]),
                 None => name.push('-'),
@@ -48,7 +70,8 @@ impl Owner {
     }
 
     fn is(&self, identity: &Identity) -> bool {
-        self.subject == identity.subject && self.tenant == identity.tenant && self.acting_for == identity.acting_for
+        let own = &self.0;
+        own.subject == identity.subject && own.tenant == identity.tenant && own.acting_for == identity.acting_for
     }
 }
 
@@ -78,27 +101,37 @@ pub(crate) struct Slot {
     /// While it has none.
     pub state: Option<Box<SessionState>>,
     /// Connections that want to take over.
-    pub waiters: Vec<Arc<Handle>>,
+    #[allow(clippy::box_collection, reason = "one word instead of three in every session")]
+    pub waiters: Option<Box<Vec<Arc<Handle>>>>,
     /// Its number in the store; 0: it is not stored.
     pub number: u64,
     /// What its last connection left behind on the way to the store.
     pub unsettled: Option<Arc<Held>>,
     /// Counts attachments; appointments of an earlier one are void.
     pub generation: u64,
-    pub will: Option<Will>,
-    pub appointments: [Option<Appointment>; 2],
+    pub will: Option<Box<Will>>,
+    /// When it expires, and when its will is published, while it has no connection.
+    pub appointments: Option<Box<[Option<Appointment>; 2]>>,
     /// Removed from the registry: whoever still holds it must look again.
     pub gone: bool,
 }
 
 impl Slot {
+    /// One of [`Self::appointments`] has come.
+    pub(crate) fn kept_appointment(&mut self, which: usize) {
+        if let Some(appointment) = self.appointments.as_mut().and_then(|both| both.get_mut(which)) {
+            *appointment = None;
+        }
+    }
+
     /// Tells the session's connection to leave, and has `handle` woken when it has. False: there is none.
     pub(crate) fn give_way_to(&mut self, handle: &Arc<Handle>) -> bool {
         let Some(live) = &self.live else { return false };
         live.handle.request(Control::TakenOver);
         // Whoever waits asks again each time that something wakes it.
-        if !self.waiters.iter().any(|waiter| Arc::ptr_eq(waiter, handle)) {
-            self.waiters.push(Arc::clone(handle));
+        let waiters = self.waiters.get_or_insert_default();
+        if !waiters.iter().any(|waiter| Arc::ptr_eq(waiter, handle)) {
+            waiters.push(Arc::clone(handle));
         }
         true
     }
@@ -150,7 +183,7 @@ impl Registry {
     pub(crate) fn get_or_create(
         &self,
         client_id: &str,
-        identity: &Identity,
+        identity: &Arc<Identity>,
         mailbox: impl FnOnce() -> Arc<Mailbox>,
     ) -> (Arc<Entry>, bool) {
         let mut shard = self.shard(client_id);
@@ -165,12 +198,12 @@ impl Registry {
                 mailbox: mailbox(),
                 live: None,
                 state: Some(Box::default()),
-                waiters: Vec::new(),
+                waiters: None,
                 number: 0,
                 unsettled: None,
                 generation: 0,
                 will: None,
-                appointments: [None; 2],
+                appointments: None,
                 gone: false,
             }),
         });
@@ -192,12 +225,12 @@ impl Registry {
             mailbox,
             live: None,
             state: Some(state),
-            waiters: Vec::new(),
+            waiters: None,
             number,
             unsettled: None,
             generation: 1,
             will: None,
-            appointments: [None; 2],
+            appointments: None,
             gone: false,
         };
         let entry = Arc::new(Entry { client_id: Arc::clone(&client_id), owner, slot: Mutex::new(slot) });
@@ -232,7 +265,7 @@ impl Registry {
     }
 
     /// Counts a connection of an identity that may have at most `most`. False: it has that many.
-    pub(crate) fn admit(&self, identity: &Identity, most: u64) -> bool {
+    pub(crate) fn admit(&self, identity: &Arc<Identity>, most: u64) -> bool {
         if most == 0 {
             return false;
         }
@@ -251,7 +284,7 @@ impl Registry {
     }
 
     /// Takes back what [`Self::admit`] counted.
-    pub(crate) fn release(&self, identity: &Identity) {
+    pub(crate) fn release(&self, identity: &Arc<Identity>) {
         let mut counts = self.per_identity.lock();
         if let hashbrown::hash_map::Entry::Occupied(mut count) = counts.entry(Owner::from(identity)) {
             *count.get_mut() -= 1;

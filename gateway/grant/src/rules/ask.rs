@@ -35,8 +35,13 @@ pub fn now_ms() -> u64 {
 #[derive(Debug, Default)]
 pub struct AskCache {
     // Boxed: most grants never ask.
-    answers: Mutex<Option<Box<HashTable<Answer>>>>,
-    refusals: Mutex<Option<Box<Refusals>>>,
+    kept: Mutex<Option<Box<Kept>>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    answers: HashTable<Answer>,
+    refusals: Refusals,
 }
 
 /// Why a policy refused an action: for audit.
@@ -86,7 +91,9 @@ enum OwnedKey {
 impl AskCache {
     /// Forgets all answers.
     pub fn forget(&self) {
-        *self.answers.lock() = None;
+        if let Some(kept) = self.kept.lock().as_mut() {
+            kept.answers = HashTable::new();
+        }
     }
 
     /// The remembered answer about a publication or will; [`Permission::Ask`] when there is none that holds.
@@ -127,8 +134,8 @@ impl AskCache {
             Action::Publish(publication) => &publication.topic,
             Action::Subscribe(subscription) => &subscription.filter,
         };
-        let mut held = self.refusals.lock();
-        let Refusals(refusals) = &mut **held.get_or_insert_default();
+        let mut held = self.kept.lock();
+        let Refusals(refusals) = &mut held.get_or_insert_default().refusals;
         refusals.retain(|old| *old.target != **target);
         if refusals.len() == MAX_REFUSALS {
             refusals.pop_front();
@@ -138,8 +145,8 @@ impl AskCache {
 
     /// Why a target was refused; marked as remembered for whoever asks next.
     pub(crate) fn refusal_of(&self, target: &str) -> Option<ActionRefusal> {
-        let mut held = self.refusals.lock();
-        let found = held.as_mut()?.0.iter_mut().find(|refused| *refused.target == *target)?;
+        let mut held = self.kept.lock();
+        let found = held.as_mut()?.refusals.0.iter_mut().find(|refused| *refused.target == *target)?;
         let why = found.why.clone();
         found.why.account = Account { micros: 0, freshness: why.account.freshness.max(Freshness::Cached) };
         Some(why)
@@ -151,24 +158,24 @@ impl AskCache {
 
     /// The clock is read only if there is something to look at.
     fn answer_at(&self, now: impl FnOnce() -> u64, key: Key<'_>) -> Option<bool> {
-        let answers = self.answers.lock();
-        let found = answers.as_ref()?.find(HASHER.hash_one(key), |held| held.key.view() == key)?;
+        let kept = self.kept.lock();
+        let found = kept.as_ref()?.answers.find(HASHER.hash_one(key), |held| held.key.view() == key)?;
         (now() < found.until_ms).then_some(found.allowed)
     }
 
     fn remember_at(&self, now: u64, action: &Action, answer: &Authorization) {
         let key = Key::of(action);
-        let mut held = self.answers.lock();
+        let mut held = self.kept.lock();
         if answer.valid_for == 0 || key.octets() > MAX_KEY_OCTETS {
             // An older answer must not outlive a newer one.
-            if let Some(answers) = held.as_mut()
-                && let Ok(old) = answers.find_entry(HASHER.hash_one(key), |held| held.key.view() == key)
+            if let Some(kept) = held.as_mut()
+                && let Ok(old) = kept.answers.find_entry(HASHER.hash_one(key), |held| held.key.view() == key)
             {
                 old.remove();
             }
             return;
         }
-        let answers = held.get_or_insert_default();
+        let answers = &mut held.get_or_insert_default().answers;
         let until_ms = now.saturating_add(u64::from(answer.valid_for) * 1000);
         let allowed = answer.denied.is_none();
         let hash = HASHER.hash_one(key);
@@ -192,7 +199,7 @@ impl AskCache {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.answers.lock().as_ref().map_or(0, |answers| answers.len())
+        self.kept.lock().as_ref().map_or(0, |kept| kept.answers.len())
     }
 
     #[cfg(test)]

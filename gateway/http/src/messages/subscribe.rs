@@ -157,7 +157,7 @@ fn beat(welcome: Welcome) -> Duration {
 /// How much may be sent before it is acknowledged: never more than the broker sends, or nobody would ever ask for the
 /// acknowledgement that it waits for.
 fn window(bounds: &Bounds, hearing: &Hearing) -> (u16, usize) {
-    let limits = hearing.grant().map(|grant| grant.limits).unwrap_or_default();
+    let limits = hearing.grant().map(|grant| *grant.limits()).unwrap_or_default();
     let granted = limits.receive_maximum.map_or(u16::MAX, |most| u16::try_from(most).unwrap_or(u16::MAX));
     let bytes = limits.queued_bytes.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let bytes = (bounds.queued_bytes.min(bytes) / 2).min(WINDOW_BYTES);

@@ -160,7 +160,30 @@ struct Closing {
     shutting_down: bool,
 }
 
-/// One connection.
+/// How a grant is to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Recheck,
+    Reevaluate,
+}
+
+impl From<Look> for Control {
+    fn from(look: Look) -> Self {
+        match look {
+            Look::Recheck => Self::Recheck,
+            Look::Reevaluate => Self::Reevaluate,
+        }
+    }
+}
+
+/// Bytes on their way, and how many of them are written.
+#[derive(Default)]
+struct Early {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+/// One connection. What is rare is boxed: each octet here is one of every idle connection.
 struct Connection {
     handler: Arc<MqttHandler>,
     io: Io,
@@ -168,12 +191,11 @@ struct Connection {
     handle: Arc<Handle>,
     doing: Doing,
     /// Its grant is to be looked at again as soon as the gatekeeper has answered what it was asked.
-    look_next: Option<Control>,
+    look_next: Option<Look>,
     /// Received and not yet used: half a packet, or what came while the gatekeeper is asked.
     partial: Vec<u8>,
-    /// Bytes of before there was a mailbox, and how many of them are written.
-    early: Vec<u8>,
-    early_at: usize,
+    /// Bytes of before there was a mailbox.
+    early: Option<Box<Early>>,
     timer: Option<Armed>,
     waits_for: Option<Box<Patience>>,
     /// The stream took bytes that it has not passed on yet.
@@ -225,8 +247,7 @@ impl Connection {
             doing: Doing::Reading,
             look_next: None,
             partial: Vec::new(),
-            early: Vec::new(),
-            early_at: 0,
+            early: None,
             timer: None,
             waits_for: None,
             unflushed: false,

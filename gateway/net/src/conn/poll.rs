@@ -10,7 +10,7 @@ use portcullis_router::{Wake, now_ms};
 use portcullis_session::{Control, End, Step};
 
 use super::worker::{self, READ_SIZE, Worker};
-use super::{Answer, Closing, Connection, Doing, Patience};
+use super::{Answer, Closing, Connection, Doing, Look, Patience};
 
 /// Milliseconds that a connection of which we have taken leave may take to receive it.
 const LAST_WORDS_MS: u64 = 1000;
@@ -145,8 +145,8 @@ impl Connection {
                 if matches!(self.doing, Doing::Asking(_)) {
                     // One question at a time; this one is next. Asking ourselves again would wake us at once, and again,
                     // until the answer comes.
-                    let next = if again { Control::Recheck } else { Control::Reevaluate };
-                    if self.look_next != Some(Control::Reevaluate) {
+                    let next = if again { Look::Recheck } else { Look::Reevaluate };
+                    if self.look_next != Some(Look::Reevaluate) {
                         self.look_next = Some(next);
                     }
                     return;
@@ -176,9 +176,9 @@ impl Connection {
             self.take(step);
             self.go_on(w);
             if matches!(self.doing, Doing::Reading)
-                && let Some(control) = self.look_next.take()
+                && let Some(look) = self.look_next.take()
             {
-                let step = self.machine.on_control(control, &mut w.scratch);
+                let step = self.machine.on_control(look.into(), &mut w.scratch);
                 self.take(step);
             }
         }
@@ -213,14 +213,14 @@ impl Connection {
     }
 
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.early.append(&mut self.machine.take_early());
-        if self.early.is_empty() {
-            return Poll::Ready(Ok(()));
+        let mut more = self.machine.take_early();
+        if !more.is_empty() {
+            self.early.get_or_insert_default().bytes.append(&mut more);
         }
-        let written = self.io.poll_write_bytes(cx, &self.early, &mut self.early_at);
+        let Some(early) = &mut self.early else { return Poll::Ready(Ok(())) };
+        let written = self.io.poll_write_bytes(cx, &early.bytes, &mut early.at);
         if let Poll::Ready(Ok(())) = written {
-            self.early = Vec::new();
-            self.early_at = 0;
+            self.early = None;
         }
         written
     }
@@ -374,7 +374,7 @@ impl Connection {
             _ => u64::MAX,
         };
         let next = machine.min(patience).min(closing);
-        if next == u64::MAX || self.timer.is_some_and(|armed| armed.at <= next.saturating_add(1000)) {
+        if next == u64::MAX || self.timer.is_some_and(|armed| armed.at() <= next.saturating_add(1000)) {
             return;
         }
         if let Some(armed) = self.timer.take() {
@@ -389,7 +389,8 @@ impl Connection {
             self.timer = None;
         }
         let Doing::Closing(closing) = &self.doing else { return Poll::Pending };
-        let (patient, shutting_down) = (!closing.end.by_client && now_ms() < closing.by, closing.shutting_down);
+        let by_client = closing.end.by_client;
+        let (patient, shutting_down) = (!by_client && now_ms() < closing.by, closing.shutting_down);
         if !shutting_down {
             let written = match self.machine.mailbox().cloned() {
                 None => self.poll_early(cx),
@@ -421,7 +422,9 @@ impl Connection {
                 closing.shutting_down = true;
             }
         }
-        if self.io.poll_shutdown(cx).is_pending() && patient {
+        // A client that took its leave, or is gone, hears nothing more: closing the socket says it all, in one system call.
+        let told = by_client && matches!(self.io, super::Io::Direct(_));
+        if !told && self.io.poll_shutdown(cx).is_pending() && patient {
             self.arm_timer();
             return Poll::Pending;
         }

@@ -4,6 +4,7 @@
 //! slot comes up the connection looks at its clock and takes a later one. Whoever closes leaves its slot, so that clients
 //! which come and go leave nothing behind.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,9 +27,14 @@ type Slot = std::collections::HashMap<u64, Arc<Handle>, foldhash::fast::RandomSt
 /// Where a connection waits for its time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Armed {
-    slot: u16,
+    tick: NonZeroU64,
+}
+
+impl Armed {
     /// When it is woken, in milliseconds of `now_ms`.
-    pub at: u64,
+    pub(super) fn at(self) -> u64 {
+        self.tick.get() * TICK_MS
+    }
 }
 
 /// See the module's description.
@@ -56,7 +62,7 @@ impl Wheel {
             let tick = (at / TICK_MS + 1).clamp(turned + 2, turned + SLOTS - 1);
             let slot = tick % SLOTS;
             self.slots[slot as usize].lock().insert(handle.number, Arc::clone(handle));
-            let armed = Armed { slot: slot as u16, at: tick * TICK_MS };
+            let armed = Armed { tick: NonZeroU64::new(tick).unwrap_or(NonZeroU64::MIN) };
             // The wheel went past it meanwhile: once more.
             if self.turned.load(Ordering::Acquire) < tick {
                 return armed;
@@ -66,7 +72,7 @@ impl Wheel {
     }
 
     pub(super) fn disarm(&self, handle: &Handle, armed: Armed) {
-        let mut slot = self.slots[usize::from(armed.slot)].lock();
+        let mut slot = self.slots[(armed.tick.get() % SLOTS) as usize].lock();
         let gone = slot.remove(&handle.number);
         if slot.is_empty() && slot.capacity() > 64 {
             *slot = Slot::default();

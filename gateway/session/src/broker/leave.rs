@@ -74,15 +74,15 @@ impl Broker {
             }
             if state.expiry != NEVER {
                 let at = now + u64::from(state.expiry) * 1000;
-                slot.appointments[0] = Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
+                slot.appointments.get_or_insert_default()[0] = Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
             }
             match will {
                 Some(will) if will.delay > 0 => {
                     // Not later than the end of the session (MQTT 5 §3.1.3.2.2).
                     let delay = u64::from(will.delay.min(state.expiry));
                     let at = now + delay * 1000;
-                    slot.appointments[1] = Some(self.deferred.schedule(at, entry, generation, Due::Will));
-                    slot.will = Some(will);
+                    slot.appointments.get_or_insert_default()[1] = Some(self.deferred.schedule(at, entry, generation, Due::Will));
+                    slot.will = Some(Box::new(will));
                 }
                 Some(will) => self.publish_will(&entry.owner, &will, s),
                 None => {}
@@ -91,7 +91,7 @@ impl Broker {
         }
         let waiters = std::mem::take(&mut slot.waiters);
         drop(slot);
-        for waiter in waiters {
+        for waiter in waiters.into_iter().flat_map(|waiters| *waiters) {
             portcullis_router::Wake::wake(&*waiter);
         }
     }
@@ -121,7 +121,7 @@ impl Broker {
             }
             match due {
                 Due::Will => {
-                    slot.appointments[1] = None;
+                    slot.kept_appointment(1);
                     if let Some(will) = slot.will.take() {
                         self.publish_will(&entry.owner, &will, s);
                     }
@@ -130,7 +130,7 @@ impl Broker {
                     }
                 }
                 Due::Expiry => {
-                    slot.appointments[0] = None;
+                    slot.kept_appointment(0);
                     if let Some(state) = slot.state.take() {
                         self.end(&entry, &mut slot, &state, s);
                     }
@@ -147,10 +147,8 @@ impl Broker {
     }
 
     pub(super) fn cancel_appointments(&self, slot: &mut Slot) {
-        for appointment in &mut slot.appointments {
-            if let Some(appointment) = appointment.take() {
-                self.deferred.cancel(appointment);
-            }
+        for appointment in slot.appointments.take().into_iter().flat_map(|both| *both).flatten() {
+            self.deferred.cancel(appointment);
         }
     }
 }

@@ -118,9 +118,9 @@ impl SessionRecord {
         w.u64(self.number);
         w.u32(self.expiry);
         w.u64(self.left_at);
-        w.option(self.owner.tenant.as_deref());
-        w.bytes(self.owner.subject.as_bytes());
-        w.option(self.owner.acting_for.as_deref());
+        w.option(self.owner.tenant());
+        w.bytes(self.owner.subject().as_bytes());
+        w.option(self.owner.acting_for());
         w.0
     }
 
@@ -130,7 +130,7 @@ impl SessionRecord {
             number: r.u64()?,
             expiry: r.u32()?,
             left_at: r.u64()?,
-            owner: Owner { tenant: r.option()?, subject: r.text()?.to_owned(), acting_for: r.option()? },
+            owner: Owner::new(r.option()?, r.text()?.to_owned(), r.option()?),
         })
     }
 }
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn sessions_and_subscriptions_come_back_as_they_were() {
-        let owner = Owner { tenant: Some("t".into()), subject: "s".into(), acting_for: None };
+        let owner = Owner::new(Some("t".into()), "s".into(), None);
         let record = SessionRecord { number: 7, expiry: u32::MAX, left_at: 9, owner };
         assert_eq!(SessionRecord::decode(&record.encode()).unwrap(), record);
         let held = Held {

@@ -34,7 +34,7 @@ impl Machine {
         let assigned = connecting.client_id.is_empty().then(random_client_id);
         let renamed = grant.client_id.as_ref().filter(|_| self.facts.protocol == "mqtt");
         let client_id = match (renamed, &assigned) {
-            (Some(id), _) => id.clone(),
+            (Some(id), _) => id.to_string(),
             // What an HTTP client calls its session is its own business: another's of that name is another session.
             (None, None) if self.facts.protocol != "mqtt" => grant.identity.http_session(&connecting.client_id),
             (None, Some(id)) => id.clone(),
@@ -114,7 +114,7 @@ impl Machine {
         }
         if let Some(will) = &connecting.will {
             let m = &will.message;
-            if !self.rules.takes_topic(m.topic(), &grant.limits) {
+            if !self.rules.takes_topic(m.topic(), grant.limits()) {
                 return Some(Refused::Reason(
                     ReasonCode::TOPIC_NAME_INVALID,
                     "the topic of the will is longer or deeper than the listener or the grant allows",
@@ -146,7 +146,7 @@ impl Machine {
                 }
             }
         }
-        if let (Some(most), false) = (grant.limits.connections, connecting.counted) {
+        if let (Some(most), false) = (grant.limits().connections, connecting.counted) {
             if !self.broker.registry.admit(&grant.identity, most) {
                 // Whoever comes again while its old connection is not known to be dead takes that one's place.
                 if most > 0 && self.broker.take_over(client_id, &grant.identity, &self.handle) {
@@ -164,14 +164,14 @@ impl Machine {
 
     /// Seconds that the session lives on after its connection.
     fn session_expiry(&self, connecting: &Connecting, grant: &Grant) -> u32 {
-        let most = u64::from(self.rules.session_expiry_max).min(grant.limits.session_expiry.unwrap_or(u64::MAX));
+        let most = u64::from(self.rules.session_expiry_max).min(grant.limits().session_expiry.unwrap_or(u64::MAX));
         u64::from(connecting.session_expiry).min(most) as u32
     }
 
     /// Octets of the largest packet that is taken from the client.
     fn packet_size(&self, grant: &Grant) -> u32 {
         let mut most = self.rules.max_packet;
-        most = lower(most, grant.limits.packet_size);
+        most = lower(most, grant.limits().packet_size);
         most
     }
 
@@ -184,7 +184,7 @@ impl Machine {
         assigned: Option<&str>,
     ) -> Option<Vec<u8>> {
         let session_expiry = self.session_expiry(connecting, grant);
-        let keep_alive = keep_alive(connecting, self.rules.keep_alive_max, grant.limits.keep_alive);
+        let keep_alive = keep_alive(connecting, self.rules.keep_alive_max, grant.limits().keep_alive);
         let mut out = Vec::new();
         // Aliases are an offer, which may be left out; the rest is what a client has to know.
         for topic_alias_maximum in [self.rules.topic_alias_maximum, 0] {
@@ -222,11 +222,11 @@ impl Machine {
         state.expiry = self.session_expiry(&connecting, &grant);
         let rules = &self.rules;
         let now = now_ms();
-        let keep_alive = keep_alive(&connecting, rules.keep_alive_max, grant.limits.keep_alive);
+        let keep_alive = keep_alive(&connecting, rules.keep_alive_max, grant.limits().keep_alive);
         let max_packet = self.packet_size(&grant);
         let client_max_packet = connecting.most();
         let mut window = connecting.window.min(rules.max_in_flight);
-        window = lower(window, grant.limits.receive_maximum);
+        window = lower(window, grant.limits().receive_maximum);
         // A window of nothing would hold every message for ever.
         window = window.max(1);
         let mut greeting = std::mem::take(&mut self.early);
@@ -235,7 +235,7 @@ impl Machine {
         mailbox.set_limits(mailbox_limits(rules, &grant));
         mailbox.set_persistent(state.expiry > 0);
         if let Some(will) = &mut connecting.will {
-            will.limits = self.rules.retained_by(&grant.limits);
+            will.limits = self.rules.retained_by(grant.limits());
         }
         let number = self.broker.store_session(&entry, &state, connecting.will.as_ref(), s);
         // A session that is stored for its will alone has no messages to keep.
@@ -251,8 +251,8 @@ impl Machine {
             max_packet,
             client_max_packet,
             max_subscriptions: max_subscriptions(&self.rules, &grant),
-            rate: Rate::of(&self.rules, &grant.limits, now),
-            silence_ms: u64::from(keep_alive) * 1500,
+            rate: Rate::of(&self.rules, grant.limits(), now),
+            silence_ms: u32::from(keep_alive) * 1500,
             expires,
             renew: renewal_time(&grant, now),
             grant,
@@ -264,7 +264,7 @@ impl Machine {
                 .map(|method| Box::new(Exchange { method: method.into(), challenge: None, reply_by: u64::MAX })),
             regranting: None,
             judge_again: false,
-            answers: Vec::new(),
+            answers: None,
             filtered: None,
             counted: connecting.counted,
             problem_information: connecting.problem_information,
@@ -321,7 +321,7 @@ impl Machine {
             }
             Phase::Open(open) if open.regranting.is_some() => self.on_regranting(action, answer.denied.is_none(), s),
             Phase::Open(open) => {
-                open.answers.push((action, answer));
+                open.answers.get_or_insert_default().push((action, answer));
                 Step::More
             }
             _ => Step::More,
@@ -395,14 +395,14 @@ pub(super) enum Refused {
 /// Bounds on what waits for the client.
 pub(super) fn mailbox_limits(rules: &ListenerRules, grant: &Grant) -> MailboxLimits {
     let mut limits = rules.mailbox;
-    limits.queued_messages = lower(limits.queued_messages, grant.limits.queued_messages);
-    limits.queued_bytes = lower(limits.queued_bytes, grant.limits.queued_bytes);
+    limits.queued_messages = lower(limits.queued_messages, grant.limits().queued_messages);
+    limits.queued_bytes = lower(limits.queued_bytes, grant.limits().queued_bytes);
     limits
 }
 
 /// Subscriptions that the session may have.
 pub(super) fn max_subscriptions(rules: &ListenerRules, grant: &Grant) -> usize {
-    lower(rules.max_subscriptions, grant.limits.subscriptions)
+    lower(rules.max_subscriptions, grant.limits().subscriptions)
 }
 
 /// The keep-alive in force. Before MQTT 5 a client cannot be told another than its own.

@@ -151,9 +151,8 @@ impl Machine {
             }
         };
         if self.facts.protocol == "mqtt" {
-            let mut facts = (*self.facts).clone();
-            facts.protocol_version = connect.version.level();
-            self.facts = Arc::new(facts);
+            // Nobody else has it yet.
+            Arc::make_mut(&mut self.facts).protocol_version = connect.version.level();
         }
         let connecting = Box::new(Connecting::new(&connect));
         self.asked_at = self.broker.changes.so_far();

@@ -18,7 +18,7 @@ impl Machine {
             if expiry != 0 && open.expiry_was_zero {
                 return Err(Fault::new(ReasonCode::PROTOCOL_ERROR, "DISCONNECT raises a session expiry of zero"));
             }
-            let granted = open.grant.limits.session_expiry.unwrap_or(u64::MAX);
+            let granted = open.grant.limits().session_expiry.unwrap_or(u64::MAX);
             open.state.expiry = u64::from(expiry.min(most)).min(granted) as u32;
             open.mailbox.set_persistent(open.state.expiry > 0);
         }
@@ -116,7 +116,7 @@ impl Machine {
         if open.expires <= now {
             return self.end_now(End::ours(ReasonCode::NOT_AUTHORIZED, "the grant has expired"), s);
         }
-        if open.silence_ms > 0 && heard_at + open.silence_ms <= now {
+        if open.silence_ms > 0 && heard_at + u64::from(open.silence_ms) <= now {
             let end = End::ours(ReasonCode::KEEP_ALIVE_TIMEOUT, "nothing was heard for one and a half keep-alives");
             return self.end_now(end, s);
         }

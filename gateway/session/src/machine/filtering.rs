@@ -161,7 +161,7 @@ impl Open {
         }
         let Some(topic) = &with.topic else { return Ok(true) };
         let (qos, retain) = (packet.flags.qos, packet.flags.retain);
-        if !rules.takes_topic(topic, &self.grant.limits) || topic.starts_with(sys::ROOT) {
+        if !rules.takes_topic(topic, self.grant.limits()) || topic.starts_with(sys::ROOT) {
             return Ok(false);
         }
         match self.grant.publish(topic, qos, retain) {

@@ -32,7 +32,7 @@ pub(super) struct Open {
     pub client_max_packet: u32,
     pub max_subscriptions: usize,
     /// Milliseconds of silence that end the connection. 0: none do.
-    pub silence_ms: u64,
+    pub silence_ms: u32,
     /// When the grant ends, in [`portcullis_router::now_ms`]. `u64::MAX`: never.
     pub expires: u64,
     /// When to have it looked at again.
@@ -49,7 +49,8 @@ pub(super) struct Open {
     /// What was remembered does not count any more once the grant was looked at.
     pub judge_again: bool,
     /// Answers for the packet at hand that hold only for it.
-    pub answers: Vec<(Action, Authorization)>,
+    #[allow(clippy::box_collection, reason = "one word instead of three in every connection")]
+    pub answers: Option<Box<Vec<(Action, Authorization)>>>,
     /// What filters made of the packet at hand.
     pub filtered: Option<Box<Filtered>>,
     /// Whether this connection counts against the identity's limit.
@@ -87,7 +88,7 @@ impl Open {
     }
 
     pub(super) fn next_time(&self, heard_at: u64) -> Option<u64> {
-        let silence = if self.silence_ms == 0 { u64::MAX } else { heard_at + self.silence_ms };
+        let silence = if self.silence_ms == 0 { u64::MAX } else { heard_at + u64::from(self.silence_ms) };
         let reply = self.exchange.as_ref().map_or(u64::MAX, |e| e.reply_by);
         let next = silence.min(self.expires).min(self.renew).min(reply);
         (next != u64::MAX).then_some(next)
@@ -113,7 +114,7 @@ impl Machine {
                     at = end;
                     if let Some(open) = self.open() {
                         // Answers that hold only once have had their packet.
-                        open.answers.clear();
+                        open.answers = None;
                         open.filtered = None;
                     }
                     continue;

@@ -130,7 +130,7 @@ impl Open {
         if run.retain {
             // Before it is delivered, and to a route that is looked up after: whoever subscribes meanwhile gets it from
             // one or the other, and never an older one after it.
-            let holder = Holder { name: self.entry.owner.name(), limits: rules.retained_by(&self.grant.limits) };
+            let holder = Holder { name: self.entry.owner.name(), limits: rules.retained_by(self.grant.limits()) };
             let retained = if unstored { None } else { retain_last(broker, run, &holder) };
             match retained {
                 Some(message) => broker.store_retained(&message, Some(&holder), journal),
@@ -225,7 +225,7 @@ impl Open {
                 None => known = Some(Arc::clone(&cached.route)),
             }
         }
-        if !rules.takes_topic(topic, &self.grant.limits) {
+        if !rules.takes_topic(topic, self.grant.limits()) {
             return Err(Fault::new(
                 ReasonCode::TOPIC_NAME_INVALID,
                 "the topic is longer or deeper than the listener or the grant allows",
@@ -265,7 +265,7 @@ impl Open {
 
     /// The answer that holds only for the packet at hand, or a stop to get it.
     pub(super) fn answered(&self, action: Action) -> Result<bool, Stop> {
-        match self.answers.iter().find(|(asked, _)| *asked == action) {
+        match self.answers.iter().flat_map(|answers| answers.iter()).find(|(asked, _)| *asked == action) {
             Some((_, answer)) => Ok(answer.denied.is_none()),
             None => Err(Stop::Ask(action)),
         }

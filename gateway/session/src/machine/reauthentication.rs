@@ -206,10 +206,10 @@ impl Machine {
         // What CONNACK told the client (packet size, receive maximum, keep-alive, session expiry) holds until it connects
         // again, and connections are counted when they come; the other bounds are the new ones from now on.
         open.max_subscriptions = max_subscriptions(&rules, &grant);
-        open.rate = Rate::of(&rules, &grant.limits, now).map(|new| new.renewed(open.rate.as_deref()));
+        open.rate = Rate::of(&rules, grant.limits(), now).map(|new| new.renewed(open.rate.as_deref()));
         open.mailbox.set_limits(mailbox_limits(&rules, &grant));
         if let Some(will) = &mut open.will {
-            will.limits = rules.retained_by(&grant.limits);
+            will.limits = rules.retained_by(grant.limits());
         }
         open.grant = grant;
         open.apply_grant(&broker, &facts, &regranting.asked, s);

@@ -110,7 +110,7 @@ impl Open {
 
     fn judge(&self, rules: &ListenerRules, wanted: &SubscribeFilter<'_>) -> Result<Answer, Stop> {
         let filter = wanted.filter;
-        if wanted.valid_filter().is_err() || !rules.takes_topic(filter, &self.grant.limits) {
+        if wanted.valid_filter().is_err() || !rules.takes_topic(filter, self.grant.limits()) {
             return Ok(Answer::Refused(ReasonCode::TOPIC_FILTER_INVALID));
         }
         let (share, inner) = split_share(filter);
