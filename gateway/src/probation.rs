@@ -94,7 +94,7 @@ impl Gateway {
         self.put(candidate);
         *self.roll_backs.lock().entry(name.to_owned()).or_default() += 1;
         let mut decision = Decision::of_gateway("rollback", "done").on(name).because(why);
-        decision.digest = Some(fresh.to_owned());
+        decision.digest = Some(fresh.into());
         self.audit.record(decision);
         tracing::warn!(
             policy = name,

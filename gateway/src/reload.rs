@@ -260,7 +260,7 @@ impl Gateway {
     /// Does with live connections what the policy's entry says.
     pub(crate) fn tell(&self, swapped: &Swapped) {
         let mut decision = Decision::of_gateway("policy", "done").on(&swapped.name).because(&words(swapped));
-        decision.digest = Some(swapped.now.to_string());
+        decision.digest = Some((&swapped.now).into());
         decision.by = portcullis_http::caller().map(administrator);
         self.audit.record(decision);
         let control = match swapped.on_swap {

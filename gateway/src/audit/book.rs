@@ -107,7 +107,11 @@ fn key(decision: &Decision) -> Option<String> {
     if !client_id.is_empty() {
         return Some(client_id.clone());
     }
-    decision.username.clone().or_else(|| decision.identity()).or_else(|| decision.listener.clone())
+    decision
+        .username
+        .clone()
+        .or_else(|| decision.identity())
+        .or_else(|| decision.listener.as_ref().map(ToString::to_string))
 }
 
 #[cfg(test)]
@@ -115,7 +119,7 @@ mod tests {
     use super::super::decision::bounded;
     use super::*;
 
-    fn decision(what: &str, client_id: &str) -> Decision {
+    fn decision(what: &'static str, client_id: &str) -> Decision {
         Decision { client_id: Some(bounded(client_id)), ..Decision::of_gateway(what, "refused") }
     }
 

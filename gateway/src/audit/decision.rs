@@ -1,14 +1,20 @@
 //! What audit says: one event in the life of a client, or one thing that somebody did to the gateway. It holds no
 //! credential.
 
+use std::borrow::Cow;
+
 use portcullis_grant::{Account, ConnectionFacts, Grant, PolicyStamp};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+
+use super::words::{Moment, Name};
 
 /// Octets of a text that a stranger chose.
 const TEXT: usize = 128;
 /// Octets of what a policy, or the gateway, says to operators.
 const DETAIL: usize = 512;
+
+/// One of a few words that the gateway knows by heart.
+type Word = Cow<'static, str>;
 
 /// One event, in words that outlive what it is about. What makes no sense for its kind is left out.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -17,13 +23,13 @@ pub(crate) struct Decision {
     /// Its number since the gateway was started: whoever misses one has missed an event.
     pub(crate) seq: u64,
     /// RFC 3339 with microseconds.
-    pub(crate) at: String,
+    pub(crate) at: Moment,
     /// Of clients `login`, `publish`, `subscribe`, `receive`, `will` or `end`; of operators `admin`, `reload`, `policy` or
     /// `directory`; `quarantine`; `lost` where entries are missing.
-    pub(crate) what: String,
+    pub(crate) what: Word,
     /// `allowed`, `refused` or `ended`; `done` or `failed`; of the directory `created`, `updated`, `disabled` or
     /// `deleted`; of a quarantine `entered` or `left`.
-    pub(crate) verdict: String,
+    pub(crate) verdict: Word,
     /// How often the same came in a row, if it was more than once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) times: Option<u64>,
@@ -32,7 +38,7 @@ pub(crate) struct Decision {
     pub(crate) target: Option<String>,
     /// The contract's word for a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Word>,
     /// What the policy, or the gateway, says to operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
@@ -50,28 +56,28 @@ pub(crate) struct Decision {
     pub(crate) acting_for: Option<String>,
     /// Who decided. None: no policy took it, or the gateway itself refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) policy: Option<String>,
+    pub(crate) policy: Option<Name>,
     /// SHA-256 of the policy that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) digest: Option<String>,
+    pub(crate) digest: Option<Name>,
     /// `fresh`, `cached` or `stale`: the oldest knowledge that the policy used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) freshness: Option<String>,
+    pub(crate) freshness: Option<Word>,
     /// Microseconds that the policy took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) micros: Option<u64>,
     /// The connection's own name, as in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) connection: Option<String>,
+    pub(crate) connection: Option<Name>,
     /// The listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) listener: Option<String>,
+    pub(crate) listener: Option<Name>,
     /// `tcp`, `tls`, `ws` or `wss`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) transport: Option<String>,
+    pub(crate) transport: Option<Word>,
     /// `mqtt` or `http`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) protocol: Option<String>,
+    pub(crate) protocol: Option<Word>,
     /// The client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) peer: Option<String>,
@@ -88,12 +94,17 @@ pub(crate) struct Decision {
 
 impl Decision {
     /// About a client.
-    pub(super) fn about(what: &str, verdict: &str, connection: &ConnectionFacts, client_id: &str) -> Self {
+    pub(super) fn about(
+        what: &'static str,
+        verdict: &'static str,
+        connection: &ConnectionFacts,
+        client_id: &str,
+    ) -> Self {
         Self {
-            connection: Some(connection.id.to_string()),
-            listener: Some(connection.listener.to_string()),
-            transport: Some(connection.transport.to_owned()),
-            protocol: Some(connection.protocol.to_owned()),
+            connection: Some((&connection.id).into()),
+            listener: Some((&connection.listener).into()),
+            transport: Some(connection.transport.into()),
+            protocol: Some(connection.protocol.into()),
             peer: Some(connection.peer.to_string()),
             client_id: Some(bounded(client_id)),
             ..Self::of_gateway(what, verdict)
@@ -101,17 +112,23 @@ impl Decision {
     }
 
     /// About the gateway itself.
-    pub(crate) fn of_gateway(what: &str, verdict: &str) -> Self {
-        Self { at: now(), what: what.to_owned(), verdict: verdict.to_owned(), ..Self::default() }
+    pub(crate) fn of_gateway(what: &'static str, verdict: &'static str) -> Self {
+        Self { at: Moment::now(), what: what.into(), verdict: verdict.into(), ..Self::default() }
     }
 
     pub(super) fn by_policy(mut self, policy: Option<&PolicyStamp>, account: Account) -> Self {
         if let Some(stamp) = policy {
-            self.policy = Some(stamp.name.to_string());
-            self.digest = Some(stamp.digest.to_string());
-            self.freshness = Some(account.freshness.as_str().to_owned());
+            self = self.stamped(Some(stamp));
+            self.freshness = Some(account.freshness.as_str().into());
             self.micros = Some(account.micros);
         }
+        self
+    }
+
+    /// With the policy that stands behind it, though it was not asked just now.
+    pub(super) fn stamped(mut self, policy: Option<&PolicyStamp>) -> Self {
+        self.policy = policy.map(|stamp| (&stamp.name).into());
+        self.digest = policy.map(|stamp| (&stamp.digest).into());
         self
     }
 
@@ -173,32 +190,9 @@ pub(super) fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(TEXT)].to_owned()
 }
 
-/// The time of day, RFC 3339 with microseconds: always as many digits, so that texts sort like times.
-fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-        now.year(),
-        u8::from(now.month()),
-        now.day(),
-        now.hour(),
-        now.minute(),
-        now.second(),
-        now.microsecond()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339_with_microseconds() {
-        let text = now();
-        assert_eq!(text.len(), "2026-11-28T03:25:31.123456Z".len(), "{text}");
-        let read = OffsetDateTime::parse(&text, &time::format_description::well_known::Rfc3339);
-        assert!(read.is_ok(), "{text}");
-    }
 
     #[test]
     fn what_is_not_known_is_not_said() {

@@ -8,6 +8,7 @@ mod decision;
 mod file;
 pub(crate) mod pending;
 mod stream;
+mod words;
 
 use std::io;
 use std::sync::Arc;
@@ -150,7 +151,7 @@ impl Audit {
         QuarantineWitness::new(move |stamp, entered, why| {
             let verdict = if entered { "entered" } else { "left" };
             let mut decision = Decision::of_gateway("quarantine", verdict).on(&stamp.name).because(why);
-            decision.digest = Some(stamp.digest.to_string());
+            decision.digest = Some((&stamp.digest).into());
             audit.record(decision);
         })
     }
@@ -160,12 +161,12 @@ impl Audit {
             .by_policy(refusal.policy.as_ref(), refusal.account)
             .because(&refusal.denial.detail);
         decision.username = username.map(bounded);
-        decision.reason = Some(refusal.denial.reason.as_str().to_owned());
+        decision.reason = Some(refusal.denial.reason.as_str().into());
         self.record(decision);
     }
 }
 
-fn about(what: &str, verdict: &str, connection: &ConnectionFacts, client_id: &str) -> Decision {
+fn about(what: &'static str, verdict: &'static str, connection: &ConnectionFacts, client_id: &str) -> Decision {
     let client_id = if is_nameless(connection, client_id) { "" } else { client_id };
     Decision::about(what, verdict, connection, client_id)
 }
@@ -200,7 +201,7 @@ impl Witness for Audit {
         self.login(connection, "", None, refusal);
     }
 
-    fn action_refused(&self, connection: &ConnectionFacts, grant: &Grant, what: &str, topic: &str) {
+    fn action_refused(&self, connection: &ConnectionFacts, grant: &Grant, what: &'static str, topic: &str) {
         self.counts.actions_refused.fetch_add(1, Ordering::Relaxed);
         Observer::action_refused(self, connection, "", grant, what, topic);
     }
@@ -216,19 +217,23 @@ impl Observer for Audit {
         self.login(connection, client_id, username, refusal);
     }
 
-    fn action_refused(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant, what: &str, topic: &str) {
+    fn action_refused(
+        &self,
+        connection: &ConnectionFacts,
+        client_id: &str,
+        grant: &Grant,
+        what: &'static str,
+        topic: &str,
+    ) {
         let mut decision = about(what, "refused", connection, client_id).under(grant).on(topic);
-        decision.reason = Some("not-authorized".to_owned());
+        decision.reason = Some("not-authorized".into());
         match grant.refusal_of(unshared(topic)) {
             Some(why) => {
                 decision = decision.by_policy(Some(&grant.policy), why.account).because(&why.detail);
-                decision.reason = Some(why.reason.as_str().to_owned());
+                decision.reason = Some(why.reason.as_str().into());
             }
             // A rule of the grant: nobody was asked, and it took no time.
-            None => {
-                decision.policy = Some(grant.policy.name.to_string());
-                decision.digest = Some(grant.policy.digest.to_string());
-            }
+            None => decision = decision.stamped(Some(&grant.policy)),
         }
         self.record(decision);
     }
@@ -238,15 +243,13 @@ impl Observer for Audit {
         connection: &ConnectionFacts,
         client_id: &str,
         grant: &Grant,
-        what: &str,
+        what: &'static str,
         topic: &str,
         refusal: &FilterRefusal,
     ) {
-        let mut decision =
-            about(what, "refused", connection, client_id).under(grant).on(topic).because(&refusal.detail);
-        decision.policy = refusal.policy.as_ref().map(|stamp| stamp.name.to_string());
-        decision.digest = refusal.policy.as_ref().map(|stamp| stamp.digest.to_string());
-        decision.reason = Some(if refusal.failed { "unavailable" } else { refusal.reason.name() }.to_owned());
+        let decision = about(what, "refused", connection, client_id).under(grant).on(topic).because(&refusal.detail);
+        let mut decision = decision.stamped(refusal.policy.as_ref());
+        decision.reason = Some(if refusal.failed { "unavailable" } else { refusal.reason.name() }.into());
         self.record(decision);
     }
 

@@ -83,7 +83,7 @@ pub trait Witness: Send + Sync + 'static {
     /// A request was refused.
     fn refused(&self, connection: &ConnectionFacts, refusal: &Refusal);
     /// An action was refused: `publish`, `subscribe` or `receive` on `topic`.
-    fn action_refused(&self, connection: &ConnectionFacts, grant: &Grant, what: &str, topic: &str);
+    fn action_refused(&self, connection: &ConnectionFacts, grant: &Grant, what: &'static str, topic: &str);
 }
 
 /// A witness that says nothing.

@@ -47,11 +47,10 @@ impl Io {
         }
     }
 
-    /// Asks to be woken when there is something to read. True: there is already.
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Asks to be woken when there is something to read. True: there is already, or a stream that cannot tell.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::Direct(fd) => fd.poll_read_ready(cx).is_ready(),
-            // A stream that has not said "pending" may have more.
             Self::Stream(_) => true,
         }
     }

@@ -9,6 +9,7 @@ use portcullis_mqtt::{ReasonCode, frame_need};
 use portcullis_router::{Wake, now_ms};
 use portcullis_session::{Control, End, Step};
 
+use super::io::Io;
 use super::worker::{self, READ_SIZE, Worker};
 use super::{Answer, Closing, Connection, Doing, Look, Patience};
 
@@ -230,10 +231,18 @@ impl Connection {
         self.take(Step::End(end));
     }
 
-    /// Reads once, and has it processed.
+    /// Reads, and has it processed. A stream cannot be asked whether it has more: it is read once more at once, for to be
+    /// woken for what is nothing nearly always costs more.
     fn poll_input(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
+        if self.read(cx, w, false) {
+            self.read(cx, w, true);
+        }
+    }
+
+    /// Reads once. True: there may be more, and nothing has asked to be woken for it. `last`: then it has.
+    fn read(&mut self, cx: &mut Context<'_>, w: &mut Worker, last: bool) -> bool {
         if !matches!(self.doing, Doing::Reading) || self.handle.is_paused() {
-            return;
+            return false;
         }
         if let Some(patience) = &mut self.waits_for {
             // The one that it waited for has had room.
@@ -243,7 +252,7 @@ impl Connection {
             self.waits_for = Some(Box::new(Patience { full: vec![full], until: now_ms() + PATIENCE_MS }));
         }
         if self.wait_for_receivers() {
-            return;
+            return false;
         }
         if let Some(mailbox) = self.machine.mailbox()
             && mailbox.unsent() > UNREAD_REPLIES
@@ -253,7 +262,7 @@ impl Connection {
             if !mailbox.is_blocked() {
                 cx.waker().wake_by_ref();
             }
-            return;
+            return false;
         }
         let before = self.partial.len();
         let large = before >= LARGE_PARTIAL;
@@ -304,11 +313,17 @@ impl Connection {
             Poll::Ready(Err(e)) => self.lost(&e),
             Poll::Ready(Ok(n)) => {
                 // Others first: one read a turn.
-                if n == room || !matches!(self.doing, Doing::Reading) || self.io.poll_readable(cx) {
-                    cx.waker().wake_by_ref();
+                if n < room && matches!(self.doing, Doing::Reading) {
+                    match &self.io {
+                        Io::Direct(_) if !self.io.poll_readable(cx) => return false,
+                        Io::Stream(_) if !last => return true,
+                        _ => {}
+                    }
                 }
+                cx.waker().wake_by_ref();
             }
         }
+        false
     }
 
     /// Processes what came while something else had to be waited for: nothing more may ever come to remind us.
@@ -423,7 +438,7 @@ impl Connection {
             }
         }
         // A client that took its leave, or is gone, hears nothing more: closing the socket says it all, in one system call.
-        let told = by_client && matches!(self.io, super::Io::Direct(_));
+        let told = by_client && matches!(self.io, Io::Direct(_));
         if !told && self.io.poll_shutdown(cx).is_pending() && patient {
             self.arm_timer();
             return Poll::Pending;

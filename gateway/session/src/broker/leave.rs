@@ -74,14 +74,16 @@ impl Broker {
             }
             if state.expiry != NEVER {
                 let at = now + u64::from(state.expiry) * 1000;
-                slot.appointments.get_or_insert_default()[0] = Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
+                slot.appointments.get_or_insert_default()[0] =
+                    Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
             }
             match will {
                 Some(will) if will.delay > 0 => {
                     // Not later than the end of the session (MQTT 5 §3.1.3.2.2).
                     let delay = u64::from(will.delay.min(state.expiry));
                     let at = now + delay * 1000;
-                    slot.appointments.get_or_insert_default()[1] = Some(self.deferred.schedule(at, entry, generation, Due::Will));
+                    slot.appointments.get_or_insert_default()[1] =
+                        Some(self.deferred.schedule(at, entry, generation, Due::Will));
                     slot.will = Some(Box::new(will));
                 }
                 Some(will) => self.publish_will(&entry.owner, &will, s),

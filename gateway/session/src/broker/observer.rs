@@ -11,14 +11,21 @@ pub trait Observer: Send + Sync + 'static {
     /// A login was refused.
     fn refused(&self, connection: &ConnectionFacts, client_id: &str, username: Option<&str>, refusal: &Refusal);
     /// A publication, subscription or will was refused. `what` is `publish`, `subscribe`, `receive` or `will`.
-    fn action_refused(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant, what: &str, topic: &str);
+    fn action_refused(
+        &self,
+        connection: &ConnectionFacts,
+        client_id: &str,
+        grant: &Grant,
+        what: &'static str,
+        topic: &str,
+    );
     /// A filter refused a message, or failed. `what` is `publish` or `will`.
     fn message_refused(
         &self,
         connection: &ConnectionFacts,
         client_id: &str,
         grant: &Grant,
-        what: &str,
+        what: &'static str,
         topic: &str,
         refusal: &FilterRefusal,
     );
