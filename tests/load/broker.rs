@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use portcullis_tests::policies::answers::{Answers, Effect, Terms};
 use portcullis_tests::tokens::{SigningKey, now};
 use portcullis_tests::{Config, Gateway, Transport, config, directory};
 use rustls::pki_types::CertificateDer;
@@ -41,6 +42,8 @@ pub(crate) enum Front {
     ApiKey,
     /// So many policies, of which the last one decides.
     Chain(usize),
+    /// A policy that is asked about each topic, and whose answer holds for an hour.
+    Ask,
 }
 
 /// Rules of a grant where it does not matter how many exactly.
@@ -61,6 +64,7 @@ impl Subject {
             Self::Gateway(Front::Device) => "Portcullis, device".into(),
             Self::Gateway(Front::ApiKey) => "Portcullis, api-key".into(),
             Self::Gateway(Front::Chain(length)) => format!("Portcullis, {length} policies"),
+            Self::Gateway(Front::Ask) => "Portcullis, ask".into(),
             Self::Mosquitto => "Mosquitto".into(),
             Self::Nats => "NATS".into(),
             Self::Rumqttd(_) => "rumqttd".into(),
@@ -152,6 +156,7 @@ fn gateway(front: &Front) -> Result<Broker> {
         Front::Jwt { .. } => vec!["jwt".into()],
         Front::Device => vec!["device".into()],
         Front::ApiKey => vec!["api-key".into()],
+        Front::Ask => vec!["ask".into()],
         Front::Chain(length) => (1..*length).map(|n| format!("device-{n}")).chain(["jwt".into()]).collect(),
     };
     let names: Vec<&str> = chain.iter().map(String::as_str).collect();
@@ -184,6 +189,14 @@ fn gateway(front: &Front) -> Result<Broker> {
                  \"{{device}}/control\" }}] }}"
             ));
         }
+        Front::Ask => {
+            let mut policy = Answers::new();
+            let granted = policy.allow(&Terms::with(&[(Effect::Ask, "load/#")]));
+            let allowed = policy.decision(true, 3600);
+            config = config
+                .toml("[[policy]]\nname = \"ask\"\nsource = \"ask.wasm\"")
+                .file("ask.wasm", policy.authenticate(granted).authorize(allowed).component());
+        }
         Front::Anonymous | Front::ApiKey => {}
     }
     for name in chain.iter().filter(|name| name.starts_with("device-")) {
@@ -197,7 +210,7 @@ fn gateway(front: &Front) -> Result<Broker> {
         keep_alive: 0,
     };
     let logins = match front {
-        Front::Anonymous => vec![(None, Login::default())],
+        Front::Anonymous | Front::Ask => vec![(None, Login::default())],
         Front::Jwt { .. } | Front::Chain(_) => {
             let claims = json!({ "iss": "load", "sub": "tester", "exp": now() + 86_400, "sites": sites });
             vec![(None, login("tester", &key.token(&claims)))]

@@ -106,6 +106,7 @@ pub(crate) fn targets(results: &Results, rows: &[Row]) -> (String, bool) {
 /// other brokers do for a connection.
 fn judged(row: &Row) -> String {
     match row.unit {
+        _ if row.key == "ask" => Subject::Gateway(Front::Ask).name(),
         Unit::Connection => Subject::Gateway(Front::Device).name(),
         Unit::Message | Unit::Octets => Subject::gateway().name(),
     }

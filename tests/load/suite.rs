@@ -197,6 +197,13 @@ pub(crate) fn rows(scale: usize) -> Vec<Row> {
             messages(Work::new(Pattern::Pairs(1)).rate(1000)),
             &[(0.9, Broker("Mosquitto"))],
         ),
+        row(
+            "ask",
+            "QoS 0, 50 pairs, a policy was asked about each topic",
+            Message,
+            messages(pairs()),
+            &[(1.5, Anonymous)],
+        ),
         row("beside", "200 messages a second beside two saturating publishers", Message, Job::Beside, &[]),
         row(
             "subscriptions-1000",
@@ -265,6 +272,7 @@ pub(crate) fn rows(scale: usize) -> Vec<Row> {
                     row.targets.push(Target { at_most: 1.0, of: Broker("Mosquitto"), figure });
                 }
             }
+            "ask" => row.fronts = vec![Front::Ask],
             "beside" => row.targets.push(Target { at_most: 500.0, of: Absolute, figure: Figure::P99 }),
             key if key.starts_with("connect") => row.fronts = vec![Front::Device, Front::ApiKey],
             _ => {}
@@ -275,6 +283,9 @@ pub(crate) fn rows(scale: usize) -> Vec<Row> {
 
 /// Who does the work of a row, in the order in which they take turns.
 pub(crate) fn subjects(row: &Row, peers: &[Subject]) -> Vec<Subject> {
+    if row.key == "ask" {
+        return vec![Subject::Gateway(Front::Ask), Subject::Gateway(Front::Anonymous)];
+    }
     let own = [Subject::gateway(), Subject::Gateway(Front::Anonymous)];
     let others = peers.iter().filter(|peer| peer.speaks(row.job.transport())).cloned();
     own.into_iter().chain(row.fronts.iter().cloned().map(Subject::Gateway)).chain(others).collect()
