@@ -8,6 +8,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"unsafe"
 )
 
@@ -261,6 +265,7 @@ func exportAuthenticate(login unsafe.Pointer) unsafe.Pointer {
 		credentials.Password = given.password.value.octets()
 	}
 	release()
+	defer lastWords()
 	grant, err := authenticate(credentials)
 	release()
 	var denial *Denial
@@ -268,7 +273,6 @@ func exportAuthenticate(login unsafe.Pointer) unsafe.Pointer {
 	case errors.As(err, &denial):
 		return unsafe.Pointer(keep(wireDeny{tag: 1, denial: denial.lower()}))
 	case err != nil:
-		logError(err.Error())
 		panic(err)
 	case grant == nil:
 		return unsafe.Pointer(keep(wireDeny{tag: 2}))
@@ -313,6 +317,7 @@ func (d *Denial) lower() wireDenial {
 
 //go:wasmexport portcullis:policy/descriptor@0.1.0#describe
 func exportDescribe() unsafe.Pointer {
+	defer lastWords()
 	said := describe()
 	return unsafe.Pointer(keep(struct{ name, version, summary, schemes, methods, configSchema wireList }{
 		name: lowerText(said.Name), version: lowerText(said.Version), summary: lowerText(said.Summary),
@@ -329,6 +334,7 @@ func exportSelfTest() unsafe.Pointer {
 		failed bool
 		why    wireList
 	}
+	defer lastWords()
 	if err := selfTest(); err != nil {
 		result.failed, result.why = true, lowerText(err.Error())
 	}
@@ -348,3 +354,20 @@ func logError(line string) { importWrite(0, pointer(line), uint32(len(line))) }
 
 // logWarning writes a line about something that the policy can live with.
 func logWarning(line string) { importWrite(1, pointer(line), uint32(len(line))) }
+
+// lastWords logs a panic and where it came from, before it becomes a trap, which says nothing.
+func lastWords() {
+	why := recover()
+	if why == nil {
+		return
+	}
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for frame, more := frames.Next(); more; frame, more = frames.Next() {
+		if strings.HasPrefix(frame.Function, "main.") {
+			logError(fmt.Sprintf("%v (%s, %s:%d)", why, frame.Function, filepath.Base(frame.File), frame.Line))
+			break
+		}
+	}
+	panic(why)
+}

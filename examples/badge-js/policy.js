@@ -3,6 +3,7 @@
 
 import { json } from 'portcullis:policy/config@0.1.0';
 import { now as clock } from 'portcullis:policy/clock@0.1.0';
+import { write } from 'portcullis:policy/log@0.1.0';
 import { increment } from 'portcullis:policy/store@0.1.0';
 import { sha256 } from './node_modules/@noble/hashes/sha2.js';
 
@@ -46,9 +47,11 @@ export const authentication = {
     try {
       const grant = decide(credentials);
       return grant ? { tag: 'allow', val: grant } : { tag: 'pass' };
-    } catch (denial) {
-      if (denial instanceof Denial) return { tag: 'deny', val: denial };
-      throw denial;
+    } catch (error) {
+      if (error instanceof Denial) return { tag: 'deny', val: error };
+      // A trap says nothing; the gateway shows what was logged last.
+      write('error', `${error} ${error?.stack ?? ''}`);
+      throw error;
     }
   },
 };

@@ -5,10 +5,11 @@ import functools
 import hashlib
 import hmac
 import re
+import traceback
 
 from componentize_py_types import Err
 from wit_world import exports
-from wit_world.imports import clock, config as gateway_config, store
+from wit_world.imports import clock, config as gateway_config, log, store
 from wit_world.imports.types import (
     Connection, Credentials, Denial, DenyReason, Effect, Grant, Identity, Limit, Qos, Rule,
     Verdict, Verdict_Allow, Verdict_Deny, Verdict_Pass,
@@ -59,6 +60,10 @@ class Authentication(exports.Authentication):
             grant = decide(credentials)
         except Refused as refused:
             return Verdict_Deny(refused.denial)
+        except Exception:
+            # A trap says nothing; the gateway shows what was logged last.
+            log.write(log.Level.ERROR, traceback.format_exc(limit=-3))
+            raise
         return Verdict_Allow(grant) if grant else Verdict_Pass()
 
 

@@ -14,8 +14,8 @@ export const messageFilter = {
       range ??= [bound('least', -273.15), bound('most', 1000)];
       return decide(publisher, message);
     } catch (error) {
-      // A trap tells nobody what was thrown. The gateway shows what was logged last.
-      write('error', `${error}`);
+      // A trap says nothing; the gateway shows what was logged last.
+      write('error', `${error} ${error?.stack ?? ''}`);
       throw error;
     }
   },

@@ -1,16 +1,15 @@
 //! Envoy with `ext_authz` over HTTP: the filter that the README shows, in front of an answer that only bearers of a good
 //! token get.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use portcullis_tests::tokens::{SigningKey, now};
-use portcullis_tests::{Config, Gateway, Http, binary, within};
+use portcullis_tests::{Config, Gateway, Http, binary};
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::folder;
+use crate::{folder, free_address, listening};
 
 /// The filter of the README, which begins after this line.
 const MARK: &str = "<!-- envoy -->";
@@ -25,8 +24,7 @@ fn filter(gateway: SocketAddr) -> String {
 }
 
 async fn envoy(directory: &std::path::Path, gateway: SocketAddr) -> (Child, SocketAddr) {
-    // Free now, and hardly taken before Envoy takes it.
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let address = free_address();
     let text = format!(
         r#"static_resources:
   listeners:
@@ -70,12 +68,7 @@ async fn envoy(directory: &std::path::Path, gateway: SocketAddr) -> (Child, Sock
     command.arg("-c").arg(&file).args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "error"]);
     let child =
         command.stdin(Stdio::null()).kill_on_drop(true).spawn().expect("envoy: run tests/run, which installs it");
-    within("envoy", async {
-        while TcpStream::connect(address).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    listening("envoy", address).await;
     (child, address)
 }
 

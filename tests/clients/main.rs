@@ -21,12 +21,14 @@ mod scripts;
 mod swap;
 mod traefik;
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use portcullis_tests::tokens::{SigningKey, now};
 use portcullis_tests::{Config, Gateway, policies, within};
 use serde_json::json;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// A gateway behind the bundled `jwt` policy (of a file, so that it can be swapped), and a token that it takes.
@@ -54,6 +56,21 @@ impl Stand {
     fn authority(&self) -> PathBuf {
         self.gateway.directory().join("ca.pem")
     }
+}
+
+/// An address for a server that cannot choose one itself: free now, and hardly taken before it takes it.
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// Waits until a server listens.
+async fn listening(what: &str, address: SocketAddr) {
+    within(what, async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// The folder of this file, where `tests/run` puts the clients.

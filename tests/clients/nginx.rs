@@ -1,14 +1,15 @@
 //! Debian's nginx with `auth_request`: the configuration that the README shows, in front of files that only bearers of a
 //! good token get.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use portcullis_tests::tokens::{SigningKey, now};
-use portcullis_tests::{Config, Gateway, Http, binary, within};
+use portcullis_tests::{Config, Gateway, Http, binary};
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+
+use crate::{free_address, listening};
 
 /// The `location` blocks of the README, which begin after this line.
 const MARK: &str = "<!-- nginx -->";
@@ -22,8 +23,7 @@ fn locations(gateway: SocketAddr) -> String {
 }
 
 async fn nginx(directory: &std::path::Path, gateway: SocketAddr) -> (Child, SocketAddr) {
-    // Free now, and hardly taken before nginx takes it: it cannot choose one itself.
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let address = free_address();
     std::fs::create_dir(directory.join("site")).unwrap();
     std::fs::write(directory.join("site/report.txt"), "in confidence").unwrap();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -39,12 +39,7 @@ async fn nginx(directory: &std::path::Path, gateway: SocketAddr) -> (Child, Sock
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-p").arg(directory).args(["-c", "nginx.conf", "-e", "stderr"]).stdin(Stdio::null()).kill_on_drop(true);
     let child = command.spawn().expect("nginx");
-    within("nginx", async {
-        while TcpStream::connect(address).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    listening("nginx", address).await;
     (child, address)
 }
 

@@ -1,7 +1,7 @@
 //! Policies out of a real registry (Debian's docker-registry): pulled, verified, kept for when it is away; with a password,
 //! and with a token.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use portcullis_tests::certificates::{Authority, Leaf};
 use portcullis_tests::tokens::now;
-use portcullis_tests::{Config, Gateway, Http, Version, policies, within};
+use portcullis_tests::{Config, Gateway, Http, Version, policies};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+
+use crate::{free_address, listening};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -32,9 +34,7 @@ impl Registry {
 
     /// With further settings: `auth`, and members of `http`.
     async fn with(folder: &Path, address: Option<SocketAddr>, settings: Value) -> Self {
-        // Free now, and hardly taken before the registry takes it.
-        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let address = address.unwrap_or_else(free);
+        let address = address.unwrap_or_else(free_address);
         let mut config = json!({
             "version": "0.1",
             "log": { "level": "error" },
@@ -53,12 +53,7 @@ impl Registry {
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().expect("docker-registry");
-        within("the registry", async {
-            while tokio::net::TcpStream::connect(address).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        listening("the registry", address).await;
         Self { _child: child, address, authorization: None }
     }
 

@@ -55,8 +55,8 @@ export const authentication: typeof Authentication = {
       return grant ? { tag: 'allow', val: grant } : { tag: 'pass' };
     } catch (error) {
       if (error instanceof Refusal) return { tag: 'deny', val: error.denial };
-      // A trap tells nobody what was thrown. The gateway shows what was logged last.
-      write('error', String(error));
+      // A trap says nothing; the gateway shows what was logged last.
+      write('error', error instanceof Error ? `${error} ${error.stack}` : String(error));
       throw error;
     }
   },

@@ -1,15 +1,20 @@
 //! `[[listener]]`: where clients come in, and which policies stand in front of it.
 
+mod limits;
+mod tls;
+
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use portcullis_mqtt::valid_topic_filter;
 use portcullis_net::{Balancer, Endpoint, MAX_SOCKET_PATH};
 
+pub(crate) use self::limits::ListenerLimits;
+pub(crate) use self::tls::TlsFiles;
+use super::is_url_path;
 use super::problem::Problem;
 use super::reader::{Located, OneOrMany, Section, words};
-use super::units::{FileMode, PerSecond, Size, Time};
-use super::{is_url_path, relative};
+use super::units::FileMode;
 
 words! {
     /// What is spoken.
@@ -174,65 +179,6 @@ impl FilterEntry {
         section.finish();
         Some(Self { policy: policy?, topics: topics? })
     }
-}
-
-/// `tls = { … }`.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TlsFiles {
-    /// PEM: the certificate, then the chain to the root.
-    pub(crate) cert: Located<PathBuf>,
-    /// PEM: the private key.
-    pub(crate) key: Located<PathBuf>,
-    /// PEM: the authorities that issue clients' certificates.
-    pub(crate) client_ca: Option<Located<PathBuf>>,
-    /// PEM: what they have revoked.
-    pub(crate) client_crl: Vec<Located<PathBuf>>,
-    /// What is asked of clients.
-    pub(crate) client_auth: ClientAuth,
-}
-
-/// The most that `topic-levels` may be: retained messages are kept in a tree that is walked by recursion.
-const DEEPEST_TOPIC: u16 = 1024;
-
-/// `limits = { … }` of a listener. None: the gateway's own bound. What a grant can tighten has the same name here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ListenerLimits {
-    /// Connections at one time.
-    pub(crate) max_connections: Option<u32>,
-    /// New connections a second.
-    pub(crate) connect_rate: Option<PerSecond>,
-    /// New connections a second from one address.
-    pub(crate) connect_rate_per_address: Option<PerSecond>,
-    /// For the TLS handshake and the WebSocket upgrade together, and again from then to the decision about CONNECT.
-    pub(crate) handshake: Option<Time>,
-    /// The largest packet taken.
-    pub(crate) packet_size: Option<Size>,
-    /// The longest that a client may ask to be silent for.
-    pub(crate) keep_alive: Option<Time>,
-    /// QoS 1 and 2 messages in flight, each way.
-    pub(crate) receive_maximum: Option<u16>,
-    /// PUBLISH packets a second from one connection.
-    pub(crate) publish_per_second: Option<u32>,
-    /// Octets of them.
-    pub(crate) publish_bytes_per_second: Option<Size>,
-    /// Octets of a topic or filter.
-    pub(crate) topic_length: Option<Size>,
-    /// Levels of a topic or filter.
-    pub(crate) topic_levels: Option<Located<u16>>,
-    /// Subscriptions of one session.
-    pub(crate) subscriptions: Option<u32>,
-    /// Messages that wait for one session.
-    pub(crate) queued_messages: Option<u32>,
-    /// Octets of them.
-    pub(crate) queued_bytes: Option<Size>,
-    /// Retained messages that one identity may hold.
-    pub(crate) retained_messages: Option<u32>,
-    /// Octets of them.
-    pub(crate) retained_bytes: Option<Size>,
-    /// How long a session outlives its connection at most.
-    pub(crate) session_expiry: Option<Time>,
-    /// Octets of one HTTP request's body.
-    pub(crate) body: Option<Size>,
 }
 
 impl Listener {
@@ -409,84 +355,4 @@ fn proxies(mut section: Section<'_>) -> Option<Vec<Balancer>> {
     }
     section.finish();
     from.map(|OneOrMany(from)| from)
-}
-
-impl TlsFiles {
-    fn read(mut section: Section<'_>, base: &Path) -> Option<Self> {
-        let cert = section.required("cert", "the path of a PEM file with the certificate and its chain");
-        let key = section.required("key", "the path of a PEM file with the private key");
-        let client_ca = section.optional("client-ca").map(|ca| relative(ca, base));
-        let client_crl: Vec<_> = section
-            .optional::<OneOrMany<_>>("client-crl")
-            .map(|OneOrMany(lists)| lists.into_iter().map(|list| relative(list, base)).collect())
-            .unwrap_or_default();
-        let client_auth = section.optional::<Located<ClientAuth>>("client-auth");
-        if let (Some(list), None) = (client_crl.first(), &client_ca) {
-            section.problems().add(
-                Problem::new(list.span.clone(), "`client-crl` does nothing without a `client-ca`")
-                    .help("add `client-ca = \"ca.pem\"`: the authorities whose lists these are"),
-            );
-        }
-        match (&client_ca, &client_auth) {
-            (None, Some(auth)) if auth.value != ClientAuth::None => section.problems().add(
-                Problem::new(auth.span.clone(), "clients' certificates cannot be verified without a `client-ca`")
-                    .help("add `client-ca = \"ca.pem\"`: the authorities that issue them"),
-            ),
-            (Some(ca), Some(auth)) if auth.value == ClientAuth::None => section.problems().add(
-                Problem::new(ca.span.clone(), "`client-ca` does nothing when `client-auth` is \"none\"")
-                    .help("write `client-auth = \"optional\"` or \"required\", or leave `client-ca` out"),
-            ),
-            _ => {}
-        }
-        let default = if client_ca.is_some() { ClientAuth::Required } else { ClientAuth::None };
-        let files = cert.zip(key).map(|(cert, key)| Self {
-            cert: relative(cert, base),
-            key: relative(key, base),
-            client_ca,
-            client_crl,
-            client_auth: client_auth.map_or(default, |auth| auth.value),
-        });
-        section.finish();
-        files
-    }
-}
-
-impl ListenerLimits {
-    /// `messages`: the listener has messages, by MQTT or HTTP.
-    fn read(mut section: Section<'_>, protocol: Protocol, messages: bool) -> Self {
-        let mut limits = Self {
-            max_connections: section.optional("max-connections"),
-            connect_rate: section.optional("connect-rate"),
-            connect_rate_per_address: section.optional("connect-rate-per-address"),
-            handshake: section.optional("handshake"),
-            ..Self::default()
-        };
-        // What the other protocol would understand is unknown here, so that no bound is believed that does not hold.
-        match protocol {
-            Protocol::Mqtt => {
-                limits.packet_size = section.optional("packet-size");
-                limits.keep_alive = section.optional("keep-alive");
-            }
-            Protocol::Http => limits.body = section.optional("body"),
-        }
-        if messages {
-            limits.receive_maximum = section.optional("receive-maximum");
-            limits.publish_per_second = section.optional("publish-per-second");
-            limits.publish_bytes_per_second = section.optional("publish-bytes-per-second");
-            limits.topic_length = section.optional("topic-length");
-            limits.topic_levels = section.optional("topic-levels");
-            if let Some(levels) = limits.topic_levels.take_if(|levels| levels.value > DEEPEST_TOPIC) {
-                let message = format!("{} is not a whole number from 1 to {DEEPEST_TOPIC}", levels.value);
-                section.problems().add(Problem::new(levels.span, message));
-            }
-            limits.subscriptions = section.optional("subscriptions");
-            limits.queued_messages = section.optional("queued-messages");
-            limits.queued_bytes = section.optional("queued-bytes");
-            limits.retained_messages = section.optional("retained-messages");
-            limits.retained_bytes = section.optional("retained-bytes");
-            limits.session_expiry = section.optional("session-expiry");
-        }
-        section.finish();
-        limits
-    }
 }

@@ -19,6 +19,10 @@ impl Difference {
     }
 }
 
+/// What is shown of what is not there.
+const NOTHING: &str = "nothing";
+/// What is shown of what somebody may do, when there is nobody.
+pub(super) const NOBODY: &str = "nobody was let in";
 /// Words for people: a part of them is enough.
 const WORDS: [&str; 4] = ["detail", "fault", "body", "payload"];
 
@@ -53,6 +57,15 @@ pub(super) fn differences(at: &str, expected: &Value, got: &Value, into: &mut Ve
     }
 }
 
+/// Puts another verdict than the one that was expected first, and leaves out what an answer of that kind does not have.
+pub(super) fn tell_first(found: &mut Vec<Difference>) {
+    if let Some(at) = found.iter().position(|difference| difference.at == "verdict") {
+        let verdict = found.remove(at);
+        found.retain(|difference| difference.got != NOTHING && difference.got != NOBODY);
+        found.insert(0, verdict);
+    }
+}
+
 fn fits(expected: &Value, got: &Value) -> bool {
     let mut found = Vec::new();
     differences("", expected, got, &mut found);
@@ -62,7 +75,7 @@ fn fits(expected: &Value, got: &Value) -> bool {
 /// A value in one line.
 pub(super) fn shown(value: &Value) -> String {
     match value {
-        Value::Null => "nothing".to_owned(),
+        Value::Null => NOTHING.to_owned(),
         other => other.to_string(),
     }
 }
@@ -77,6 +90,16 @@ mod tests {
         let mut found = Vec::new();
         differences("", &expected, &got, &mut found);
         found.into_iter().map(|difference| difference.at).collect()
+    }
+
+    #[test]
+    fn another_verdict_comes_first_and_what_it_cannot_have_is_left_out() {
+        let (expected, got) =
+            (json!({ "subject": "a", "detail": "x", "verdict": "allow" }), json!({ "verdict": "deny", "detail": "y" }));
+        let mut found = Vec::new();
+        differences("", &expected, &got, &mut found);
+        tell_first(&mut found);
+        assert_eq!(found.iter().map(|difference| &*difference.at).collect::<Vec<_>>(), ["verdict", "detail"]);
     }
 
     #[test]

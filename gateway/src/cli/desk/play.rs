@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use super::cases::{Ask, Case, Certificate, Connect, Deed, From, Publish, Publisher, Request, Step};
-use super::compare::{Difference, differences, shown as one_line};
+use super::compare::{Difference, NOBODY, differences, shown as one_line, tell_first};
 use super::shown;
 use super::subject::Subject;
 use super::world::{NAME, World};
@@ -92,6 +92,7 @@ pub(super) async fn play(subject: &Subject, case: &Case, fresh: bool) -> Result<
                     expected.insert("expires-at".to_owned(), moment.at(world.now()).into());
                 }
                 differences("", &expected.into(), &got, &mut found);
+                tell_first(&mut found);
                 if !found.is_empty() {
                     failures.push(Failed { line: step.line, differences: found, got });
                 }
@@ -301,7 +302,7 @@ impl<'c> Scenery<'c> {
     async fn judge(&self, deed: &Deed, wanted: bool) -> Option<Difference> {
         let expected = if wanted { "may" } else { "may not" };
         let at = format!("{expected} {:?}", deed.words());
-        let Some((grant, _)) = &self.grant else { return Some(Difference::new(at, expected, "nobody was let in")) };
+        let Some((grant, _)) = &self.grant else { return Some(Difference::new(at, expected, NOBODY)) };
         let (may, why) = match deed {
             Deed::Receive(_, topic) => (grant.may_receive(topic), String::new()),
             Deed::Act(_, action) => {

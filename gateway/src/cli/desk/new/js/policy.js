@@ -9,8 +9,8 @@ export const authentication = {
     try {
       return decide(credentials);
     } catch (error) {
-      // The gateway shows what was logged last when a policy traps.
-      write('error', `${error}`);
+      // A trap says nothing; the gateway shows what was logged last.
+      write('error', `${error} ${error?.stack ?? ''}`);
       throw error;
     }
   },

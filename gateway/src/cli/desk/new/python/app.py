@@ -2,10 +2,11 @@
 
 import hmac
 import re
+import traceback
 
 from componentize_py_types import Err
 from wit_world import exports
-from wit_world.imports import config
+from wit_world.imports import config, log
 from wit_world.imports.types import (
     Actions, Connection, Credentials, Denial, DenyReason, Effect, Grant, Identity, Qos, Rule,
     Verdict, Verdict_Allow, Verdict_Deny, Verdict_Pass,
@@ -16,29 +17,38 @@ import schema
 
 class Authentication(exports.Authentication):
     def authenticate(self, connection: Connection, credentials: Credentials) -> Verdict:
-        site, device = credentials.username, credentials.client_id
-        if credentials.method is not None or site is None:
-            return Verdict_Pass()
-        code = config.get(f"sites.{site}")
-        if code is None:
-            return Verdict_Pass()
-        if not hmac.compare_digest(code.encode(), credentials.password or b""):
-            return deny(DenyReason.BAD_CREDENTIALS, f"not the code of the site {site}")
-        # What a client chose goes into a rule only if it is one level of a topic.
-        if not device or re.search(r"[+#/\0]|^\$", device):
-            return deny(DenyReason.CLIENT_ID_NOT_VALID, f"the client identifier {device!r} is no level of a topic")
-        return Verdict_Allow(Grant(
-            identity=Identity("site", device, site, None, [], []),
-            expires_at=None,
-            renew_after=None,
-            client_id=None,
-            rules=[Rule(Effect.ALLOW, Actions.PUBLISH | Actions.SUBSCRIBE, f"{site}/{device}/#", Qos.EXACTLY_ONCE)],
-            limits=[],
-            depends_on=[],
-            state=b"",
-            data=None,
-            attributes=[],
-        ))
+        try:
+            return decide(credentials)
+        except Exception:
+            # A trap says nothing; the gateway shows what was logged last.
+            log.write(log.Level.ERROR, traceback.format_exc(limit=-3))
+            raise
+
+
+def decide(credentials: Credentials) -> Verdict:
+    site, device = credentials.username, credentials.client_id
+    if credentials.method is not None or site is None:
+        return Verdict_Pass()
+    code = config.get(f"sites.{site}")
+    if code is None:
+        return Verdict_Pass()
+    if not hmac.compare_digest(code.encode(), credentials.password or b""):
+        return deny(DenyReason.BAD_CREDENTIALS, f"not the code of the site {site}")
+    # What a client chose goes into a rule only if it is one level of a topic.
+    if not device or re.search(r"[+#/\0]|^\$", device):
+        return deny(DenyReason.CLIENT_ID_NOT_VALID, f"the client identifier {device!r} is no level of a topic")
+    return Verdict_Allow(Grant(
+        identity=Identity("site", device, site, None, [], []),
+        expires_at=None,
+        renew_after=None,
+        client_id=None,
+        rules=[Rule(Effect.ALLOW, Actions.PUBLISH | Actions.SUBSCRIBE, f"{site}/{device}/#", Qos.EXACTLY_ONCE)],
+        limits=[],
+        depends_on=[],
+        state=b"",
+        data=None,
+        attributes=[],
+    ))
 
 
 def deny(reason: DenyReason, detail: str) -> Verdict:

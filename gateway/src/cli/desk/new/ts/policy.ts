@@ -13,8 +13,8 @@ export const authentication: typeof Authentication = {
     try {
       return decide(credentials);
     } catch (error) {
-      // The gateway shows what was logged last when a policy traps.
-      write('error', `${error}`);
+      // A trap says nothing; the gateway shows what was logged last.
+      write('error', error instanceof Error ? `${error} ${error.stack}` : `${error}`);
       throw error;
     }
   },
