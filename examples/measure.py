@@ -33,13 +33,13 @@ PATIENCE = 240
 ROWS = [
     ("component", lambda m: octets(m["component"])),
     ("machine code", lambda m: octets(m["code"])),
-    ("compiling it", lambda m: f"{m['compile_s']:.2g} s"),
+    ("compiling it, processor time", lambda m: seconds(m["compile_cpu_s"])),
     ("memory of the compiler, a process of its own", lambda m: octets(m["compiler"])),
     ("loading the compiled code from the cache", lambda m: f"{m['load_ms']:.3g} ms"),
-    ("the gateway before, resident", lambda m: octets(m["before"]["rss"])),
-    ("… with the policy compiled, loaded and tested", lambda m: added(m["compiled"], m["before"])),
-    ("… after a restart, from the cache", lambda m: added(m["cached"], m["fresh"])),
-    ("… and after the logins", lambda m: added(m["used"], m["fresh"])),
+    ("anonymous memory of a gateway without it", lambda m: octets(m["fresh"]["anonymous"])),
+    ("… more when it has just compiled it", lambda m: added(m["compiled"], m["before"])),
+    ("… more with it out of the cache", lambda m: added(m["cached"], m["fresh"])),
+    ("… more after the logins", lambda m: added(m["used"], m["fresh"])),
     ("linear memory of an instance", lambda m: octets(m["instance"])),
     ("instantiate, p50", lambda m: micros(m["instantiate"]["p50_us"])),
     ("`authenticate`, p50", lambda m: micros(m["warm"]["p50_us"])),
@@ -299,7 +299,7 @@ def drive(running, seconds):
 
 
 def memory(running):
-    """Resident memory: all, and the part that is nobody's file (anonymous), in octets."""
+    """Resident memory: all, and the part that is of no file (anonymous), in octets."""
     text = pathlib.Path(f"/proc/{running.process.pid}/smaps_rollup").read_text()
     kib = {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
     return {"rss": kib["Rss"] * 1024, "anonymous": kib["Anonymous"] * 1024}
@@ -334,8 +334,12 @@ def conditions(gateway, before):
 
 
 def added(now, before):
-    rss, anonymous = (now[key] - before[key] for key in ("rss", "anonymous"))
-    return f"+{octets(max(rss, 0))} (+{octets(max(anonymous, 0))} anonymous)"
+    """Anonymous memory. What else is resident are pages of files, the gateway's own and the compiled code, which the system may take."""
+    return octets(max(now["anonymous"] - before["anonymous"], 0))
+
+
+def seconds(number):
+    return f"{number:,.0f} s" if number >= 10 else f"{number:.2g} s"
 
 
 def octets(number):
