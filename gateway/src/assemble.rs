@@ -17,7 +17,7 @@ use portcullis_identity::{
     Directory, DirectoryError, DirectoryOptions, KeyError, KeySource, Keyring, NamedKey, Subscription,
 };
 use portcullis_net::{BindError, Bound, Endpoint, ListenerSpec, MqttHandler, TlsError, TlsHandle, Transport, Wheel};
-use portcullis_policy::{ChildProcess, EngineOptions, Host, HostError, HostOptions, Services};
+use portcullis_policy::{ChildProcess, Compiler, EngineOptions, Host, HostError, HostOptions, Services};
 use portcullis_router::{RetainedLimits, RouterLimits};
 use portcullis_session::{Broker, BrokerOptions, RecoveryError};
 use portcullis_store::{Clock, OpenError, Options, Store};
@@ -34,7 +34,7 @@ use crate::policies::{self, Policies, PolicyError};
 use crate::probation::RollBacks;
 use crate::runtime_file::RuntimeFile;
 use crate::shadows::Shadows;
-use crate::supply::{Archive, Supply};
+use crate::supply::{self, Archive, Supply};
 
 /// How long the compiler may take for one policy. A component of a scripting language takes ten seconds.
 const COMPILE: Duration = Duration::from_secs(180);
@@ -186,7 +186,7 @@ impl Gateway {
         let audit = Audit::default();
         let host = Host::new(HostOptions {
             data: Some(ground.data.clone()),
-            compiler: Arc::new(compiler()),
+            compiler: config.engine.compile.then(compiler),
             services: Services {
                 store: Some(ground.store.clone()),
                 directory: Some(ground.directory.clone()),
@@ -197,6 +197,7 @@ impl Gateway {
             },
             engine: engine(&config),
         })?;
+        host.use_precompiled(supply::precompiled(&config, &ground.data));
         let entries = policies::used(&config).iter().filter_map(|name| policies::entry(&config, name)).collect();
         let archive = Archive::of(&ground.data);
         let supply = Supply::new(&config, Some(archive.clone()));
@@ -394,7 +395,8 @@ fn engine(config: &Config) -> EngineOptions {
     // While a policy is replaced both versions have instances.
     let own = config.policies.iter().filter_map(|policy| policy.limits.instances.as_ref());
     let largest = own.map(|number| u32::from(number.value)).max().unwrap_or_default().max(16);
-    EngineOptions { instances: instances.saturating_add(largest), ..default }
+    let interpret = config.engine.interpret;
+    EngineOptions { instances: instances.saturating_add(largest), interpret, ..default }
 }
 
 fn router(config: &Config) -> RouterLimits {
@@ -439,8 +441,8 @@ pub(crate) fn named_keys(config: &Config) -> Vec<NamedKey> {
 
 /// This very program, as `compile-policy`. Through /proc it is the same program even when its file was replaced by an
 /// update meanwhile.
-fn compiler() -> ChildProcess {
+fn compiler() -> Arc<dyn Compiler> {
     let program = PathBuf::from("/proc/self/exe");
     let program = if program.exists() { program } else { std::env::current_exe().unwrap_or(program) };
-    ChildProcess { program, args: vec!["compile-policy".into()], timeout: COMPILE }
+    Arc::new(ChildProcess { program, args: vec!["compile-policy".into()], timeout: COMPILE })
 }

@@ -1,24 +1,25 @@
 //! What only the start needed is given back: on an edge device the megabytes are somebody's.
 //!
-//! Loading policies, certificates and configuration runs through most of the program once, and what was run stays mapped
-//! for as long as nobody else needs the memory. Measured on the demo: of 25 MB that were resident after the start some 12 were
-//! the program's own code, and 1.6 of these were mapped again ten seconds later.
+//! Loading policies, certificates and configuration runs through most of the program once, and what was run and read stays
+//! mapped for as long as nobody else needs the memory. Measured on the demo: of 25 MB that were resident after the start some
+//! 12 were the program's own code, and 1.6 of these were mapped again ten seconds later.
 
-/// Unmaps the program's code; what runs is mapped again when it is next run, from the system's cache and not from disk.
+/// Unmaps the program's code and constants; what is used is mapped again when it is next used, from the system's cache and
+/// not from disk.
 #[cfg(target_os = "linux")]
-pub(crate) fn give_back_code() {
+pub(crate) fn give_back_program() {
     use rustix::mm::{Advice, madvise};
 
     // Where the system tells nothing of this, everything stays as it is.
-    let (Ok(maps), Ok(program)) = (std::fs::read_to_string("/proc/self/maps"), std::fs::read_link("/proc/self/exe"))
+    let (Ok(maps), Ok(program)) = (std::fs::read_to_string("/proc/self/smaps"), std::fs::read_link("/proc/self/exe"))
     else {
         return;
     };
-    let code = maps.lines().filter_map(|line| code_range(line, &program.to_string_lossy()));
-    for (start, end) in code {
-        // SAFETY: the range is a mapping of the program's file that nobody may write to, and that nobody has written to:
-        // code has no relocations on the systems we build for. Its pages therefore hold what the file holds, and the
-        // system reads them from there when they are touched again, by whichever thread. Measured above.
+    for (start, end) in untouched(&maps, &program.to_string_lossy()) {
+        // SAFETY: the range is a mapping of the program's file that nobody may write to, and the system has just said that
+        // none of its pages is other than the file's (the loader has written to pages with relocations, and protected them
+        // afterwards: those have). Its pages therefore hold what the file holds, and the system reads them from there when
+        // they are touched again, by whichever thread. Measured above.
         #[allow(unsafe_code)]
         let _ = unsafe { madvise(start as *mut std::ffi::c_void, end - start, Advice::LinuxDontNeed) };
     }
@@ -26,46 +27,93 @@ pub(crate) fn give_back_code() {
 
 /// Other systems look after this by themselves, or offer nothing that would be safe.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn give_back_code() {}
+pub(crate) fn give_back_program() {}
 
-/// The addresses of one line of `/proc/self/maps`, if it is a private mapping of code of `program`.
+/// The addresses of private mappings of `program` in `/proc/self/smaps` that cannot be written to and never were.
 #[cfg(target_os = "linux")]
-fn code_range(line: &str, program: &str) -> Option<(usize, usize)> {
+fn untouched(maps: &str, program: &str) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    // The mapping that the lines are about, and which of its own pages they have named as none.
+    let mut now: Option<(usize, usize)> = None;
+    let mut none = 0;
+    for line in maps.lines() {
+        match line.split_once(": ") {
+            Some(("Anonymous" | "Swap", value)) => {
+                none += usize::from(value.trim() == "0 kB");
+                if let Some(range) = now.filter(|_| none == 2) {
+                    found.push(range);
+                    now = None;
+                }
+            }
+            _ => {
+                if let Some(header) = header(line, program) {
+                    (now, none) = (header, 0);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What a line says that begins a mapping: its addresses, if it is one of `program` that cannot be written to. None: it begins
+/// no mapping.
+#[cfg(target_os = "linux")]
+fn header(line: &str, program: &str) -> Option<Option<(usize, usize)>> {
     // `start-end permissions offset device inode path`; the path may hold blanks.
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
-    let is_code = words.next()? == "r-xp";
-    let is_ours = line.ends_with(program) && line.get(..line.len() - program.len())?.ends_with(' ');
     let range = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-    (is_code && is_ours && range.0 < range.1).then_some(range)
+    let cannot_be_written = matches!(words.next()?, "r-xp" | "r--p");
+    let is_ours = line.strip_suffix(program).is_some_and(|before| before.ends_with(' '));
+    Some((cannot_be_written && is_ours && range.0 < range.1).then_some(range))
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
+    const PROGRAM: &str = "/opt/port cullis/portcullis";
+
+    /// A mapping as the system describes it.
+    fn described(header: &str, anonymous: &str, swap: &str) -> String {
+        format!(
+            "7f00-8000 {header}\nSize:  1 kB\nRss:  9 kB\nAnonymous: {anonymous}\nAnonHugePages: 0 kB\nSwap: {swap}\nSwapPss: 0 kB\nVmFlags: rd mr\n"
+        )
+    }
+
     #[test]
-    fn only_code_of_the_program_is_given_back() {
-        let program = "/opt/port cullis/portcullis";
-        let line = |rest: &str| format!("7f00-8000 {rest}");
-        let found = |rest: &str| code_range(&line(rest), program);
-        assert_eq!(found("r-xp 00000000 fe:00 10 /opt/port cullis/portcullis"), Some((0x7f00, 0x8000)));
+    fn only_what_the_program_cannot_have_changed_is_given_back() {
+        let found = |header: &str, anonymous, swap| untouched(&described(header, anonymous, swap), PROGRAM);
+        let ours = |permissions: &str| format!("{permissions} 00000000 fe:00 10 {PROGRAM}");
+        let all = vec![(0x7f00, 0x8000)];
+        assert_eq!(found(&ours("r-xp"), "      0 kB", "  0 kB"), all);
+        assert_eq!(found(&ours("r--p"), "      0 kB", "  0 kB"), all);
+        // Relocated constants, in memory or swapped out.
+        assert_eq!(found(&ours("r--p"), "      4 kB", "  0 kB"), []);
+        assert_eq!(found(&ours("r--p"), "      0 kB", "  4 kB"), []);
         for other in [
-            "r--p 00000000 fe:00 10 /opt/port cullis/portcullis",
-            "rwxp 00000000 fe:00 10 /opt/port cullis/portcullis",
-            "r-xs 00000000 fe:00 10 /opt/port cullis/portcullis",
-            "r-xp 00000000 fe:00 10 /usr/lib/libc.so.6",
-            "r-xp 00000000 fe:00 10 /other/opt/port cullis/portcullis",
-            "r-xp 00000000 00:00 0",
+            ours("rwxp"),
+            ours("rw-p"),
+            ours("r-xs"),
+            "r-xp 00000000 fe:00 10 /usr/lib/libc.so.6".to_owned(),
+            format!("r-xp 00000000 fe:00 10 /other{PROGRAM}"),
+            "r-xp 00000000 00:00 0".to_owned(),
         ] {
-            assert_eq!(found(other), None, "{other}");
+            assert_eq!(found(&other, "0 kB", "0 kB"), [], "{other}");
         }
-        assert_eq!(code_range("", program), None);
+    }
+
+    #[test]
+    fn what_is_said_of_one_mapping_is_not_taken_for_another() {
+        let ours = format!("r--p 00000000 fe:00 10 {PROGRAM}");
+        let maps = described(&ours, "4 kB", "0 kB") + &described("rw-p 0 00:00 0", "0 kB", "0 kB");
+        assert_eq!(untouched(&maps, PROGRAM), []);
+        assert_eq!(untouched("", PROGRAM), []);
     }
 
     #[test]
     fn the_program_runs_on() {
-        give_back_code();
+        give_back_program();
         assert_eq!((1..=10).map(|n: u32| n.pow(2)).sum::<u32>(), 385);
     }
 }

@@ -17,7 +17,7 @@ use crate::audit::{Decision, administrator};
 use crate::config::{Config, Listener, OnSwap};
 use crate::listeners::{self, Door};
 use crate::policies::{self, Candidate, Policies, PolicyError, Swapped};
-use crate::supply::{How, Supply, short};
+use crate::supply::{self, How, Supply, short};
 
 /// What came of a reload.
 #[derive(Clone, Debug, Default)]
@@ -120,6 +120,8 @@ impl Gateway {
         let mut report = Report::default();
         let live = self.policies.load_full();
 
+        // Here already: what is to be loaded may be there.
+        self.host.use_precompiled(supply::precompiled(&config, &self.ground.data));
         let supply = Supply::new(&config, Some(self.archive.clone()));
         let mut changed = Vec::new();
         for entry in policies::used(&config).iter().filter_map(|name| policies::entry(&config, name)) {
@@ -304,6 +306,8 @@ fn only_at_start(old: &Config, new: &Config) -> Vec<String> {
         (old.admin != new.admin, "`[admin]`"),
         (old.limits != new.limits, "`[limits]`"),
         (old.log.format != new.log.format, "`log.format`"),
+        (old.engine.compile != new.engine.compile, "`engine.compile`"),
+        (old.engine.interpret != new.engine.interpret, "`engine.interpret`"),
     ];
     changed
         .into_iter()

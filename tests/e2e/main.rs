@@ -11,6 +11,7 @@ mod contract;
 mod dependencies;
 mod desk;
 mod directory;
+mod edge;
 mod expiry;
 mod filters;
 mod garbage;

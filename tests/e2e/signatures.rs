@@ -8,18 +8,18 @@ use portcullis_tests::{Config, Gateway, config, policies};
 use crate::versions::{closed, is_open, open, replace, versions};
 
 /// Makes signatures as the tool does.
-struct Signer(KeyPair);
+pub(crate) struct Signer(KeyPair);
 
 impl Signer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(KeyPair::generate_unencrypted_keypair().unwrap())
     }
 
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.0.pk.to_base64()
     }
 
-    fn sign(&self, component: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, component: &[u8]) -> Vec<u8> {
         let signature = minisign::sign(None, &self.0.sk, Cursor::new(component), Some("a test"), None).unwrap();
         signature.into_string().into_bytes()
     }

@@ -13,7 +13,7 @@ use portcullis_grant::{
     Login, Outcome, Permission, PolicyStamp, Publication, Rule,
 };
 use portcullis_mqtt::QoS;
-use portcullis_policy::{Chain, Host, HostOptions, Policy, PolicySpec};
+use portcullis_policy::{Chain, EngineOptions, Host, HostOptions, Policy, PolicySpec};
 
 const GUEST: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/prebuilt/anonymous.wasm"));
 
@@ -21,7 +21,9 @@ fn main() {
     let budget = if std::env::args().any(|arg| arg == "--bench") { Duration::from_secs(2) } else { Duration::ZERO };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let host = Host::new(HostOptions::default()).expect("a host");
-    let chain = |reuse| {
+    let engine = EngineOptions { interpret: true, ..EngineOptions::default() };
+    let interpreter = Host::new(HostOptions { engine, ..HostOptions::default() }).expect("a host");
+    let chain = |host: &Host, reuse| {
         let mut spec = PolicySpec::new("anonymous", GUEST, "bench");
         let rule = |actions: &str, filter: &str| serde_json::json!({ "actions": actions, "filter": filter });
         spec.config = serde_json::json!({ "credentials": "pass", "rules": [
@@ -34,7 +36,7 @@ fn main() {
         spec.limits.reuse = reuse;
         Chain::new(vec![Policy::new(runtime.block_on(host.load(spec)).expect("the guest loads"))])
     };
-    let (reused, fresh) = (chain(true), chain(false));
+    let (reused, fresh, interpreted) = (chain(&host, true), chain(&host, false), chain(&interpreter, true));
     let (mine, not_mine) = (login(None), login(Some("somebody")));
     println!("instances are {}", if host.pools_instances() { "pooled" } else { "allocated on demand" });
     calls("authenticate, fresh instance, grant of five rules", budget, &mine, |login| {
@@ -42,6 +44,9 @@ fn main() {
     });
     calls("authenticate, reused instance, grant of five rules", budget, &mine, |login| {
         assert!(matches!(runtime.block_on(reused.authenticate(login)), Outcome::Allow(_)));
+    });
+    calls("authenticate, reused instance, grant of five rules, interpreted", budget, &mine, |login| {
+        assert!(matches!(runtime.block_on(interpreted.authenticate(login)), Outcome::Allow(_)));
     });
     calls("authenticate, reused instance, pass", budget, &not_mine, |login| {
         assert!(matches!(runtime.block_on(reused.authenticate(login)), Outcome::Deny(_)));

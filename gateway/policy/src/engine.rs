@@ -1,21 +1,22 @@
 //! The wasmtime engine: how guests are compiled, where their memory lies, and the clock that interrupts them.
 //!
 //! Two sets of settings are kept apart here. Those that decide what machine code looks like are the same in every
-//! process ([`compile_settings`]), so that what a child process compiled can be loaded. Those that decide where
+//! process ([`compile_settings`]), so that what a child process compiled, or another machine, can be loaded. Those that decide where
 //! instances live are probed when the gateway starts: pooled if the address space allows, on demand otherwise.
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::target;
 use crate::ticker::Ticker;
 
 /// Address space set aside for one linear memory. The default of 4 GiB would save the guest its bounds checks and does
 /// not fit a board with 39-bit addresses; the checks cost a policy next to nothing.
 const MEMORY_RESERVATION: u64 = 128 << 20;
 const MEMORY_GUARD: u64 = 64 << 10;
+/// The same where all address space together is 4 GiB: a memory that outgrows it moves.
+const NARROW_RESERVATION: u64 = 2 << 20;
 /// Host functions run on the guest's stack too, and signature checks need some of it.
 const GUEST_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
@@ -31,11 +32,14 @@ pub struct EngineOptions {
     pub max_memory: usize,
     /// Try to pool instances. False: always on demand, at about twice the cost of a fresh instance.
     pub pooling: bool,
+    /// Interpret policies, rather than run machine code of this processor. Where there is no code generator for it they are
+    /// interpreted in any case.
+    pub interpret: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { instances: 256, max_memory: MEMORY_RESERVATION as usize, pooling: true }
+        Self { instances: 256, max_memory: MEMORY_RESERVATION as usize, pooling: true, interpret: false }
     }
 }
 
@@ -47,17 +51,22 @@ pub(crate) struct PolicyEngine {
     compatibility: Arc<str>,
     pooled: bool,
     max_memory: usize,
+    target: Option<&'static str>,
 }
 
 impl PolicyEngine {
     /// Makes the engine, with the largest pool that the address space has room for.
     pub(crate) fn new(options: EngineOptions) -> Result<Self, String> {
+        let target = target::of_engine(options.interpret);
+        let settings = || compile_settings(target);
         let mut instances = options.instances.clamp(16, 4096);
+        // With 32-bit addresses there is no room for the smallest pool.
+        let pooling = options.pooling && cfg!(target_pointer_width = "64");
         let pooled = loop {
-            if !options.pooling || instances < 16 {
+            if !pooling || instances < 16 {
                 break None;
             }
-            let mut config = compile_settings();
+            let mut config = settings()?;
             config.allocation_strategy(pool(instances, options.max_memory.min(MEMORY_RESERVATION as usize)));
             match Engine::new(&config) {
                 Ok(engine) => break Some(engine),
@@ -76,12 +85,13 @@ impl PolicyEngine {
                         "the address space is too small to pool policy instances; each is allocated when needed"
                     );
                 }
-                Engine::new(&compile_settings()).map_err(|why| format!("{why:#}"))?
+                Engine::new(&settings()?).map_err(|why| format!("{why:#}"))?
             }
         };
         Ok(Self {
             ticker: Arc::new(Ticker::start(engine.clone()).map_err(|why| why.to_string())?),
             compatibility: compatibility(&engine).into(),
+            target,
             pooled: is_pooled,
             max_memory: if is_pooled {
                 options.max_memory.min(MEMORY_RESERVATION as usize)
@@ -105,6 +115,11 @@ impl PolicyEngine {
         &self.compatibility
     }
 
+    /// What its code is for. None: this very processor.
+    pub(crate) fn target(&self) -> Option<&'static str> {
+        self.target
+    }
+
     pub(crate) fn pooled(&self) -> bool {
         self.pooled
     }
@@ -114,19 +129,22 @@ impl PolicyEngine {
     }
 }
 
-/// What decides the compiled code. Every process of one build uses exactly these.
-pub(crate) fn compile_settings() -> Config {
+/// What decides the compiled code. Every process of one build uses exactly these, and every machine for one target.
+pub(crate) fn compile_settings(target: Option<&str>) -> Result<Config, String> {
     let mut config = Config::new();
+    if let Some(target) = target {
+        config.target(target).map_err(|why| format!("{target:?} is no target: {why:#}"))?;
+    }
     config
         .epoch_interruption(true)
         // A component call costs four times as much with it, and no policy is asynchronous inside.
         .concurrency_support(false)
-        .memory_reservation(MEMORY_RESERVATION)
+        .memory_reservation(if target::is_narrow(target) { NARROW_RESERVATION } else { MEMORY_RESERVATION })
         .memory_guard_size(MEMORY_GUARD)
         .memory_reservation_for_growth(0)
         .max_wasm_stack(GUEST_STACK)
         .async_stack_size(FIBER_STACK);
-    config
+    Ok(config)
 }
 
 fn pool(instances: u32, max_memory: usize) -> InstanceAllocationStrategy {
@@ -155,8 +173,12 @@ fn pool(instances: u32, max_memory: usize) -> InstanceAllocationStrategy {
     InstanceAllocationStrategy::Pooling(pool)
 }
 
-/// Feeds a digest with what wasmtime says decides compatibility; the standard hasher differs between builds of Rust.
-fn compatibility(engine: &Engine) -> String {
+/// A digest of what wasmtime says decides compatibility; the standard hasher differs between builds of Rust.
+#[cfg(feature = "compiler")]
+pub(crate) fn compatibility(engine: &Engine) -> String {
+    use sha2::{Digest, Sha256};
+    use std::hash::{Hash, Hasher};
+
     struct Feed(Sha256);
     impl Hasher for Feed {
         fn write(&mut self, bytes: &[u8]) {
@@ -170,4 +192,10 @@ fn compatibility(engine: &Engine) -> String {
     engine.precompile_compatibility_hash().hash(&mut feed);
     let digest = feed.0.finalize();
     crate::digest::hex(&digest[..16])
+}
+
+/// Without a compiler there is nothing to keep, and so nothing to tell apart.
+#[cfg(not(feature = "compiler"))]
+fn compatibility(_: &Engine) -> String {
+    String::new()
 }

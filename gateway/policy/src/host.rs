@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use portcullis_grant::PolicyStamp;
 use portcullis_identity::Directory;
@@ -15,7 +16,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::cache::{CodeCache, Verified};
 use crate::call::{Answer, CallError, Question};
 use crate::capability::{Capabilities, Effects, HttpClient, JwksCache, SharedServices, link, seconds_now};
-use crate::compile::{Compiler, InProcess};
+use crate::compile::{COMPILES, Compiler, InProcess};
 use crate::convert;
 use crate::digest::digest_of;
 use crate::engine::{EngineOptions, PolicyEngine};
@@ -24,11 +25,13 @@ use crate::inspect::{Abilities, check_kind, inspect};
 use crate::instance::{Indices, Instance};
 use crate::pace::Places;
 use crate::pool::Pool;
+use crate::precompiled::{Lack, Precompiled};
 use crate::quarantine::Quarantine;
 use crate::services::Services;
 use crate::spec::{Allow, Description, DirectoryAccess, Fault, LoadError, PolicySpec};
 use crate::state::{Call, State};
 use crate::tally::Tally;
+use crate::target;
 use crate::uses::AllUses;
 
 /// How many generations were loaded by this process: their serials.
@@ -40,8 +43,8 @@ pub struct HostOptions {
     pub engine: EngineOptions,
     /// The data directory, for compiled code (`<data>/cache/policies`). None: nothing is cached.
     pub data: Option<PathBuf>,
-    /// Who compiles.
-    pub compiler: Arc<dyn Compiler>,
+    /// Who compiles. None: only what was [precompiled](Precompiled) is loaded.
+    pub compiler: Option<Arc<dyn Compiler>>,
     /// What policies may be let into.
     pub services: Services,
 }
@@ -51,7 +54,7 @@ impl Default for HostOptions {
         Self {
             engine: EngineOptions::default(),
             data: None,
-            compiler: Arc::new(InProcess),
+            compiler: COMPILES.then(|| Arc::new(InProcess) as _),
             services: Services::default(),
         }
     }
@@ -81,7 +84,8 @@ pub enum HostError {
 pub struct Host {
     engine: PolicyEngine,
     cache: Option<Arc<CodeCache>>,
-    compiler: Arc<dyn Compiler>,
+    compiler: Option<Arc<dyn Compiler>>,
+    precompiled: Arc<ArcSwapOption<Precompiled>>,
     store: Option<portcullis_store::Store>,
     shared: Arc<SharedServices>,
     uses: Arc<AllUses>,
@@ -93,7 +97,7 @@ impl Host {
     /// # Errors
     /// [`HostError`] when the machine does not let it.
     pub fn new(options: HostOptions) -> Result<Self, HostError> {
-        let cache = match options.data {
+        let cache = match options.data.filter(|_| options.compiler.is_some()) {
             Some(data) => Some(Arc::new(CodeCache::open(&data).map_err(|why| HostError::Cache { data, why })?)),
             None => None,
         };
@@ -107,6 +111,7 @@ impl Host {
             engine: PolicyEngine::new(options.engine).map_err(HostError::Engine)?,
             cache,
             compiler: options.compiler,
+            precompiled: Arc::default(),
             store: services.store.clone(),
             shared: Arc::new(SharedServices {
                 directory: services.directory,
@@ -129,6 +134,11 @@ impl Host {
     #[must_use]
     pub fn pools_instances(&self) -> bool {
         self.engine.pooled()
+    }
+
+    /// From now on machine code is looked for here first. None: nowhere.
+    pub fn use_precompiled(&self, precompiled: Option<Precompiled>) {
+        self.precompiled.store(precompiled.map(Arc::new));
     }
 
     /// Compiles (or finds compiled), inspects, links, starts and tests a policy. Nothing of what is live is touched; a
@@ -241,6 +251,11 @@ impl Host {
         link(&mut linker, &abilities).map_err(|why| Fault::Shape(words(&why)))?;
         let pre = linker.instantiate_pre(&component).map_err(|why| Fault::Shape(words(&why)))?;
         let indices = Indices::of(&pre, |name| abilities.exports(name)).map_err(|why| Fault::Shape(words(&why)))?;
+        if !spec.allow.hosts().is_empty() {
+            // It will ask somebody: before a client waits for it.
+            let shared = Arc::clone(&self.shared);
+            tokio::task::spawn_blocking(move || shared.http.connections().clone());
+        }
         let runtime = self.runtime(spec, pre, indices, effects)?;
         Ok((Loaded { digest, from_cache, abilities }, runtime))
     }
@@ -310,20 +325,31 @@ impl Host {
         })
     }
 
-    /// Machine code from the cache or the compiler, loaded.
+    /// Machine code that was made elsewhere, from the cache, or from the compiler, loaded.
     async fn component(&self, bytes: &Bytes) -> Result<(String, Component, bool), Fault> {
-        let (cache, engine) = (self.cache.clone(), self.engine.clone());
+        let host = self.clone();
         let component = bytes.clone();
         let found = blocking(move || {
             let digest = digest_of(&component);
-            let loaded = cache.and_then(|cache| cached(&cache, &digest, &engine));
+            let loaded = match host.precompiled(&digest) {
+                Ok(component) => Ok(Some(component)),
+                Err(lack) if host.compiler.is_none() => Err(Fault::NotPrecompiled(host.not_compiled(&lack))),
+                Err(Lack::Absent) => Ok(host.cached(&digest)),
+                Err(Lack::Refused(why)) => {
+                    tracing::warn!("{why}; the policy is compiled here");
+                    Ok(host.cached(&digest))
+                }
+            };
             (digest, loaded)
         });
         let (digest, loaded) = found.await?;
-        if let Some(component) = loaded {
+        if let Some(component) = loaded? {
             return Ok((digest, component, true));
         }
-        let code = self.compiler.compile(bytes.clone()).await.map_err(Fault::Compile)?;
+        let Some(compiler) = &self.compiler else {
+            return Err(Fault::NotPrecompiled(self.not_compiled(&Lack::Absent)));
+        };
+        let code = compiler.compile(bytes.clone(), self.engine.target()).await.map_err(Fault::Compile)?;
         let (cache, engine) = (self.cache.clone(), self.engine.clone());
         let made = blocking(move || {
             if let Some(cache) = cache {
@@ -342,6 +368,38 @@ impl Host {
         });
         let (digest, component) = made.await?.map_err(Fault::Compile)?;
         Ok((digest, component, false))
+    }
+
+    /// What was made elsewhere.
+    fn precompiled(&self, digest: &str) -> Result<Component, Lack> {
+        let precompiled = self.precompiled.load_full().ok_or(Lack::Absent)?;
+        let (code, index) = precompiled.load(digest, self.engine.target())?;
+        load_code(&self.engine, &code).map_err(|why| {
+            let place = precompiled.directory().display();
+            let (by, of) = (&index.made_by, &index.target);
+            Lack::Refused(format!("the machine code in {place}, made by {by} for {of}, is of no use here: {why}"))
+        })
+    }
+
+    /// What is lacking where nothing is compiled, and what mends it.
+    fn not_compiled(&self, lack: &Lack) -> String {
+        let lacks = match (lack, &*self.precompiled.load()) {
+            (Lack::Refused(why), _) => why.clone(),
+            (Lack::Absent, Some(there)) => format!("{} has no machine code for it", there.directory().display()),
+            (Lack::Absent, None) => "there is no machine code for it".to_owned(),
+        };
+        let because =
+            if COMPILES { "the configuration lets nothing be compiled" } else { "this build has no compiler" };
+        format!(
+            "{lacks}, and {because}: make it with a full build of portcullis {}, `portcullis policy precompile --target {} --config FILE --out DIRECTORY`",
+            env!("CARGO_PKG_VERSION"),
+            target::word(self.engine.target())
+        )
+    }
+
+    /// What this gateway compiled before.
+    fn cached(&self, digest: &str) -> Option<Component> {
+        cached(self.cache.as_ref()?, digest, &self.engine)
     }
 
     /// Starts the candidate.
@@ -392,7 +450,7 @@ async fn ask_self_test(runtime: &Runtime, instance: Instance) -> Result<Instance
     }
 }
 
-/// What the cache has for a component, loaded. None: nothing of use.
+/// What a cache has for a component, loaded. None: nothing of use.
 fn cached(cache: &CodeCache, digest: &str, engine: &PolicyEngine) -> Option<Component> {
     let code = cache.load(digest, engine.compatibility()).ok()?;
     // Not everywhere: on file systems that hold no programs (`noexec`), and where there is no /proc.
@@ -425,8 +483,9 @@ fn map_code(engine: &PolicyEngine, code: &Verified) -> Result<Component, String>
 
 /// Copies machine code into this process.
 fn load_code(engine: &PolicyEngine, code: &[u8]) -> Result<Component, String> {
-    // SAFETY: as above. The code comes from `Compiler`, which is this very program (in a child or in-process), or from a
-    // file that was verified.
+    // SAFETY: as above. The code comes from `Compiler`, which is this very program (in a child or in-process), from a file
+    // of the cache that was verified, or from `Precompiled::load`, which verified that these octets are what an index says
+    // that the operator trusts. Those are copied and never mapped: operators write into that directory.
     #[allow(unsafe_code)]
     let component = unsafe { Component::deserialize(engine.wasmtime(), code) };
     component.map_err(|why| format!("{why:#}"))

@@ -185,6 +185,9 @@ pub enum Fault {
     /// It does not validate or compile.
     #[error("it does not compile: {0}")]
     Compile(String),
+    /// It would have to be compiled, and nothing is compiled here.
+    #[error("{0}")]
+    NotPrecompiled(String),
     /// It asks for what it was not given, or is built for something else.
     #[error("{}", .0.join("; "))]
     Contract(Vec<String>),

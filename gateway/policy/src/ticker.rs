@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn ticks_while_calls_are_in_flight_and_sleeps_otherwise() {
-        let engine = Engine::new(&crate::engine::compile_settings()).expect("engine");
+        let engine = Engine::new(&crate::engine::compile_settings(None).expect("settings")).expect("engine");
         let ticker = Arc::new(Ticker::start(engine).expect("thread"));
         let limit = std::time::Instant::now() + Duration::from_secs(20);
         let wait = |asleep| {

@@ -70,14 +70,14 @@ async fn no_call_fails_while_a_policy_is_swapped() {
 struct Counting(AtomicU64);
 
 impl Compiler for Counting {
-    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<MachineCode, String>> {
+    fn compile(&self, component: Bytes, target: Option<&'static str>) -> BoxFuture<'_, Result<MachineCode, String>> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        InProcess.compile(component)
+        InProcess.compile(component, target)
     }
 }
 
 fn cached_host(data: &std::path::Path, compiler: &Arc<Counting>) -> Host {
-    let compiler: Arc<dyn Compiler> = Arc::clone(compiler) as _;
+    let compiler: Option<Arc<dyn Compiler>> = Some(Arc::clone(compiler) as _);
     Host::new(HostOptions { data: Some(data.to_owned()), compiler, ..HostOptions::default() }).expect("a host")
 }
 
@@ -128,7 +128,7 @@ async fn a_corrupt_or_planted_file_is_refused_and_made_again() {
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     // What somebody else compiled, as good as it may be, is not ours.
-    let planted = compile_to_vec(&guest()).expect("compiled");
+    let planted = compile_to_vec(&guest(), None).expect("compiled");
     let compiled = || compiler.0.load(Ordering::Relaxed);
     for bad in [flipped, planted, Vec::new(), good[..100].to_vec()] {
         // Files of the cache are read-only.

@@ -8,15 +8,15 @@ use super::{Exit, out};
 /// Octets of the largest component that is read.
 const LARGEST: u64 = 64 << 20;
 
-/// Compiles.
-pub(super) fn run() -> Exit {
+/// Compiles for a target, or for this very processor.
+pub(super) fn run(target: Option<&str>) -> Exit {
     let mut component = Vec::new();
     let compiled = std::io::stdin()
         .lock()
         .take(LARGEST)
         .read_to_end(&mut component)
         .map_err(|error| crate::plain(&error))
-        .and_then(|_| portcullis_policy::compile_to_vec(&component))
+        .and_then(|_| portcullis_policy::compile_to_vec(&component, target))
         .and_then(|code| std::io::stdout().lock().write_all(&code).map_err(|error| crate::plain(&error)));
     match compiled {
         Ok(()) => Exit::Success,

@@ -9,6 +9,7 @@ mod exit;
 mod out;
 mod place;
 mod policy;
+mod precompile;
 mod remote;
 mod serve;
 mod shadow;
@@ -91,7 +92,11 @@ enum Command {
     },
     /// Compile a component from standard input to standard output.
     #[command(hide = true)]
-    CompilePolicy,
+    CompilePolicy {
+        /// What for.
+        #[arg(long)]
+        target: Option<String>,
+    },
 }
 
 /// What `serve` is told.
@@ -139,7 +144,7 @@ pub(crate) fn run() -> Exit {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Check { file }) => check::run(&file),
-        Some(Command::CompilePolicy) => Ok(compile::run()),
+        Some(Command::CompilePolicy { target }) => Ok(compile::run(target.as_deref())),
         Some(Command::Serve(serve)) => serve::run(&serve),
         None => serve::run(&cli.serve),
         Some(Command::Policy(command)) => policy::run(command),

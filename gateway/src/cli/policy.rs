@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::place::Place;
 use super::remote::{Remote, RemoteError, encoded};
-use super::{Exit, Failure, desk, out, shadow, table, versions};
+use super::{Exit, Failure, desk, out, precompile, shadow, table, versions};
 use clap::Subcommand;
 use hyper::Method;
 
@@ -75,6 +75,21 @@ pub(super) enum PolicyCommand {
         /// Write JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Compile policies for gateways that have no compiler, into a directory to be named in their `[engine] precompiled`.
+    Precompile {
+        /// Components, or `builtin:NAME`. Without any: the policies of the configuration, or without that the bundled ones.
+        policies: Vec<String>,
+        /// The configuration whose policies are compiled.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// What for: `x86_64`, `aarch64` or a whole target; `pulley64` or `pulley32` for the interpreter. Default: this very
+        /// processor, with all that it can do.
+        #[arg(long)]
+        target: Option<String>,
+        /// The directory. What it has for the same target stays.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
     /// Record the logins that a policy of the running gateway decides, with what the gateway told it. Secrets are masked.
     Record {
@@ -187,6 +202,9 @@ pub(super) fn run(command: PolicyCommand) -> Result<Exit, Failure> {
             fresh,
             json,
         }),
+        PolicyCommand::Precompile { policies, config, target, out } => {
+            precompile::run(&precompile::Options { policies, config, target, out })
+        }
         PolicyCommand::Record { name, time, share, with_secrets, output, place } => {
             let remote = Remote::require(&place.data())?;
             let file = output.as_deref();

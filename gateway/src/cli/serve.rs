@@ -83,7 +83,7 @@ fn serve(start: Start, is_demo: bool) -> Result<(), Failure> {
         if let Some(people) = people.filter(|_| is_demo) {
             show_demo(&gateway, &data, &addresses, &people);
         }
-        memory::give_back_code();
+        memory::give_back_program();
         signals.serve(&gateway).await;
         watching.abort();
         tracing::info!("stopping: nobody new is let in, connections are told");

@@ -8,6 +8,7 @@
 
 mod audit;
 pub(crate) mod document;
+mod engine;
 mod key;
 mod listener;
 pub(crate) mod policy;
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub(crate) use audit::Audit;
+pub(crate) use engine::EngineEntry;
 pub(crate) use key::{KeyEntry, KeyKind};
 pub(crate) use listener::{
     ClientAuth, Durability, FilterEntry, Listener, Protocol, RefusedPublish, RefusedSubscribe, Transport,
@@ -49,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) admin: Option<Admin>,
     /// Bounds of the whole gateway.
     pub(crate) limits: Limits,
+    /// Where machine code of policies comes from.
+    pub(crate) engine: EngineEntry,
     /// Keys whose signatures policies must have. Empty: they need none.
     pub(crate) trust: Vec<PublicKey>,
     /// What the gateway writes of itself.
@@ -161,6 +165,9 @@ impl Config {
                 limits.finish();
                 read
             }),
+            engine: root
+                .section("engine", "[engine]")
+                .map_or_else(EngineEntry::default, |engine| EngineEntry::read(engine, base)),
             trust: root.section("trust", "[trust]").map_or_else(Vec::new, trusted),
             log: root.section("log", "[log]").map_or_else(Log::default, |mut log| {
                 let default = Log::default();

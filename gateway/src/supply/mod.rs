@@ -7,6 +7,7 @@
 
 mod archive;
 mod oci;
+mod precompiled;
 mod record;
 mod trust;
 
@@ -19,6 +20,7 @@ use portcullis_policy::digest_of;
 
 pub(crate) use archive::{Archive, Change};
 pub(crate) use oci::{Access, Reference};
+pub(crate) use precompiled::precompiled;
 pub(crate) use record::{How, Record, TakenBack};
 pub(crate) use trust::{PublicKey, beside, signer, verify};
 

@@ -1,7 +1,7 @@
 //! `http-client`: requests to the hosts that the policy's entry names, and to no other.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::sync::watch;
 use url::Url;
 
@@ -35,9 +35,15 @@ const OWN_FIELDS: [&str; 8] =
 /// How long a shared request may take. Whoever waits for it has a deadline of its own; this one ends it when nobody does.
 const LONGEST_FLIGHT: Duration = Duration::from_secs(30);
 
+type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// The client that all policies share, so that connections are kept between calls.
 pub(crate) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Made when it is first needed: the system's authorities are some hundred files, and most gateways ask nobody.
+    client: OnceLock<Connections>,
+    tls: ConfigBuilder<ClientConfig, WantsVerifier>,
+    /// Authorities beside the system's.
+    authorities: Vec<CertificateDer<'static>>,
     /// Requests under way that others may share.
     flights: Arc<Mutex<HashMap<Flight, watch::Receiver<Option<Answer>>>>>,
     /// Who answers in the place of all servers, on a desk.
@@ -61,36 +67,42 @@ impl HttpClient {
         authorities: &[CertificateDer<'static>],
         played: Option<Arc<dyn Servers>>,
     ) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        if played.is_none() {
-            let native = rustls_native_certs::load_native_certs();
-            for why in native.errors {
-                tracing::debug!("a certificate of the system cannot be read: {why}");
-            }
-            roots.add_parsable_certificates(native.certs);
-        }
+        // What the operator named is looked at now.
+        let mut looked_at = RootCertStore::empty();
         for authority in authorities {
-            roots
+            looked_at
                 .add(authority.clone())
                 .map_err(|why| format!("a configured authority for `http-client` is of no use: {why}"))?;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
+        let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|why| why.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(4)
-            .http1_max_buf_size(64 << 10)
-            .http1_max_headers(128)
-            .http2_max_header_list_size(64 << 10)
-            .pool_timer(hyper_util::rt::TokioTimer::new())
-            .build(connector);
-        Ok(Self { client, flights: Arc::default(), played })
+            .map_err(|why| why.to_string())?;
+        Ok(Self { client: OnceLock::new(), tls, authorities: authorities.to_vec(), flights: Arc::default(), played })
+    }
+
+    /// Reads the system's authorities. Takes milliseconds, at the first call.
+    pub(crate) fn connections(&self) -> &Connections {
+        self.client.get_or_init(|| {
+            let native = rustls_native_certs::load_native_certs();
+            for why in native.errors {
+                tracing::debug!("a certificate of the system cannot be read: {why}");
+            }
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(native.certs);
+            roots.add_parsable_certificates(self.authorities.iter().cloned());
+            let tls = self.tls.clone().with_root_certificates(roots).with_no_client_auth();
+            let connector =
+                HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().build();
+            Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(Duration::from_secs(30))
+                .pool_max_idle_per_host(4)
+                .http1_max_buf_size(64 << 10)
+                .http1_max_headers(128)
+                .http2_max_header_list_size(64 << 10)
+                .pool_timer(hyper_util::rt::TokioTimer::new())
+                .build(connector)
+        })
     }
 
     /// Sends a request to a host that `allowed` names, and reads the whole response of at most `limit` octets.
@@ -98,7 +110,7 @@ impl HttpClient {
         let url = check_url(&request.url, allowed)?;
         match &self.played {
             Some(played) => play(&**played, request, &url, limit),
-            None => Self::exchange(&self.client, build(request, &url)?, limit).await,
+            None => Self::exchange(self.connections(), build(request, &url)?, limit).await,
         }
     }
 
@@ -132,7 +144,7 @@ impl HttpClient {
                     let place = gate.go()?;
                     let (landed, landing) = watch::channel(None);
                     flights.insert(flight.clone(), landing.clone());
-                    let (client, flights) = (self.client.clone(), Arc::clone(&self.flights));
+                    let (client, flights) = (self.connections().clone(), Arc::clone(&self.flights));
                     // A task of its own: the call that began it may be given up while others wait.
                     tokio::spawn(async move {
                         let _place = place;
@@ -152,11 +164,7 @@ impl HttpClient {
         }
     }
 
-    async fn exchange(
-        client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-        request: Request<Full<Bytes>>,
-        limit: u64,
-    ) -> Answer {
+    async fn exchange(client: &Connections, request: Request<Full<Bytes>>, limit: u64) -> Answer {
         let response = client.request(request).await.map_err(|why| {
             if why.is_connect() { Error::Unreachable(chain(&why)) } else { Error::Other(chain(&why)) }
         })?;

@@ -124,7 +124,7 @@ async fn series(
     let world = World::build(&case.scene, subject)?;
     // Compiled before it is loaded, so that how long that takes is told apart.
     if subject.compiler.octets() == 0 {
-        subject.compiler.compile(subject.component.clone()).await?;
+        subject.compiler.compile(subject.component.clone(), None).await?;
     }
     let generation = load(&world, subject, case, fresh).await.map_err(|error| error.to_string())?;
     let mut scenery = Scenery::new(&world, Arc::clone(&generation));

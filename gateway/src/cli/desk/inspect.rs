@@ -45,7 +45,7 @@ async fn look(subject: &Subject, signature: String) -> Result<Known, Failure> {
     let unfit =
         |why: Fault| Failure::new(format!("{} is not fit to be a policy: {why}", subject.origin), Exit::Failure);
     let anatomy = Anatomy::of(&subject.component).map_err(unfit)?;
-    let host: Host = super::host_with(None, subject.compiler.clone())?;
+    let host: Host = super::host_with(None, Some(subject.compiler.clone()))?;
     let abilities = host.examine(subject.component.clone()).await.map_err(unfit)?;
     let mut spec = PolicySpec::new("inspected", subject.component.clone(), subject.origin.clone());
     // Everything, over rooms that are empty: what it will be given is not its own to say.

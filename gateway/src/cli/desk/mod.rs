@@ -22,21 +22,35 @@ mod world;
 
 use std::sync::Arc;
 
+use hyper::body::Bytes;
 use portcullis_identity::{Directory, DirectoryOptions, Keyring};
-use portcullis_policy::{Compiler, Host, HostOptions, InProcess, Services};
+use portcullis_policy::{COMPILES, Compiler, EngineOptions, Host, HostOptions, InProcess, Services};
 use portcullis_store::{Clock, Options, Store};
 
+use super::serve::DATA;
 use super::{Exit, Failure};
 use crate::assemble::named_keys;
 use crate::config::Config;
+use crate::supply;
 
-/// A host that knows the keys of a configuration, if there is one, and nobody.
+/// The octets of what the command line names: a file, or `builtin:NAME`.
+pub(super) fn component(named: &str) -> Result<Bytes, Failure> {
+    Ok(subject::Subject::read(named)?.component)
+}
+
+/// A host that knows the keys of a configuration, if there is one, and nobody. Policies are compiled or not as it says.
 pub(super) fn host(config: Option<&Config>) -> Result<Host, Failure> {
-    host_with(config, Arc::new(InProcess))
+    let compiles = config.map_or(COMPILES, |config| config.engine.compile);
+    let host = host_with(config, compiles.then(|| Arc::new(InProcess) as _))?;
+    if let Some(config) = config {
+        let data = config.data.clone().unwrap_or_else(|| DATA.into());
+        host.use_precompiled(supply::precompiled(config, &data));
+    }
+    Ok(host)
 }
 
 /// The same with a compiler.
-fn host_with(config: Option<&Config>, compiler: Arc<dyn Compiler>) -> Result<Host, Failure> {
+fn host_with(config: Option<&Config>, compiler: Option<Arc<dyn Compiler>>) -> Result<Host, Failure> {
     fn failed(error: impl std::error::Error) -> Failure {
         Failure::new(error.to_string(), Exit::Failure)
     }
@@ -48,5 +62,7 @@ fn host_with(config: Option<&Config>, compiler: Arc<dyn Compiler>) -> Result<Hos
         .map_err(|error| Failure::new(format!("the keys cannot be used: {error}"), Exit::Config))?;
     let services =
         Services { store: Some(store), directory: Some(directory), keyring: Some(keyring), ..Services::default() };
-    Host::new(HostOptions { services, compiler, ..HostOptions::default() }).map_err(failed)
+    let interpret = config.is_some_and(|config| config.engine.interpret);
+    let engine = EngineOptions { interpret, ..EngineOptions::default() };
+    Host::new(HostOptions { services, compiler, engine, ..HostOptions::default() }).map_err(failed)
 }

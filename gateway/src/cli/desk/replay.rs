@@ -66,7 +66,7 @@ pub(in crate::cli) fn run(options: &Options<'_>) -> Result<Exit, Failure> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let spec = spec(&subject, options, &head)?;
-    let host = super::host_with(None, subject.compiler.clone())?;
+    let host = super::host_with(None, Some(subject.compiler.clone()))?;
     let generation =
         runtime.block_on(host.load(spec)).map_err(|error| Failure::new(error.to_string(), Exit::Failure))?;
     let mut report = Report::default();

@@ -88,13 +88,13 @@ impl Once {
 }
 
 impl Compiler for Once {
-    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<MachineCode, String>> {
+    fn compile(&self, component: Bytes, target: Option<&'static str>) -> BoxFuture<'_, Result<MachineCode, String>> {
         Box::pin(async move {
             if let Some((code, _)) = &*self.0.lock() {
                 return Ok(MachineCode::from(code.as_slice()));
             }
             let begun = Instant::now();
-            let code = InProcess.compile(component).await?;
+            let code = InProcess.compile(component, target).await?;
             *self.0.lock() = Some((code.to_vec(), begun.elapsed()));
             Ok(code)
         })

@@ -91,7 +91,7 @@ impl World {
         };
         let host = Host::new(HostOptions {
             engine: EngineOptions { pooling: false, ..EngineOptions::default() },
-            compiler: Arc::clone(&subject.compiler) as _,
+            compiler: Some(Arc::clone(&subject.compiler) as _),
             data: None,
             services,
         });
