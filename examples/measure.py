@@ -116,7 +116,7 @@ def build(folder, anew):
         done = subprocess.run([HERE / folder / "build"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
             # The script's own words: which tool is missing, and how to get it.
-            raise Failed(done.stderr.strip() or f"its build script ended with {done.returncode}")
+            raise Failed(done.stderr.strip().removeprefix(f"{folder}: ") or f"its build script ended with {done.returncode}")
     return component
 
 

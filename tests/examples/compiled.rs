@@ -35,17 +35,21 @@ fn compile() {
             .file("badge.wasm", language.component())
             .toml(&plant::entry(name, "badge.wasm", "127.0.0.1:1", ""));
         config.write(directory.path());
-        let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
-        let mut child =
-            gateway::command(directory.path(), &serve).stdout(Stdio::piped()).spawn().expect("the binary can be run");
-        // However long it takes: the gateway itself gives up after three minutes.
-        let ready =
-            BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).any(|l| l.starts_with("ready"));
-        let _ = child.kill();
-        let _ = child.wait();
-        assert!(ready, "the gateway did not load {name}; what it said is above");
+        load(directory.path());
         copy(&data, &cache);
     }
+}
+
+/// Has a gateway load the policies of `portcullis.toml` in this directory, into the cache of `data`, however long it takes: it gives up by
+/// itself after three minutes.
+pub(crate) fn load(directory: &Path) {
+    let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
+    let mut child = gateway::command(directory, &serve).stdout(Stdio::piped()).spawn().expect("the binary can be run");
+    let ready =
+        BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).any(|l| l.starts_with("ready"));
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(ready, "the gateway did not load its policies; what it said is above");
 }
 
 /// Copies key and cache from one data directory to another.

@@ -3,6 +3,7 @@
 use portcullis_tests::binary::root;
 use portcullis_tests::{Config, Gateway, Message, Transport, Version, gateway};
 
+use crate::compiled;
 use crate::language::build;
 
 #[tokio::test]
@@ -21,7 +22,9 @@ async fn a_filter_passes_its_cases_and_stands_between_clients() {
         .file("plausible.wasm", std::fs::read(&component).unwrap())
         // A busy machine is slow to begin.
         .toml("[[policy]]\nname = \"plausible\"\nsource = \"plausible.wasm\"\nlimits = { deadline = \"20s\" }\nconfig = { most = 85 }");
-    let gateway = Gateway::start(&config).await;
+    config.write(folder.path());
+    compiled::load(folder.path());
+    let gateway = Gateway::spawn(folder, &["serve", "--config", "portcullis.toml", "--data", "data"]).await.unwrap();
     let mut listener = gateway.tcp(Version::V5, "listener").connect().await;
     listener.subscribe("plant/#", 1).await;
     let mut publisher = gateway.tcp(Version::V5, "thermometer").connect().await;
