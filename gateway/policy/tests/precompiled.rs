@@ -9,7 +9,7 @@ use portcullis_policy::{
     Chain, EngineOptions, Host, HostOptions, INTERPRETED, Made, Policy, Precompiled, add, compile_to_vec, digest_of,
     engine_digest,
 };
-use support::{ask, denied, granted, guest, spec};
+use support::{ask, denied, granted, guest, refused, spec};
 
 /// A host without a compiler that looks into a directory.
 fn bare(directory: &Path, interpret: bool) -> Host {
@@ -40,7 +40,7 @@ async fn works(host: &Host) {
 }
 
 async fn refusal(host: &Host) -> String {
-    host.load(spec("p", guest())).await.err().expect("refused").to_string()
+    refused(host, spec("p", guest())).await
 }
 
 #[tokio::test]
