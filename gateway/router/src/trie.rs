@@ -34,20 +34,64 @@ pub struct Subscription {
     pub check: Option<Arc<dyn DeliveryCheck>>,
 }
 
+/// The name of a level. Most fit where the node is: with many subscriptions each pointer that is followed is a wait for memory.
+type Name = SmallVec<[u8; 16]>;
 /// Level names come from strangers: the map's seed is random.
-type Levels = HashMap<Box<str>, Node, foldhash::quality::RandomState>;
+type Levels = HashMap<Name, Node, foldhash::quality::RandomState>;
 type Groups = HashMap<Box<str>, Group, foldhash::quality::RandomState>;
 
 #[derive(Default)]
 struct Node {
-    children: Option<Box<Levels>>,
-    subscriptions: Vec<Subscription>,
+    children: Option<Box<Children>>,
+    /// Most filters have one subscriber.
+    subscriptions: SmallVec<[Subscription; 1]>,
     groups: Option<Box<Groups>>,
+}
+
+/// What is below a node. Every look-up asks for the wildcards, so that they are found without a hash.
+#[derive(Default)]
+struct Children {
+    named: Levels,
+    /// Below `+`.
+    one: Option<Box<Node>>,
+    /// Below `#`, where nothing else is.
+    all: Option<Box<Node>>,
+}
+
+impl Children {
+    fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.one.is_none() && self.all.is_none()
+    }
+
+    /// The child for a level of a filter, made if there is none.
+    fn enter(&mut self, level: &str) -> &mut Node {
+        match level {
+            "+" => self.one.get_or_insert_default(),
+            "#" => self.all.get_or_insert_default(),
+            _ => self.named.entry(Name::from_slice(level.as_bytes())).or_default(),
+        }
+    }
+
+    fn get_mut(&mut self, level: &str) -> Option<&mut Node> {
+        match level {
+            "+" => self.one.as_deref_mut(),
+            "#" => self.all.as_deref_mut(),
+            _ => self.named.get_mut(level.as_bytes()),
+        }
+    }
+
+    fn remove(&mut self, level: &str) {
+        match level {
+            "+" => self.one = None,
+            "#" => self.all = None,
+            _ => drop(self.named.remove(level.as_bytes())),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Group {
-    members: Vec<Subscription>,
+    members: SmallVec<[Subscription; 1]>,
     turn: Arc<AtomicUsize>,
 }
 
@@ -57,20 +101,21 @@ impl Node {
     }
 }
 
-fn put(list: &mut Vec<Subscription>, new: Subscription) -> bool {
+fn put(list: &mut SmallVec<[Subscription; 1]>, new: Subscription) -> bool {
     if let Some(old) = list.iter_mut().find(|s| Arc::ptr_eq(&s.mailbox, &new.mailbox)) {
         *old = new;
         return false;
     }
-    // Most topics have one subscriber: no spare capacity.
-    list.reserve_exact(1);
     list.push(new);
     true
 }
 
-fn take(list: &mut Vec<Subscription>, mailbox: u64) -> bool {
+fn take(list: &mut SmallVec<[Subscription; 1]>, mailbox: u64) -> bool {
     let before = list.len();
     list.retain(|s| s.mailbox.number != mailbox);
+    if list.spilled() && list.len() <= 1 {
+        list.shrink_to_fit();
+    }
     list.len() < before
 }
 
@@ -90,7 +135,7 @@ impl Trie {
     pub(crate) fn insert(&mut self, filter: &str, share: Option<&str>, subscription: Subscription) -> bool {
         let mut node = &mut self.root;
         for level in filter.split('/') {
-            node = node.children.get_or_insert_default().entry(level.into()).or_default();
+            node = node.children.get_or_insert_default().enter(level);
         }
         let new = match share {
             None => put(&mut node.subscriptions, subscription),
@@ -189,21 +234,21 @@ impl<'t> Found<'t> {
         let Some(path) = path else {
             self.take(node);
             // `a/#` matches `a` as well (§4.7.1.2).
-            if let Some(all) = node.children.as_ref().and_then(|c| c.get("#")) {
+            if let Some(all) = node.children.as_ref().and_then(|c| c.all.as_deref()) {
                 self.take(all);
             }
             return;
         };
         let Some(children) = &node.children else { return };
         let (level, rest) = split(path);
-        if let Some(child) = children.get(level) {
+        if let Some(child) = children.named.get(level.as_bytes()) {
             self.descend(child, rest, true);
         }
         if wildcards {
-            if let Some(child) = children.get("+") {
+            if let Some(child) = &children.one {
                 self.descend(child, rest, true);
             }
-            if let Some(all) = children.get("#") {
+            if let Some(all) = &children.all {
                 self.take(all);
             }
         }
