@@ -4,7 +4,7 @@
 use hyper::Method;
 use jsonwebtoken::{Algorithm, Header};
 use portcullis_tests::tokens::{SigningKey, base64url, claims_of, hmac, now, tampered, unsigned};
-use portcullis_tests::{Admin, Answer, Config, Dial, Gateway, Transport, Version, directory, within};
+use portcullis_tests::{Admin, Answer, Config, Dial, Gateway, Message, Transport, Version, directory, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -119,7 +119,7 @@ async fn a_key_set_of_ones_own_and_the_kid_of_another() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_app_or_tenant() {
+async fn a_token_of_another_app_or_tenant_and_topics_outside_ones_own() {
     let gateway = gateway(0).await;
     let (mine, theirs) = (SigningKey::new("ES256"), SigningKey::new("ES256"));
     directory::app(&gateway, "mine", &mine.public_pem());
@@ -130,6 +130,9 @@ async fn a_token_of_another_app_or_tenant() {
     let mut client = gateway.tcp(Version::V5, "a").login("mine", &token).connect().await;
     for filter in ["theirs/alice/#", "theirs/#", "mine/bob/#", "mine/#", "+/alice/#", "#", "$SYS/#", "users/alice/#"] {
         assert_eq!(client.subscribe(filter, 1).await, 0x87, "{filter}");
+    }
+    for topic in ["theirs/alice/x", "mine/bob/x", "$SYS/x", "users/alice/x"] {
+        assert_eq!(client.publish(Message::new(topic, "no").qos(1)).await, 0x87, "{topic}");
     }
     assert_eq!(client.subscribe("mine/alice/#", 1).await, 1);
 }
