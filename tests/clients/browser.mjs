@@ -105,5 +105,5 @@ try {
 }
 browser?.kill("SIGKILL");
 await new Promise((resolve) => (browser ? browser.once("exit", resolve) : resolve()));
-rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 process.exit(failed ? 1 : 0);

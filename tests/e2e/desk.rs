@@ -69,7 +69,8 @@ expect = { verdict = "allow", rules = [{ filter = "#" }] }
     let (code, said) = put("builtin:anonymous", cases, &["--json"]);
     let shown: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &shown[0]["holds"], &shown[1]["holds"]), (1, &false.into(), &true.into()), "{said}");
-    assert_eq!(shown[0]["failures"][0]["differences"][0]["at"], "may not \"publish a/b qos 1\"", "{said}");
+    assert_eq!(shown[0]["failures"][0]["differences"][0]["at"], "verdict", "{said}");
+    assert_eq!(shown[0]["failures"][0]["differences"][1]["at"], "may not \"publish a/b qos 1\"", "{said}");
 }
 
 #[test]
