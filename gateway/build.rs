@@ -4,6 +4,9 @@
 //! of them read at each start. Packed they are a few tens of kilobytes (glibc 2.36, musl 1.2.4). And generic code makes many
 //! functions that are the same to the octet: they are folded into one. What the linker, or the system's loader, does not know
 //! is left out: each option is tried on a program of nothing, which must run.
+//!
+//! Names are taken out here as well: cargo (1.95) forgets `strip` of the profile for a package that has an optimisation of its
+//! own, and they are a quarter of the file.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,8 +16,15 @@ const OPTIONS: [&str; 2] = ["-Wl,-z,pack-relative-relocs", "-Wl,--icf=all"];
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let of = |name: &str| std::env::var(name).unwrap_or_default();
+    if of("PROFILE") != "release" {
+        return;
+    }
+    // The profile for profilers is a release with names.
+    if of("DEBUG") == "false" && of("CARGO_CFG_TARGET_OS") == "linux" {
+        println!("cargo::rustc-link-arg-bins=-Wl,--strip-all");
+    }
     // What is built for elsewhere cannot be tried here.
-    if of("PROFILE") != "release" || of("HOST") != of("TARGET") {
+    if of("HOST") != of("TARGET") {
         return;
     }
     for option in OPTIONS {

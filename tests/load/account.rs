@@ -2,9 +2,9 @@
 
 pub(crate) use portcullis_tests::processor::time as processor_time;
 
-/// Octets of memory that are the process's own: what is shared (its program's file) counts by share.
+/// Octets of memory that are the process's own. Its program's file is not: those pages come and go with what runs.
 pub(crate) fn memory(pid: u32) -> u64 {
-    field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+    field(&format!("/proc/{pid}/smaps_rollup"), "Pss_Anon:")
 }
 
 /// The most that was resident at one time.
