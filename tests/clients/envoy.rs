@@ -4,12 +4,10 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use portcullis_tests::tokens::{SigningKey, now};
-use portcullis_tests::{Config, Gateway, Http, binary};
-use serde_json::json;
+use portcullis_tests::{Http, binary};
 use tokio::process::{Child, Command};
 
-use crate::{folder, free_address, listening};
+use crate::{asked_by_others, folder, free_address, listening};
 
 /// The filter of the README, which begins after this line.
 const MARK: &str = "<!-- envoy -->";
@@ -74,17 +72,10 @@ async fn envoy(directory: &std::path::Path, gateway: SocketAddr) -> (Child, Sock
 
 #[tokio::test]
 async fn envoy_lets_through_whom_the_gateway_knows() {
-    let key = SigningKey::new("ES256");
-    let config = Config::new().http_with(&["jwt"], "").toml(&format!(
-        "[[policy]]\nname = \"jwt\"\nsource = \"builtin:jwt\"\n\
-         [[policy.config.issuers]]\nissuer = \"tests\"\nkeys = {{ pem = '''{}''' }}\nalgorithms = \"ES256\"",
-        key.public_pem()
-    ));
-    let gateway = Gateway::start(&config).await;
+    let (gateway, token) = asked_by_others().await;
     let directory = tempfile::tempdir().unwrap();
     let (_envoy, address) = envoy(directory.path(), gateway.address("http")).await;
     let mut http = Http::connect(address).await;
-    let token = format!("Bearer {}", key.token(&json!({ "iss": "tests", "sub": "alice", "exp": now() + 600 })));
     for method in ["GET", "DELETE"] {
         let headers = [("authorization", token.as_str()), ("x-auth-subject", "root")];
         let seen = http.send(method, "/report?x=1", &headers, "").await;

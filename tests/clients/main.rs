@@ -58,6 +58,18 @@ impl Stand {
     }
 }
 
+/// A gateway over HTTP that others' gateways ask about their clients, and the `Authorization` of one whom it knows, `alice`.
+async fn asked_by_others() -> (Gateway, String) {
+    let key = SigningKey::new("ES256");
+    let config = Config::new().http_with(&["jwt"], "").toml(&format!(
+        "[[policy]]\nname = \"jwt\"\nsource = \"builtin:jwt\"\n\
+         [[policy.config.issuers]]\nissuer = \"tests\"\nkeys = {{ pem = '''{}''' }}\nalgorithms = \"ES256\"",
+        key.public_pem()
+    ));
+    let token = key.token(&json!({ "iss": "tests", "sub": "alice", "exp": now() + 600 }));
+    (Gateway::start(&config).await, format!("Bearer {token}"))
+}
+
 /// An address for a server that cannot choose one itself: free now, and hardly taken before it takes it.
 fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()

@@ -4,12 +4,10 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use portcullis_tests::tokens::{SigningKey, now};
-use portcullis_tests::{Config, Gateway, Http, binary};
-use serde_json::json;
+use portcullis_tests::{Http, binary};
 use tokio::process::{Child, Command};
 
-use crate::{free_address, listening};
+use crate::{asked_by_others, free_address, listening};
 
 /// The `location` blocks of the README, which begin after this line.
 const MARK: &str = "<!-- nginx -->";
@@ -45,17 +43,10 @@ async fn nginx(directory: &std::path::Path, gateway: SocketAddr) -> (Child, Sock
 
 #[tokio::test]
 async fn nginx_lets_through_whom_the_gateway_knows() {
-    let key = SigningKey::new("ES256");
-    let config = Config::new().http_with(&["jwt"], "").toml(&format!(
-        "[[policy]]\nname = \"jwt\"\nsource = \"builtin:jwt\"\n\
-         [[policy.config.issuers]]\nissuer = \"tests\"\nkeys = {{ pem = '''{}''' }}\nalgorithms = \"ES256\"",
-        key.public_pem()
-    ));
-    let gateway = Gateway::start(&config).await;
+    let (gateway, token) = asked_by_others().await;
     let directory = tempfile::tempdir().unwrap();
     let (_nginx, address) = nginx(directory.path(), gateway.address("http")).await;
     let mut http = Http::connect(address).await;
-    let token = format!("Bearer {}", key.token(&json!({ "iss": "tests", "sub": "alice", "exp": now() + 600 })));
     let seen = http
         .send(
             "GET",

@@ -4,14 +4,13 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Stdio;
 
-use portcullis_tests::tokens::{SigningKey, now};
 use portcullis_tests::{Config, Gateway, Http, binary, policies, within};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::folder;
+use crate::{asked_by_others, folder};
 
 /// The middleware of the README, which begins after this line.
 const MARK: &str = "<!-- traefik -->";
@@ -81,17 +80,10 @@ async fn traefik(directory: &std::path::Path, gateway: SocketAddr) -> (Child, So
 
 #[tokio::test]
 async fn traefik_lets_through_whom_the_gateway_knows() {
-    let key = SigningKey::new("ES256");
-    let config = Config::new().http_with(&["jwt"], "").toml(&format!(
-        "[[policy]]\nname = \"jwt\"\nsource = \"builtin:jwt\"\n\
-         [[policy.config.issuers]]\nissuer = \"tests\"\nkeys = {{ pem = '''{}''' }}\nalgorithms = \"ES256\"",
-        key.public_pem()
-    ));
-    let gateway = Gateway::start(&config).await;
+    let (gateway, token) = asked_by_others().await;
     let directory = tempfile::tempdir().unwrap();
     let (_traefik, address) = traefik(directory.path(), gateway.address("http")).await;
     let mut http = Http::connect(address).await;
-    let token = format!("Bearer {}", key.token(&json!({ "iss": "tests", "sub": "alice", "exp": now() + 600 })));
     for method in ["GET", "DELETE"] {
         let headers = [("authorization", token.as_str()), ("x-auth-subject", "root"), ("x-auth-roles", "admin")];
         let seen = http.send(method, "/report?x=1", &headers, "").await;

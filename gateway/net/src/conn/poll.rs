@@ -231,8 +231,8 @@ impl Connection {
         self.take(Step::End(end));
     }
 
-    /// Reads, and has it processed. A stream cannot be asked whether it has more: it is read once more at once, for to be
-    /// woken for what is nothing nearly always costs more.
+    /// Reads, and has it processed. A stream cannot be asked whether it has more: it is read once more at once, rather than
+    /// after a wake-up that nearly always finds nothing.
     fn poll_input(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
         if self.read(cx, w, false) {
             self.read(cx, w, true);
