@@ -35,7 +35,7 @@ pub use link::{Link, Transport};
 pub use packets::{Incoming, Message, Version};
 
 /// How long anything may take before a test says that it does not happen. Generous: two cores run many tests at a time.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for a future, and panics with `what` when [`PATIENCE`] runs out.
 ///
