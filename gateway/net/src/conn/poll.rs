@@ -48,11 +48,10 @@ impl Connection {
         if !matches!(self.doing, Doing::Closing(_)) {
             self.look_around(w);
             self.poll_stopped(cx, w);
-            if let Go::On = self.poll_decision(cx, w) {
-                self.poll_output(cx, w);
-                self.poll_input(cx, w);
-            } else {
-                self.poll_output(cx, w);
+            // A question that comes of what is read is put in the same turn: a task that wakes itself to do so goes to the
+            // end of the queue, and an idle worker is woken to take it from there, at each login.
+            if self.advance(cx, w) && self.advance(cx, w) {
+                cx.waker().wake_by_ref();
             }
             // A session that came about in this poll: whoever stops the gateway tells the listeners before the sessions,
             // so that either this sees it or the broker already knows whom to tell.
@@ -69,6 +68,18 @@ impl Connection {
         }
         self.arm_timer();
         Poll::Pending
+    }
+
+    /// What the gatekeeper answered, then what is to be written, then what there is to read. True: that led to a question
+    /// which is not put yet.
+    fn advance(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> bool {
+        let go = self.poll_decision(cx, w);
+        self.poll_output(cx, w);
+        if let Go::Rest = go {
+            return false;
+        }
+        self.poll_input(cx, w);
+        matches!(self.doing, Doing::Asking(_))
     }
 
     /// What others asked for, and time.
@@ -313,7 +324,7 @@ impl Connection {
             Poll::Ready(Err(e)) => self.lost(&e),
             Poll::Ready(Ok(n)) => {
                 // Others first: one read a turn.
-                if n < room && matches!(self.doing, Doing::Reading) {
+                if n < room {
                     match &self.io {
                         Io::Direct(_) if !self.io.poll_readable(cx) => return false,
                         Io::Stream(_) if !last => return true,
