@@ -28,6 +28,9 @@ pub struct Target {
     pub ids: SmallVec<[u32; 1]>,
 }
 
+/// Most topics have one receiver.
+pub(crate) type Targets = SmallVec<[Target; 1]>;
+
 /// A shared subscription that matches: each message goes to one member (MQTT 5 §4.8.2).
 #[derive(Clone, Debug)]
 pub(crate) struct GroupRoute {
@@ -64,7 +67,7 @@ pub struct Route {
     pub(crate) version: RouteVersion,
     /// The part of the router that the topic's first level belongs to.
     pub(crate) part: usize,
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Targets,
     pub(crate) groups: Vec<GroupRoute>,
 }
 

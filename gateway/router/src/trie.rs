@@ -1,4 +1,8 @@
 //! Subscriptions by topic level.
+//!
+//! A filter that shares no further level with another one is kept where it parts from the others, with the rest of its
+//! levels beside it: most filters are such, and each node on the way would be a wait for memory at every message, and a
+//! few hundred octets.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -8,7 +12,7 @@ use portcullis_mqtt::QoS;
 use smallvec::SmallVec;
 
 use crate::mailbox::Mailbox;
-use crate::route::{GroupRoute, Target};
+use crate::route::{GroupRoute, Target, Targets};
 
 /// Says whether a message may be delivered: the deny rules of a grant that a subscription reaches into. Asked once a
 /// route, not once a message.
@@ -42,6 +46,8 @@ type Groups = HashMap<Box<str>, Group, foldhash::quality::RandomState>;
 
 #[derive(Default)]
 struct Node {
+    /// What follows of the only filter from here on, whose subscriptions these are; `children` is none then.
+    rest: Option<Name>,
     children: Option<Box<Children>>,
     /// Most filters have one subscriber.
     subscriptions: SmallVec<[Subscription; 1]>,
@@ -64,11 +70,11 @@ impl Children {
     }
 
     /// The child for a level of a filter, made if there is none.
-    fn enter(&mut self, level: &str) -> &mut Node {
+    fn enter(&mut self, level: &[u8]) -> &mut Node {
         match level {
-            "+" => self.one.get_or_insert_default(),
-            "#" => self.all.get_or_insert_default(),
-            _ => self.named.entry(Name::from_slice(level.as_bytes())).or_default(),
+            b"+" => self.one.get_or_insert_default(),
+            b"#" => self.all.get_or_insert_default(),
+            _ => self.named.entry(Name::from_slice(level)).or_default(),
         }
     }
 
@@ -97,7 +103,67 @@ struct Group {
 
 impl Node {
     fn is_empty(&self) -> bool {
-        self.children.is_none() && self.subscriptions.is_empty() && self.groups.is_none()
+        self.children.is_none() && self.has_no_subscriptions()
+    }
+
+    fn has_no_subscriptions(&self) -> bool {
+        self.subscriptions.is_empty() && self.groups.is_none()
+    }
+
+    /// Moves the only filter from here on a level down, so that another one has room.
+    fn part(&mut self) {
+        let Some(rest) = self.rest.take() else { return };
+        let only = Self {
+            rest: None,
+            children: None,
+            subscriptions: std::mem::take(&mut self.subscriptions),
+            groups: self.groups.take(),
+        };
+        let (level, rest) = match rest.iter().position(|octet| *octet == b'/') {
+            Some(slash) => (Name::from_slice(&rest[..slash]), Some(Name::from_slice(&rest[slash + 1..]))),
+            None => (rest, None),
+        };
+        *self.children.get_or_insert_default().enter(&level) = Self { rest, ..only };
+    }
+
+    /// Where the subscriptions of a filter are, the rest of which is `path`; made if there is no such place.
+    fn place(&mut self, path: Option<&str>) -> &mut Self {
+        let mut node = self;
+        let mut path = path;
+        loop {
+            if node.rest.as_deref() == path.map(str::as_bytes) && (node.rest.is_some() || path.is_none()) {
+                return node;
+            }
+            if node.is_empty() {
+                node.rest = path.map(|path| Name::from_slice(path.as_bytes()));
+                return node;
+            }
+            node.part();
+            let Some(rest) = path else { return node };
+            let (level, rest) = split(rest);
+            node = node.children.get_or_insert_default().enter(level.as_bytes());
+            path = rest;
+        }
+    }
+}
+
+/// Whether the rest of a filter matches the rest of a topic, both behind a level of their own.
+fn rest_matches(filter: &[u8], topic: Option<&str>) -> bool {
+    let mut topic = topic;
+    let mut levels = filter.split(|octet| *octet == b'/');
+    loop {
+        match (levels.next(), topic) {
+            // It matches the level above as well (§4.7.1.2).
+            (Some(b"#"), _) => return true,
+            (Some(level), Some(path)) => {
+                let (name, rest) = split(path);
+                if level != b"+" && level != name.as_bytes() {
+                    return false;
+                }
+                topic = rest;
+            }
+            (level, path) => return level.is_none() && path.is_none(),
+        }
     }
 }
 
@@ -133,10 +199,8 @@ impl Trie {
 
     /// True if it is new; false if it replaced one of the same session.
     pub(crate) fn insert(&mut self, filter: &str, share: Option<&str>, subscription: Subscription) -> bool {
-        let mut node = &mut self.root;
-        for level in filter.split('/') {
-            node = node.children.get_or_insert_default().enter(level);
-        }
+        let (level, rest) = split(filter);
+        let node = self.root.children.get_or_insert_default().enter(level.as_bytes()).place(rest);
         let new = match share {
             None => put(&mut node.subscriptions, subscription),
             Some(name) => {
@@ -155,14 +219,14 @@ impl Trie {
     }
 
     /// Everybody who gets what is published to `topic`, one target a session.
-    pub(crate) fn find(&self, topic: &str) -> (Vec<Target>, Vec<GroupRoute>) {
-        let mut found = Found { topic, subscriptions: Vec::new(), groups: Vec::new() };
+    pub(crate) fn find(&self, topic: &str) -> (Targets, Vec<GroupRoute>) {
+        let mut found = Found { topic, subscriptions: SmallVec::new(), groups: Vec::new() };
         // A leading wildcard does not match topics that begin with `$` (§4.7.2).
         found.descend(&self.root, Some(topic), !topic.starts_with('$'));
         let mut subscriptions = found.subscriptions;
         // Those without no-local first: what its own messages find is known before the others join.
         subscriptions.sort_by_key(|s| (s.mailbox.number, s.no_local));
-        let mut targets: Vec<Target> = Vec::with_capacity(subscriptions.len());
+        let mut targets = Targets::with_capacity(subscriptions.len());
         for s in subscriptions {
             match targets.last_mut() {
                 Some(last) if last.mailbox.number == s.mailbox.number => {
@@ -206,7 +270,7 @@ impl Target {
 
 struct Found<'t> {
     topic: &'t str,
-    subscriptions: Vec<&'t Subscription>,
+    subscriptions: SmallVec<[&'t Subscription; 8]>,
     groups: Vec<GroupRoute>,
 }
 
@@ -231,6 +295,12 @@ impl<'t> Found<'t> {
     }
 
     fn descend(&mut self, node: &'t Node, path: Option<&str>, wildcards: bool) {
+        if let Some(rest) = &node.rest {
+            if rest_matches(rest, path) {
+                self.take(node);
+            }
+            return;
+        }
         let Some(path) = path else {
             self.take(node);
             // `a/#` matches `a` as well (§4.7.1.2).
@@ -256,7 +326,12 @@ impl<'t> Found<'t> {
 }
 
 fn remove(node: &mut Node, path: Option<&str>, share: Option<&str>, mailbox: u64) -> bool {
-    let Some(path) = path else {
+    if let Some(rest) = &node.rest
+        && path.map(str::as_bytes) != Some(rest)
+    {
+        return false;
+    }
+    let Some(path) = path.filter(|_| node.rest.is_none()) else {
         let Some(name) = share else { return take(&mut node.subscriptions, mailbox) };
         let Some(groups) = &mut node.groups else { return false };
         let Some(group) = groups.get_mut(name) else { return false };
@@ -331,6 +406,23 @@ mod tests {
         assert!(trie.find("$SYS/x").0.is_empty());
         trie.insert("$SYS/#", None, subscription(&m, QoS::AtMostOnce, None));
         assert_eq!(trie.find("$SYS/x").0.len(), 1);
+    }
+
+    #[test]
+    fn a_filter_stays_where_it_is_when_others_come_and_go_below_and_above_it() {
+        let mut trie = Trie::default();
+        let filters = ["a/b/c/d", "a/b/c", "a", "a/b/+/d", "a/b/c/d/#", "a/b/c/d"];
+        for (i, filter) in filters.iter().enumerate() {
+            trie.insert(filter, None, subscription(&mailbox(i as u64), QoS::AtMostOnce, None));
+        }
+        let found = |trie: &Trie| trie.find("a/b/c/d").0.iter().map(|t| t.mailbox.number).collect::<Vec<_>>();
+        assert_eq!(found(&trie), [0, 3, 4, 5]);
+        for gone in [0, 1, 2, 4, 3] {
+            assert!(trie.remove(filters[gone], None, gone as u64));
+            assert!(!trie.remove(filters[gone], None, gone as u64));
+            assert_eq!(found(&trie).last(), Some(&5));
+        }
+        assert_eq!(found(&trie), [5]);
     }
 
     fn level() -> impl Strategy<Value = &'static str> {

@@ -8,7 +8,7 @@ use portcullis_router::{Route, Router};
 const MOST: usize = 16;
 
 pub(super) struct Cached {
-    topic: Box<str>,
+    topic: String,
     /// Quality of service and RETAIN, as in the fixed header: permission depends on them.
     flags: u8,
     pub route: Arc<Route>,
@@ -45,14 +45,11 @@ impl RouteCache {
     }
 
     pub(super) fn put(&mut self, topic: &str, flags: u8, route: Arc<Route>, allowed: Option<bool>) {
-        let new = Cached { topic: topic.into(), flags, route, allowed };
         let same = |c: &Cached| c.flags == flags && *c.topic == *topic;
         match self.places.len() {
             0 => {
                 self.places.reserve_exact(1);
-                self.places.push(Some(new));
-                self.last = 0;
-                return;
+                self.places.push(None);
             }
             1 if !self.places[0].as_ref().is_none_or(same) => self.places.resize_with(MOST, || None),
             _ => {}
@@ -60,7 +57,15 @@ impl RouteCache {
         let places = self.places.len();
         let at = if places == 1 { 0 } else { place(topic, flags, places) };
         self.last = at;
-        self.places[at] = Some(new);
+        match &mut self.places[at] {
+            // Who goes through more topics than there are places does so at every message: the room of the name is kept.
+            Some(old) => {
+                old.topic.clear();
+                old.topic.push_str(topic);
+                *old = Cached { topic: std::mem::take(&mut old.topic), flags, route, allowed };
+            }
+            empty => *empty = Some(Cached { topic: topic.to_owned(), flags, route, allowed }),
+        }
     }
 
     /// The route of the topic that was published to last.
