@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::OnceLock;
 
-use portcullis_tests::{Config, Transport, gateway};
+use portcullis_tests::gateway::{self, share_code};
+use portcullis_tests::{Config, Transport};
 
 use crate::language::{Language, kept};
 use crate::plant;
@@ -17,7 +18,7 @@ use crate::plant;
 pub(crate) fn give(data: &Path) {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(compile);
-    copy(&kept().join("compiled"), data);
+    share_code(&kept().join("compiled"), data);
 }
 
 /// Has a gateway load one after the other: a machine that is busy with all at once may take longer than a compiler is given.
@@ -27,7 +28,7 @@ fn compile() {
     let data = directory.path().join("data");
     let cache = kept().join("compiled");
     std::fs::create_dir_all(&cache).unwrap();
-    copy(&cache, &data);
+    share_code(&cache, &data);
     for language in Language::ALL {
         let name = language.folder();
         let config = Config::bare()
@@ -36,7 +37,7 @@ fn compile() {
             .toml(&plant::entry(name, "badge.wasm", "127.0.0.1:1", ""));
         config.write(directory.path());
         load(directory.path());
-        copy(&data, &cache);
+        share_code(&data, &cache);
     }
 }
 
@@ -50,21 +51,4 @@ pub(crate) fn load(directory: &Path) {
     let _ = child.kill();
     let _ = child.wait();
     assert!(ready, "the gateway did not load its policies; what it said is above");
-}
-
-/// Copies key and cache from one data directory to another.
-fn copy(from: &Path, to: &Path) {
-    let code = Path::new("cache/policies");
-    std::fs::create_dir_all(to.join(code)).unwrap();
-    let mut files: Vec<_> = std::fs::read_dir(from.join(code))
-        .map(|entries| entries.flatten().map(|entry| code.join(entry.file_name())).collect())
-        .unwrap_or_default();
-    files.push("cache.key".into());
-    for file in files {
-        let (from, to) = (from.join(&file), to.join(&file));
-        if from.is_file() && !to.is_file() {
-            // A link is as good as a copy: files of the cache are replaced, never written to.
-            std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).unwrap();
-        }
-    }
 }

@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Quick,
     /// Writes tables and plots again from results that are there.
     Render(Output),
+    /// Passes octets on, and nothing else: what the rest of this program costs. It is started by the others.
+    #[command(hide = true)]
+    Floor,
 }
 
 #[derive(Args)]
@@ -75,7 +78,7 @@ pub(crate) struct Growth {
 
 #[derive(Args)]
 pub(crate) struct One {
-    /// The key of a row.
+    /// The key of a row, or a point of a curve: `payload/262144`.
     pub(crate) row: String,
     /// Who does it.
     #[arg(long, value_enum, default_value = "jwt")]
@@ -99,4 +102,5 @@ pub(crate) enum Who {
     Mosquitto,
     Nats,
     Rumqttd,
+    Floor,
 }

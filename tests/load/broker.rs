@@ -1,13 +1,15 @@
 //! The brokers that are measured: the gateway behind a policy, and others that are installed on this machine.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use portcullis_tests::gateway::share_code;
 use portcullis_tests::policies::answers::{Answers, Effect, Terms};
 use portcullis_tests::tokens::{SigningKey, now};
 use portcullis_tests::{Config, Gateway, Transport, config, directory};
@@ -17,6 +19,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::client::Login;
+use crate::languages::{self, BadgeService, Language};
 use crate::wire::{PATIENCE, Road};
 
 /// Who is measured.
@@ -27,6 +30,8 @@ pub(crate) enum Subject {
     Mosquitto,
     Nats,
     Rumqttd(PathBuf),
+    /// No broker at all: what the system and this harness cost.
+    Floor,
 }
 
 /// What stands in front of each client of the gateway.
@@ -44,6 +49,10 @@ pub(crate) enum Front {
     Chain(usize),
     /// A policy that is asked about each topic, and whose answer holds for an hour.
     Ask,
+    /// As `Jwt`, and an acknowledgement means that it is in memory.
+    Forgetful,
+    /// The example's policy, in one of the languages that it is written in.
+    Badge(Language),
 }
 
 /// Rules of a grant where it does not matter how many exactly.
@@ -65,9 +74,12 @@ impl Subject {
             Self::Gateway(Front::ApiKey) => "Portcullis, api-key".into(),
             Self::Gateway(Front::Chain(length)) => format!("Portcullis, {length} policies"),
             Self::Gateway(Front::Ask) => "Portcullis, ask".into(),
+            Self::Gateway(Front::Forgetful) => "Portcullis, jwt, `durability = \"none\"`".into(),
+            Self::Gateway(Front::Badge(language)) => format!("Portcullis, badge in {}", language.name),
             Self::Mosquitto => "Mosquitto".into(),
             Self::Nats => "NATS".into(),
             Self::Rumqttd(_) => "rumqttd".into(),
+            Self::Floor => "floor".into(),
         }
     }
 
@@ -75,8 +87,20 @@ impl Subject {
     pub(crate) fn speaks(&self, transport: Transport) -> bool {
         match self {
             Self::Gateway(_) | Self::Mosquitto => true,
-            Self::Nats | Self::Rumqttd(_) => transport == Transport::Tcp,
+            Self::Nats | Self::Rumqttd(_) | Self::Floor => transport == Transport::Tcp,
         }
+    }
+
+    /// Whether the work of the row with this key is any of its business.
+    pub(crate) fn does(&self, row: &str) -> bool {
+        let simple = ["pairs", "fan-out", "fan-out-1000", "sparse", "rate", "beside"];
+        *self != Self::Floor || simple.contains(&row)
+    }
+
+    /// What has to be built before it can be started.
+    pub(crate) fn lacks(&self) -> Option<String> {
+        let Self::Gateway(Front::Badge(language)) = self else { return None };
+        language.component().err().map(|error| format!("{error:#}"))
     }
 
     /// Starts it and waits until it accepts connections.
@@ -86,6 +110,7 @@ impl Subject {
             Self::Mosquitto => again(mosquitto),
             Self::Nats => again(nats),
             Self::Rumqttd(program) => again(|| rumqttd(program)),
+            Self::Floor => floor(),
         }
     }
 }
@@ -100,7 +125,7 @@ pub(crate) struct Broker {
 }
 
 enum Process {
-    Gateway(Box<Gateway>),
+    Gateway(Box<Gateway>, #[allow(dead_code, reason = "what the policy asks lives as long")] Option<BadgeService>),
     Other(Child, #[allow(dead_code, reason = "the directory lives as long as the process")] TempDir),
 }
 
@@ -116,7 +141,7 @@ impl Drop for Process {
 impl Broker {
     pub(crate) fn pid(&self) -> u32 {
         match &self.process {
-            Process::Gateway(gateway) => gateway.pid(),
+            Process::Gateway(gateway, _) => gateway.pid(),
             Process::Other(child, _) => child.id(),
         }
     }
@@ -153,21 +178,24 @@ fn gateway(front: &Front) -> Result<Broker> {
     let key = SigningKey::new("ES256");
     let chain: Vec<String> = match front {
         Front::Anonymous => vec!["anonymous".into()],
-        Front::Jwt { .. } => vec!["jwt".into()],
+        Front::Jwt { .. } | Front::Forgetful => vec!["jwt".into()],
+        Front::Badge(_) => vec!["badge".into()],
         Front::Device => vec!["device".into()],
         Front::ApiKey => vec!["api-key".into()],
         Front::Ask => vec!["ask".into()],
         Front::Chain(length) => (1..*length).map(|n| format!("device-{n}")).chain(["jwt".into()]).collect(),
     };
     let names: Vec<&str> = chain.iter().map(String::as_str).collect();
-    let mut config = Transport::ALL.into_iter().fold(Config::new(), |config, transport| {
-        let more = "durability = \"ack\"\nlimits = { subscriptions = 1000000, packet-size = \"1MiB\" }";
-        config.mqtt_with(transport.name(), transport, &names, more)
-    });
+    let durability = if *front == Front::Forgetful { "none" } else { "ack" };
+    let more = format!("durability = {durability:?}\nlimits = {{ subscriptions = 1000000, packet-size = \"1MiB\" }}");
+    let mut config = Transport::ALL
+        .into_iter()
+        .fold(Config::new(), |config, transport| config.mqtt_with(transport.name(), transport, &names, &more));
+    let mut service = None;
     let mut sites: Vec<String> = Vec::new();
     let shared = r#"{ actions = ["publish", "subscribe", "retain"], filter = "load/#" }"#;
     match front {
-        Front::Jwt { .. } | Front::Chain(_) => {
+        Front::Jwt { .. } | Front::Forgetful | Front::Chain(_) => {
             let rules = if let Front::Jwt { rules } = front { *rules } else { RULES };
             let mut text = shared.to_owned();
             if rules > 1 {
@@ -197,21 +225,29 @@ fn gateway(front: &Front) -> Result<Broker> {
                 .toml("[[policy]]\nname = \"ask\"\nsource = \"ask.wasm\"")
                 .file("ask.wasm", policy.authenticate(granted).authorize(allowed).component());
         }
+        Front::Badge(language) => {
+            let asked = service.insert(BadgeService::start(DEVICES)?);
+            config = config.file("badge.wasm", language.component()?).toml(&languages::entry(asked)?);
+        }
         Front::Anonymous | Front::ApiKey => {}
     }
     for name in chain.iter().filter(|name| name.starts_with("device-")) {
         config = config.toml(&format!("[[policy]]\nname = {name:?}\nsource = \"builtin:device\""));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let gateway = runtime.block_on(Gateway::start(&config));
+    let gateway = runtime.block_on(start(&config))?;
     let login = |username: &str, password: &str| Login {
         username: Some(username.to_owned()),
         password: (!password.is_empty()).then(|| password.as_bytes().to_vec()),
-        keep_alive: 0,
+        ..Login::default()
     };
     let logins = match front {
         Front::Anonymous | Front::Ask => vec![(None, Login::default())],
-        Front::Jwt { .. } | Front::Chain(_) => {
+        Front::Badge(_) => {
+            let badges = (0..DEVICES).map(languages::badge);
+            badges.map(|badge| (Some(languages::client(&badge)), login(&badge, languages::PIN))).collect()
+        }
+        Front::Jwt { .. } | Front::Forgetful | Front::Chain(_) => {
             let claims = json!({ "iss": "load", "sub": "tester", "exp": now() + 86_400, "sites": sites });
             vec![(None, login("tester", &key.token(&claims)))]
         }
@@ -231,7 +267,29 @@ fn gateway(front: &Front) -> Result<Broker> {
     };
     let addresses =
         Transport::ALL.into_iter().map(|transport| (transport.name(), gateway.address(transport.name()))).collect();
-    Ok(Broker { process: Process::Gateway(Box::new(gateway)), addresses, tls: client_config()?, logins })
+    Ok(Broker { process: Process::Gateway(Box::new(gateway), service), addresses, tls: client_config()?, logins })
+}
+
+/// Starts the gateway. What it compiles is kept for those that are started after it.
+async fn start(config: &Config) -> Result<Gateway> {
+    static COMPILED: OnceLock<TempDir> = OnceLock::new();
+    let compiled = match COMPILED.get() {
+        Some(compiled) => compiled,
+        None => {
+            let made = tempfile::tempdir()?;
+            COMPILED.get_or_init(|| made)
+        }
+    };
+    let directory = tempfile::tempdir()?;
+    config.write(directory.path());
+    let data = directory.path().join("data");
+    share_code(compiled.path(), &data);
+    let serve = ["serve", "--config", "portcullis.toml", "--data", "data"];
+    let started = Gateway::spawn(directory, &serve).await;
+    let gateway =
+        started.map_err(|failure| anyhow!("the gateway did not come up: {}\n{}", failure.status, failure.err))?;
+    share_code(&gateway.data(), compiled.path());
+    Ok(gateway)
 }
 
 /// Starts a program that needs nothing but a configuration, and waits until its ports accept.
@@ -325,6 +383,18 @@ fn nats() -> Result<Broker> {
     );
     let program = installed("nats-server").context("nats-server is not installed")?;
     launch(&program, &["-c", "nats.conf"], ("nats.conf", &text), HashMap::from([("tcp", mqtt)]), directory)
+}
+
+/// This program again, which does nothing but pass octets on.
+fn floor() -> Result<Broker> {
+    let directory = tempfile::tempdir()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut child = command.arg("floor").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("its output")?).read_line(&mut line)?;
+    let process = Process::Other(child, directory);
+    let addresses = HashMap::from([("tcp", line.trim().parse().with_context(|| format!("{line:?} is no address"))?)]);
+    Ok(Broker { process, addresses, tls: client_config()?, logins: vec![(None, Login::default())] })
 }
 
 fn rumqttd(program: &Path) -> Result<Broker> {

@@ -17,6 +17,8 @@ pub(crate) struct Login {
     pub(crate) password: Option<Vec<u8>>,
     /// Seconds; 0, which nobody has to keep, unless the broker takes no such client.
     pub(crate) keep_alive: u16,
+    /// The session outlives the connection (3.1.1: no clean session).
+    pub(crate) stays: bool,
 }
 
 /// The octets of a CONNECT.
@@ -24,6 +26,7 @@ pub(crate) fn hello(version: Version, client_id: &str, login: &Login) -> Vec<u8>
     let mut hello = Hello::plain(version, client_id);
     (hello.username, hello.password, hello.keep_alive) =
         (login.username.clone(), login.password.clone(), login.keep_alive);
+    hello.clean = !login.stays;
     packets::connect(&hello).to_vec()
 }
 

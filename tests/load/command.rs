@@ -14,9 +14,16 @@ fn every_kind_of_work_is_done_without_a_loss() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("nothing lost, twice, out of order or misdelivered"), "{said}");
-    for row in
-        ["QoS 2", "shared subscription", "retained", "WebSocket over TLS", "TLS 1.3", "idle", "with another credential"]
-    {
+    for row in [
+        "QoS 2",
+        "shared subscription",
+        "sessions that are kept",
+        "retained",
+        "WebSocket over TLS",
+        "TLS 1.3",
+        "idle",
+        "with another credential",
+    ] {
         assert!(said.contains(row), "{row} is missing in\n{said}");
     }
 }

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::client::{Client, Hearing};
 use crate::histogram::Histogram;
@@ -110,8 +110,8 @@ impl Engine {
             let now = self.now();
             if now < due {
                 // The last of it without sleeping: to be woken takes longer than what is measured.
-                let wait = (due - now).saturating_sub(100_000);
-                self.turn(Some(Duration::from_nanos(wait)))?;
+                self.sleep(Duration::from_nanos((due - now).saturating_sub(100_000)))?;
+                self.turn(Some(Duration::ZERO))?;
                 continue;
             }
             let number = turn % self.publishers.len();
@@ -129,11 +129,17 @@ impl Engine {
 
     /// Publishes so many messages and no more.
     pub(crate) fn send_all(&mut self, count: u64) -> Result<()> {
+        let mut last = (0, Instant::now());
         while self.sent() < count {
             for number in 0..self.publishers.len() as u32 {
                 self.publish_at_most(number, count - self.sent())?;
             }
             self.turn(Some(Duration::from_millis(50)))?;
+            if self.sent() != last.0 {
+                last = (self.sent(), Instant::now());
+            } else if last.1.elapsed() > SILENCE {
+                bail!("the broker takes no more after {} of {count} messages", last.0);
+            }
         }
         self.drain()
     }
@@ -252,6 +258,18 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Waits for an event, and not a microsecond longer than this: `epoll_wait` counts milliseconds.
+    fn sleep(&self, time: Duration) -> Result<()> {
+        if time.is_zero() {
+            return Ok(());
+        }
+        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+        match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
     }
 
     /// One round of events.

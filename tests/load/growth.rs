@@ -1,9 +1,12 @@
 //! How cost grows: the same work with more of one thing, and nothing else changed.
 
+use std::fmt::{self, Display, Formatter};
+
 use portcullis_tests::{Transport, Version};
 
 use crate::broker::{Front, RULES, Subject};
 use crate::connects::Connects;
+use crate::languages;
 use crate::suite::Job;
 use crate::work::{Pattern, Work};
 
@@ -16,16 +19,33 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
-/// One place of a curve.
+/// One place of a curve, or one bar.
 pub(crate) struct Point {
-    pub(crate) x: usize,
+    pub(crate) x: Place,
     pub(crate) subject: Subject,
     pub(crate) job: Job,
 }
 
+/// Where a point stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Number(usize),
+    /// In the order in which they are named.
+    Name(&'static str),
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 impl Series {
     /// The name of a point among the results.
-    pub(crate) fn name(&self, x: usize) -> String {
+    pub(crate) fn name(&self, x: Place) -> String {
         format!("{}/{x}", self.key)
     }
 }
@@ -34,7 +54,7 @@ impl Series {
 pub(crate) fn series(most: Option<usize>) -> Vec<Series> {
     let jwt = |rules| Subject::Gateway(Front::Jwt { rules });
     let messages = |xs: &[usize], work: &dyn Fn(usize) -> Work| {
-        let point = |x: &usize| Point { x: *x, subject: jwt(RULES), job: Job::Messages(work(*x)) };
+        let point = |x: &usize| Point { x: Place::Number(*x), subject: jwt(RULES), job: Job::Messages(work(*x)) };
         xs.iter().filter(|x| most.is_none_or(|most| **x <= most)).map(point).collect::<Vec<_>>()
     };
     let pairs = || Work::new(Pattern::Pairs(50));
@@ -78,14 +98,18 @@ pub(crate) fn series(most: Option<usize>) -> Vec<Series> {
         points: rules
             .into_iter()
             .filter(within)
-            .map(|x| Point { x, subject: jwt(x), job: Job::Messages(pairs()) })
+            .map(|x| Point { x: Place::Number(x), subject: jwt(x), job: Job::Messages(pairs()) })
             .collect(),
     });
     all.push(Series {
         key: "rules-connect",
         axis: "rules of each client's grant",
         cost: "CPU µs a connection",
-        points: rules.into_iter().filter(within).map(|x| Point { x, subject: jwt(x), job: connects() }).collect(),
+        points: rules
+            .into_iter()
+            .filter(within)
+            .map(|x| Point { x: Place::Number(x), subject: jwt(x), job: connects() })
+            .collect(),
     });
     all.push(Series {
         key: "policies",
@@ -94,8 +118,22 @@ pub(crate) fn series(most: Option<usize>) -> Vec<Series> {
         points: [1, 2, 4, 8]
             .into_iter()
             .filter(within)
-            .map(|x| Point { x, subject: Subject::Gateway(Front::Chain(x)), job: connects() })
+            .map(|x| Point { x: Place::Number(x), subject: Subject::Gateway(Front::Chain(x)), job: connects() })
             .collect(),
     });
+    // Which have to be built first; a run that is only to show that it works asks for no compilers.
+    if most.is_none() {
+        let point = |language: languages::Language| Point {
+            x: Place::Name(language.name),
+            subject: Subject::Gateway(Front::Badge(language)),
+            job: connects(),
+        };
+        all.push(Series {
+            key: "languages",
+            axis: "the example's policy, by the language that it is written in",
+            cost: "CPU µs a connection",
+            points: languages::ALL.into_iter().map(point).collect(),
+        });
+    }
     all
 }

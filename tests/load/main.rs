@@ -12,12 +12,15 @@ mod broker;
 mod client;
 mod connects;
 mod engine;
+mod floor;
 mod growth;
 mod histogram;
 mod judge;
+mod languages;
 mod outcome;
 mod packet;
 mod plot;
+mod priority;
 mod progress;
 mod publisher;
 mod report;
@@ -27,15 +30,18 @@ mod suite;
 mod wire;
 mod work;
 
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use arguments::{Arguments, Command, Compare, Growth, One, Who};
 use broker::{Front, Subject};
+use growth::Series;
 use progress::Progress;
 use results::Results;
 
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
         Command::Growth(options) => growth(options),
         Command::One(options) => one(options),
         Command::Quick => quick(),
+        Command::Floor => floor::run(),
         Command::Render(output) => {
             Results::read(&output.out.join("results.json")).and_then(|results| render(&results, &output.out))
         }
@@ -92,51 +99,81 @@ fn compare(options: &Compare) -> Result<()> {
         for round in 0..options.rounds {
             for subject in suite::subjects(row, &peers) {
                 progress.step(&format!("{}: {}", row.name, subject.name()));
-                let outcome = subject
-                    .start()
-                    .and_then(|broker| row.job.run(&broker, Duration::from_secs_f64(options.seconds)))
-                    .with_context(|| format!("{}, {}", row.name, subject.name()));
-                match outcome {
+                match turn(&subject, &row.job, options.seconds) {
                     Ok(outcome) => results.add(row.key, &subject.name(), round, outcome),
                     Err(error) => {
-                        progress.say(&format!("{error:#}"));
+                        let words = format!("{}, {}: {error:#}", row.name, subject.name());
+                        progress.say(&words);
                         // What others lose is told, and is theirs.
                         if matches!(subject, Subject::Gateway(_)) {
-                            failures.push(format!("{error:#}"));
+                            failures.push(words);
                         }
                     }
                 }
             }
+            keep(&results, &options.output.out)?;
         }
-        keep(&results, &options.output.out)?;
     }
     drop(progress);
     render(&Results::read(&options.output.out.join("results.json"))?, &options.output.out)?;
     println!("{}", report::targets(&results, &rows).0);
-    if failures.is_empty() { Ok(()) } else { bail!("the gateway did not do it right:\n{}", failures.join("\n")) }
+    blame(&failures)
 }
 
 fn growth(options: &Growth) -> Result<()> {
     raise_limits()?;
-    let all = growth::series(None);
-    let chosen = |key: &str| options.series.is_empty() || options.series.iter().any(|name| name == key);
-    let points: usize = all.iter().filter(|series| chosen(series.key)).map(|series| series.points.len()).sum();
+    let mut all = growth::series(None);
+    if let Some(unknown) = options.series.iter().find(|key| !all.iter().any(|series| series.key == key.as_str())) {
+        let known: Vec<_> = all.iter().map(|series| series.key).collect();
+        bail!("there is no curve {unknown:?}; there are: {}", known.join(", "));
+    }
+    all.retain(|series| options.series.is_empty() || options.series.iter().any(|name| name == series.key));
+    for Series { key, points, .. } in &mut all {
+        points.retain(|point| match point.subject.lacks() {
+            None => true,
+            Some(what) => {
+                eprintln!("{key}/{} is left out: {what}", point.x);
+                false
+            }
+        });
+    }
+    let points: usize = all.iter().map(|series| series.points.len()).sum();
     let mut progress = Progress::new(points * options.rounds);
     let mut results = Results { conditions: conditions(), ..Results::default() };
-    for series in all.iter().filter(|series| chosen(series.key)) {
+    let mut failures = Vec::new();
+    for series in &all {
         for round in 0..options.rounds {
             for point in &series.points {
                 let name = series.name(point.x);
                 progress.step(&name);
-                let broker = point.subject.start()?;
-                let outcome = point.job.run(&broker, Duration::from_secs_f64(options.seconds)).context(name.clone())?;
-                results.add(&name, &point.subject.name(), round, outcome);
+                match turn(&point.subject, &point.job, options.seconds) {
+                    Ok(outcome) => results.add(&name, &point.subject.name(), round, outcome),
+                    Err(error) => {
+                        progress.say(&format!("{name}: {error:#}"));
+                        failures.push(format!("{name}: {error:#}"));
+                    }
+                }
             }
+            keep(&results, &options.output.out)?;
         }
-        keep(&results, &options.output.out)?;
     }
     drop(progress);
-    render(&Results::read(&options.output.out.join("results.json"))?, &options.output.out)
+    render(&Results::read(&options.output.out.join("results.json"))?, &options.output.out)?;
+    blame(&failures)
+}
+
+/// One broker does one piece of work. Whatever goes wrong, the next one has its turn.
+fn turn(subject: &Subject, job: &suite::Job, seconds: f64) -> Result<outcome::Outcome> {
+    let time = Duration::from_secs_f64(seconds);
+    let work = || -> Result<_> { job.run(&subject.start()?, time) };
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        bail!("the measurement stopped: {}", words.unwrap_or("nobody knows why"))
+    })
+}
+
+fn blame(failures: &[String]) -> Result<()> {
+    if failures.is_empty() { Ok(()) } else { bail!("the gateway did not do it right:\n{}", failures.join("\n")) }
 }
 
 fn one(options: &One) -> Result<()> {
@@ -148,33 +185,48 @@ fn one(options: &One) -> Result<()> {
         Who::ApiKey => Subject::Gateway(Front::ApiKey),
         Who::Mosquitto => Subject::Mosquitto,
         Who::Nats => Subject::Nats,
+        Who::Floor => Subject::Floor,
         Who::Rumqttd => {
             let program = options.rumqttd.clone().or_else(|| broker::installed("rumqttd"));
             Subject::Rumqttd(program.context("where is rumqttd? Name it with --rumqttd")?)
         }
     };
-    let rows = suite::rows(1);
-    let known = || rows.iter().map(|row| row.key).collect::<Vec<_>>().join(", ");
-    let row = rows.iter().find(|row| row.key == options.row);
-    let row = row.with_context(|| format!("there is no row {:?}; there are: {}", options.row, known()))?;
+    let (name, unit, job) = named(&options.row)?;
     let broker = subject.start()?;
     println!("{}: process {}", subject.name(), broker.pid());
     for _ in 0..options.rounds {
-        let outcome = row.job.run(&broker, Duration::from_secs_f64(options.seconds))?;
+        let outcome = job.run(&broker, Duration::from_secs_f64(options.seconds))?;
         let latency = outcome.latency.map_or_else(String::new, |times| {
             let [p50, p99, p999] = times.map(report::number);
             format!(", p50 {p50}, p99 {p99}, p99.9 {p999} µs")
         });
         println!(
             "{}: {} {}, {} a second{latency}, peak {:.1} MB",
-            row.name,
+            name,
             report::number(outcome.cost),
-            row.unit.words(),
+            unit,
             report::number(outcome.rate),
             outcome.peak as f64 / 1e6
         );
     }
     Ok(())
+}
+
+/// The work of a row, or of a point of a curve, such as `payload/262144`; and what it is called and measured in.
+fn named(key: &str) -> Result<(String, &'static str, suite::Job)> {
+    let rows = suite::rows(1);
+    if let Some(row) = rows.iter().find(|row| row.key == key) {
+        return Ok((row.name.to_owned(), row.unit.words(), row.job.clone()));
+    }
+    let all = growth::series(None);
+    for series in &all {
+        if let Some(point) = series.points.iter().find(|point| series.name(point.x) == key) {
+            return Ok((key.to_owned(), series.cost, point.job.clone()));
+        }
+    }
+    let known = rows.iter().map(|row| row.key.to_owned());
+    let known = known.chain(all.iter().map(|series| format!("{}/…", series.key))).collect::<Vec<_>>().join(", ");
+    bail!("there is no row {key:?}; there are: {known}")
 }
 
 /// A second of everything, small.
@@ -233,6 +285,7 @@ fn peers(rumqttd: Option<&Path>) -> Vec<Subject> {
     if let Some(program) = rumqttd.map(Path::to_owned).or_else(|| broker::installed("rumqttd")) {
         peers.push(Subject::Rumqttd(program));
     }
+    peers.push(Subject::Floor);
     peers
 }
 
@@ -246,10 +299,28 @@ fn conditions() -> String {
     let kernel = read("/proc/sys/kernel/osrelease");
     let load = read("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or_default();
+    let rate = if priority::may_go_first() { "before all others" } else { "as one among others" };
     format!(
-        "{model}, {cores} cores that brokers and load share, Linux {}, load of the machine before: {load}",
-        kernel.trim()
+        "{model}, {cores} cores that brokers and load share, Linux {}, {} syncs a second where data lies; fixed rates are kept \
+         {rate}; load of the machine before: {load}",
+        kernel.trim(),
+        report::number(syncs())
     )
+}
+
+/// How often a second the disk under the temporary directory, where brokers have their data, takes a page and syncs it.
+fn syncs() -> f64 {
+    let measure = || -> std::io::Result<f64> {
+        let mut file = tempfile::tempfile()?;
+        let (begun, mut count) = (Instant::now(), 0);
+        while begun.elapsed() < Duration::from_millis(500) {
+            file.write_all(&[0x5A; 4096])?;
+            file.sync_data()?;
+            count += 1;
+        }
+        Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+    };
+    measure().unwrap_or_default()
 }
 
 /// Puts what was measured beside what was measured before.
@@ -265,7 +336,7 @@ fn keep(results: &Results, out: &Path) -> Result<()> {
 fn render(results: &Results, out: &Path) -> Result<()> {
     let (rows, series) = (suite::rows(1), growth::series(None));
     for series in &series {
-        if let Some(svg) = plot::curve(series.axis, series.cost, &report::points(results, series)) {
+        if let Some(svg) = plot::picture(series.axis, series.cost, &report::points(results, series)) {
             std::fs::write(out.join(format!("{}.svg", series.key)), svg)?;
         }
     }

@@ -109,7 +109,7 @@ fn publish(first: u8, body: &[u8], five: bool) -> Option<Came> {
 }
 
 /// The remaining length, and where the body begins.
-fn remaining_length(buffer: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn remaining_length(buffer: &[u8]) -> Option<(usize, usize)> {
     let (length, used) = varint(buffer.get(1..)?)?;
     Some((length, 1 + used))
 }

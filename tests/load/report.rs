@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::broker::{Front, Subject};
-use crate::growth::Series;
+use crate::growth::{Place, Series};
 use crate::results::Results;
 use crate::suite::{Base, Figure, Row, Target, Unit};
 
@@ -76,25 +76,29 @@ fn fronts(results: &Results, rows: &[Row], subjects: &[&str], wide: &[&str]) -> 
 
 /// Each target, and whether it was met. False: one was missed.
 pub(crate) fn targets(results: &Results, rows: &[Row]) -> (String, bool) {
-    let mut text = String::from("| work | measured | at most | |\n| --- | ---: | ---: | --- |\n");
+    let mut text = String::from("| work | measured | wanted | |\n| --- | ---: | ---: | --- |\n");
     let mut met = true;
     for row in rows {
         for target in &row.targets {
             let Some((measured, of)) = measure(results, row, target) else { continue };
-            let good = measured <= target.at_most;
+            let (good, sign) = match target.figure {
+                Figure::Rate => (measured >= target.bound, "≥"),
+                _ => (measured <= target.bound, "≤"),
+            };
             met &= good;
             let figure = match target.figure {
                 Figure::Cost => row.unit.words(),
+                Figure::Rate => "a second",
                 Figure::P50 => "p50",
                 Figure::P99 => "p99 µs",
             };
             let unit = if matches!(target.of, Base::Absolute) { "" } else { "×" };
             let _ = writeln!(
                 text,
-                "| {}, {figure}{of} | {}{unit} | {}{unit} | {} |",
+                "| {}, {figure}{of} | {}{unit} | {sign} {}{unit} | {} |",
                 row.name,
                 number(measured),
-                number(target.at_most),
+                number(target.bound),
                 if good { "met" } else { "**missed**" }
             );
         }
@@ -128,7 +132,7 @@ fn measure(results: &Results, row: &Row, target: &Target) -> Option<(f64, String
 pub(crate) fn growth(results: &Results, all: &[Series]) -> String {
     let mut text = String::new();
     for series in all {
-        let points: Vec<(usize, f64)> = points(results, series);
+        let points = points(results, series);
         if points.is_empty() {
             continue;
         }
@@ -143,8 +147,8 @@ pub(crate) fn growth(results: &Results, all: &[Series]) -> String {
 }
 
 /// The points of a curve that were measured.
-pub(crate) fn points(results: &Results, series: &Series) -> Vec<(usize, f64)> {
-    let cost = |x: usize, subject: &str| results.median(&series.name(x), subject, Figure::Cost);
+pub(crate) fn points(results: &Results, series: &Series) -> Vec<(Place, f64)> {
+    let cost = |x: Place, subject: &str| results.median(&series.name(x), subject, Figure::Cost);
     series.points.iter().filter_map(|point| Some((point.x, cost(point.x, &point.subject.name())?))).collect()
 }
 
@@ -203,7 +207,7 @@ mod tests {
         }
         let (text, met) = targets(&results, &suite::rows(1));
         assert!(
-            text.contains("| QoS 0, 50 pairs, CPU µs a message against rumqttd | 0.200× | 0.090× | **missed** |"),
+            text.contains("| QoS 0, 50 pairs, CPU µs a message against rumqttd | 0.200× | ≤ 0.090× | **missed** |"),
             "{text}"
         );
         assert!(!met);

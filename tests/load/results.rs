@@ -103,6 +103,7 @@ impl Results {
 fn value(outcome: &Outcome, figure: Figure) -> Option<f64> {
     match figure {
         Figure::Cost => Some(outcome.cost),
+        Figure::Rate => Some(outcome.rate),
         Figure::P50 => outcome.latency.map(|times| times[0]),
         Figure::P99 => outcome.latency.map(|times| times[1]),
     }

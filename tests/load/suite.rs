@@ -9,6 +9,7 @@ use portcullis_tests::{Transport, Version};
 use crate::broker::{Broker, DEVICES, Front, Subject};
 use crate::connects::Connects;
 use crate::outcome::Outcome;
+use crate::priority;
 use crate::still;
 use crate::work::{Pattern, Work};
 
@@ -49,8 +50,8 @@ impl Unit {
 /// What a row is to come to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
-    /// Its cost is to be at most so many times …
-    pub(crate) at_most: f64,
+    /// Its figure is to be at most (a rate: at least) so many times …
+    pub(crate) bound: f64,
     pub(crate) of: Base,
     pub(crate) figure: Figure,
 }
@@ -71,6 +72,7 @@ pub(crate) enum Base {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Figure {
     Cost,
+    Rate,
     P50,
     P99,
 }
@@ -119,7 +121,10 @@ fn beside(broker: &Broker, warm: Duration, time: Duration) -> Result<Outcome> {
     let heavy = Work::new(Pattern::Pairs(2)).window(1000).branch("load/heavy");
     let light = Work::new(Pattern::Pairs(1)).rate(200);
     thread::scope(|scope| {
-        let heavy = scope.spawn(move || heavy.run(broker, warm, time + warm));
+        let heavy = scope.spawn(move || {
+            priority::last();
+            heavy.run(broker, warm, time + warm)
+        });
         let figures = light.run(broker, warm, time);
         let Ok(heavy) = heavy.join() else { bail!("the saturating publishers failed") };
         let (mut figures, heavy) = (figures?, heavy?);
@@ -131,7 +136,7 @@ fn beside(broker: &Broker, warm: Duration, time: Duration) -> Result<Outcome> {
 }
 
 fn row(key: &'static str, name: &'static str, unit: Unit, job: Job, targets: &[(f64, Base)]) -> Row {
-    let targets = targets.iter().map(|(at_most, of)| Target { at_most: *at_most, of: *of, figure: Figure::Cost });
+    let targets = targets.iter().map(|(bound, of)| Target { bound: *bound, of: *of, figure: Figure::Cost });
     Row { key, name, unit, job, targets: targets.collect(), fronts: Vec::new() }
 }
 
@@ -189,6 +194,13 @@ pub(crate) fn rows(scale: usize) -> Vec<Row> {
             Message,
             messages(Work::new(Pattern::Pairs(n(200))).window(1)),
             &[(0.80, Broker("Mosquitto"))],
+        ),
+        row(
+            "durable",
+            "QoS 1, 50 pairs, sessions that are kept",
+            Message,
+            messages(pairs().qos(1).stored().branch("load/kept")),
+            &[],
         ),
         row(
             "rate",
@@ -269,11 +281,15 @@ pub(crate) fn rows(scale: usize) -> Vec<Row> {
         match row.key {
             "rate" => {
                 for figure in [Figure::P50, Figure::P99] {
-                    row.targets.push(Target { at_most: 1.0, of: Broker("Mosquitto"), figure });
+                    row.targets.push(Target { bound: 1.0, of: Broker("Mosquitto"), figure });
                 }
             }
             "ask" => row.fronts = vec![Front::Ask],
-            "beside" => row.targets.push(Target { at_most: 500.0, of: Absolute, figure: Figure::P99 }),
+            "beside" => row.targets.push(Target { bound: 500.0, of: Absolute, figure: Figure::P99 }),
+            "durable" => {
+                row.targets.push(Target { bound: 50_000.0, of: Absolute, figure: Figure::Rate });
+                row.fronts = vec![Front::Forgetful];
+            }
             key if key.starts_with("connect") => row.fronts = vec![Front::Device, Front::ApiKey],
             _ => {}
         }
@@ -287,6 +303,6 @@ pub(crate) fn subjects(row: &Row, peers: &[Subject]) -> Vec<Subject> {
         return vec![Subject::Gateway(Front::Ask), Subject::Gateway(Front::Anonymous)];
     }
     let own = [Subject::gateway(), Subject::Gateway(Front::Anonymous)];
-    let others = peers.iter().filter(|peer| peer.speaks(row.job.transport())).cloned();
+    let others = peers.iter().filter(|peer| peer.speaks(row.job.transport()) && peer.does(row.key)).cloned();
     own.into_iter().chain(row.fronts.iter().cloned().map(Subject::Gateway)).chain(others).collect()
 }

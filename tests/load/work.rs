@@ -1,8 +1,9 @@
 //! The work that a broker is given: who publishes what to whom.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use portcullis_tests::{Transport, Version};
 
 use crate::account;
@@ -13,6 +14,7 @@ use crate::histogram::Histogram;
 use crate::judge::{Reception, Share};
 use crate::outcome::Outcome;
 use crate::packet::Template;
+use crate::priority;
 use crate::publisher::Publisher;
 
 /// Who publishes to whom.
@@ -46,6 +48,8 @@ pub(crate) struct Work {
     pub(crate) rate: Option<u64>,
     /// What its topics begin with, where several are under way at the same time.
     pub(crate) branch: &'static str,
+    /// The sessions of subscribers outlive their connections: what an acknowledgement promises them has to be kept.
+    pub(crate) stored: bool,
 }
 
 impl Work {
@@ -60,6 +64,7 @@ impl Work {
             topics: 1,
             rate: None,
             branch: "load",
+            stored: false,
         }
     }
 
@@ -103,6 +108,11 @@ impl Work {
         self
     }
 
+    pub(crate) fn stored(mut self) -> Self {
+        self.stored = true;
+        self
+    }
+
     /// Publishers and subscribers.
     fn clients(&self) -> (usize, usize) {
         match self.pattern {
@@ -135,6 +145,21 @@ impl Work {
 
     /// Does it for so long, after a time that is not counted.
     pub(crate) fn run(&self, broker: &Broker, warm: Duration, time: Duration) -> Result<Outcome> {
+        if self.rate.is_none() {
+            return self.measure(broker, warm, time);
+        }
+        // On a thread of its own, which is served first: this one starts brokers as well.
+        let measured = thread::scope(|scope| {
+            let kept = scope.spawn(|| {
+                priority::first();
+                self.measure(broker, warm, time)
+            });
+            kept.join()
+        });
+        measured.unwrap_or_else(|_| bail!("the thread that keeps the rate failed"))
+    }
+
+    fn measure(&self, broker: &Broker, warm: Duration, time: Duration) -> Result<Outcome> {
         let mut engine = self.prepare(broker)?;
         engine.saturate_or_pace(self.rate, warm)?;
         if self.rate.is_some() {
@@ -163,7 +188,8 @@ impl Work {
         let (publishers, subscribers) = self.clients();
         let mesh = matches!(self.pattern, Pattern::Mesh(_));
         let open = |number: usize, filters: &[(String, u8)]| {
-            let (name, login) = broker.login(number);
+            let (name, mut login) = broker.login(number);
+            login.stays = self.stored && !filters.is_empty();
             let hello = hello(self.version, &format!("{name}{}", self.branch.trim_start_matches("load")), &login);
             Client::open(&road, number, self.version, &hello, filters)
                 .with_context(|| format!("client {number} of {}", publishers + subscribers))
