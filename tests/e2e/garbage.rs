@@ -139,6 +139,47 @@ async fn promises_of_large_packets_cost_nothing() {
 }
 
 #[tokio::test]
+async fn half_a_large_packet_holds_what_has_come_of_it_and_gives_it_back() {
+    const CONNECTIONS: usize = 200;
+    const SENT: usize = 100_000;
+    let gateway = Gateway::start(&Config::tcp(&["anonymous"])).await;
+    still_serves(&gateway).await;
+    let (before, _) = gateway.memory();
+    let more = || gateway.memory().0.saturating_sub(before) as usize / CONNECTIONS;
+    let mut message = Message::new("large", vec![b'x'; 250_000]).qos(1);
+    message.id = 1;
+    let bytes = packets::publish(Version::V311, &message);
+    let mut held = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(gateway.address("tcp")).await.unwrap();
+        let hello = gateway.tcp(Version::V311, &format!("half-{number}")).hello;
+        stream.write_all(&packets::connect(&hello)).await.unwrap();
+        stream.write_all(&bytes[..SENT]).await.unwrap();
+        held.push(stream);
+    }
+    within("the halves of all packets", async {
+        while more() < SENT {
+            still_serves(&gateway).await;
+        }
+    })
+    .await;
+    still_serves(&gateway).await;
+    assert!(more() < 2 * SENT, "{} octets for each half of {SENT}", more());
+    for mut stream in held {
+        stream.write_all(&bytes[SENT..]).await.unwrap();
+        let mut answers = [0; 8];
+        within("CONNACK and PUBACK", stream.read_exact(&mut answers)).await.unwrap();
+        assert_eq!((answers[0], answers[4]), (0x20, 0x40));
+    }
+    within("the memory of what was held", async {
+        while more() > SENT / 2 {
+            still_serves(&gateway).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn http_garbage_is_answered_or_closed() {
     let gateway = Gateway::start(&Config::everywhere(&["anonymous"]).http()).await;
     let heads: [&[u8]; 6] = [

@@ -1,16 +1,42 @@
 //! Reading and writing a connection, whichever way its bytes arrive.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use portcullis_router::{Flush, Mailbox};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::socket::Socket;
 use crate::handler::AsyncStream;
+
+/// Reads a socket, which has room for so much.
+fn read_direct(
+    fd: &AsyncFd<Arc<Socket>>,
+    cx: &mut Context<'_>,
+    room: usize,
+    mut read: impl FnMut(&Socket) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        let mut guard = ready!(fd.poll_read_ready(cx))?;
+        match guard.try_io(|fd| read(fd.get_ref())) {
+            Ok(Ok(n)) => {
+                if n > 0 && n < room {
+                    // A short read emptied the socket: the next readiness is an event, and asking for it costs no system
+                    // call.
+                    guard.clear_ready();
+                }
+                return Poll::Ready(Ok(n));
+            }
+            Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+            Ok(Err(e)) => return Poll::Ready(Err(e)),
+            Err(_would_block) => {}
+        }
+    }
+}
 
 pub(super) enum Io {
     /// Plain TCP.
@@ -23,27 +49,27 @@ impl Io {
     /// Reads once. `Ready(Ok(0))` is the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Direct(fd) => loop {
-                let mut guard = ready!(fd.poll_read_ready(cx))?;
-                match guard.try_io(|fd| fd.get_ref().read(buffer)) {
-                    Ok(Ok(n)) => {
-                        if n > 0 && n < buffer.len() {
-                            // A short read emptied the socket: the next readiness is an event, and asking for it costs
-                            // no system call.
-                            guard.clear_ready();
-                        }
-                        return Poll::Ready(Ok(n));
-                    }
-                    Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Ok(Err(e)) => return Poll::Ready(Err(e)),
-                    Err(_would_block) => {}
-                }
-            },
+            Self::Direct(fd) => {
+                let room = buffer.len();
+                read_direct(fd, cx, room, |socket| socket.read(buffer))
+            }
             Self::Stream(stream) => {
                 let mut buffer = ReadBuf::new(buffer);
                 ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
                 Poll::Ready(Ok(buffer.filled().len()))
             }
+        }
+    }
+
+    /// Reads once, behind what the buffer holds, as much as it has room for. The room was never written to: to fill it with
+    /// zeros first would be to write everything twice.
+    pub(super) fn poll_read_behind(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Direct(fd) => {
+                let room = buffer.capacity() - buffer.len();
+                read_direct(fd, cx, room, |socket| socket.read_behind(buffer))
+            }
+            Self::Stream(stream) => pin!(stream.read_buf(buffer)).poll(cx),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The order of things in one poll: what others want, time, the gatekeeper, output, input.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +22,8 @@ const PATIENCE_MS: u64 = 500;
 const UNREAD_REPLIES: usize = 256 * 1024;
 /// Half a packet larger than this is read into its own buffer; a smaller one is copied in front of the next read.
 const LARGE_PARTIAL: usize = 16 * 1024;
+/// Octets that are worth a read, however little a packet lacks.
+const SMALL_READ: usize = 1024;
 
 impl Future for Connection {
     type Output = ();
@@ -207,7 +210,7 @@ impl Connection {
             Some(mailbox) => {
                 let mailbox = Arc::clone(mailbox);
                 if mailbox.is_broken() {
-                    Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+                    Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
                 } else {
                     let written = self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed);
                     if written.is_ready() {
@@ -224,7 +227,7 @@ impl Connection {
         }
     }
 
-    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut more = self.machine.take_early();
         if !more.is_empty() {
             self.early.get_or_insert_default().bytes.append(&mut more);
@@ -237,7 +240,7 @@ impl Connection {
         written
     }
 
-    fn lost(&mut self, e: &std::io::Error) {
+    fn lost(&mut self, e: &io::Error) {
         let end = self.machine.on_closed(format!("the connection was lost: {e}"));
         self.take(Step::End(end));
     }
@@ -275,46 +278,8 @@ impl Connection {
             }
             return false;
         }
-        let before = self.partial.len();
-        let large = before >= LARGE_PARTIAL;
-        let mut buffer = if large { std::mem::take(&mut self.partial) } else { std::mem::take(&mut w.buffer) };
-        let room = if large {
-            // Not more than what the packet still lacks, and not more at a time than it has proved to send.
-            let need = frame_need(&buffer, 0).map_or(READ_SIZE, |n| n.saturating_sub(before));
-            need.clamp(1024, READ_SIZE)
-        } else {
-            if buffer.len() < LARGE_PARTIAL + READ_SIZE {
-                buffer.resize(LARGE_PARTIAL + READ_SIZE, 0);
-            }
-            buffer[..before].copy_from_slice(&self.partial);
-            READ_SIZE
-        };
-        if large {
-            buffer.resize(before + room, 0);
-        }
-        let read = self.io.poll_read(cx, &mut buffer[before..before + room]);
-        let n = match &read {
-            Poll::Ready(Ok(n)) => *n,
-            _ => 0,
-        };
-        if n > 0 {
-            let whole = before + n;
-            let used = self.process(&buffer[..whole], w);
-            if large {
-                buffer.truncate(whole);
-                buffer.drain(..used);
-                buffer.shrink_to(LARGE_PARTIAL);
-                self.partial = if buffer.is_empty() { Vec::new() } else { std::mem::take(&mut buffer) };
-            } else {
-                self.partial = buffer[used..whole].to_vec();
-            }
-        } else if large {
-            buffer.truncate(before);
-            self.partial = std::mem::take(&mut buffer);
-        }
-        if !large {
-            w.buffer = buffer;
-        }
+        let (read, room) =
+            if self.partial.len() >= LARGE_PARTIAL { self.read_on(cx, w) } else { self.read_anew(cx, w) };
         match read {
             Poll::Pending => {}
             Poll::Ready(Ok(0)) => {
@@ -335,6 +300,46 @@ impl Connection {
             }
         }
         false
+    }
+
+    /// Reads into the worker's buffer, behind what there is of a packet. Says as well how much could have come.
+    fn read_anew(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> (Poll<io::Result<usize>>, usize) {
+        let before = self.partial.len();
+        let mut buffer = std::mem::take(&mut w.buffer);
+        if buffer.len() < LARGE_PARTIAL + READ_SIZE {
+            buffer.resize(LARGE_PARTIAL + READ_SIZE, 0);
+        }
+        buffer[..before].copy_from_slice(&self.partial);
+        let read = self.io.poll_read(cx, &mut buffer[before..before + READ_SIZE]);
+        if let Poll::Ready(Ok(1..)) = read {
+            let whole = before + count(&read);
+            let used = self.process(&buffer[..whole], w);
+            self.partial = buffer[used..whole].to_vec();
+        }
+        w.buffer = buffer;
+        (read, READ_SIZE)
+    }
+
+    /// Reads what a large packet lacks, behind what there is of it. Room that nothing was written to is no memory yet, and
+    /// is never more than as much again as the client has proved to send, and one read. However much that is, it is less than
+    /// what the packet will be for each of its receivers.
+    fn read_on(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> (Poll<io::Result<usize>>, usize) {
+        let mut buffer = std::mem::take(&mut self.partial);
+        let before = buffer.len();
+        let lacks = frame_need(&buffer, 0).map_or(READ_SIZE, |need| need.saturating_sub(before));
+        let room = lacks.clamp(SMALL_READ, before + READ_SIZE);
+        buffer.reserve_exact(room);
+        let read = self.io.poll_read_behind(cx, &mut buffer);
+        if let Poll::Ready(Ok(1..)) = read {
+            let used = self.process(&buffer, w);
+            if used == buffer.len() {
+                buffer = Vec::new();
+            } else if used > 0 {
+                buffer = buffer[used..].to_vec();
+            }
+        }
+        self.partial = buffer;
+        (read, room)
     }
 
     /// Processes what came while something else had to be waited for: nothing more may ever come to remind us.
@@ -456,6 +461,10 @@ impl Connection {
         }
         Poll::Ready(())
     }
+}
+
+fn count(read: &Poll<io::Result<usize>>) -> usize {
+    if let Poll::Ready(Ok(count)) = read { *count } else { 0 }
 }
 
 fn closing(end: End) -> Doing {

@@ -28,6 +28,11 @@ impl Socket {
         (&self.0).read(buffer)
     }
 
+    /// Reads into what the buffer has room for.
+    pub(super) fn read_behind(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.0, rustix::buffer::spare_capacity(buffer))?)
+    }
+
     /// Ends our side of the connection; what was written still arrives.
     pub(super) fn shut_down(&self) {
         // Fails when the other side is gone already, which is as good.
