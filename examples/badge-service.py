@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The plant's badge service, for the examples and their tests: GET /badges/<number> on the loopback address.
+"""The plant's badge service, for the examples and their tests: GET /badges/<number> on a loopback address.
 
-    badge-service.py [--port PORT] BADGES
+    badge-service.py [--host ADDRESS] [--port PORT] BADGES
 
 BADGES is a JSON file: by number what the service says. Shifts are in seconds from now, so that the file never ages. A number in
 place of a badge is the status of an answer without sense, a text is an answer without sense. Each request is a line on standard
@@ -38,12 +38,13 @@ class Service(BaseHTTPRequestHandler):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8099)
     parser.add_argument("badges", type=argparse.FileType())
     arguments = parser.parse_args()
     Service.badges = json.load(arguments.badges)
-    server = ThreadingHTTPServer(("127.0.0.1", arguments.port), Service)
-    print(f"listening on http://127.0.0.1:{server.server_port}/badges/", flush=True)
+    server = ThreadingHTTPServer((arguments.host, arguments.port), Service)
+    print(f"listening on http://{arguments.host}:{server.server_port}/badges/", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -5,7 +5,8 @@
 //! Without a part: start to first CONNACK with a warm compile cache; resident memory of the idle demo; how long clients wait for
 //! CONNACK while a policy is replaced again and again, beside how long they wait while nothing happens. `durable`: what
 //! an acknowledgement costs that means *stored*, beside a broker that only saves now and then, see [`durable`];
-//! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`]; `logins`: what connections
+//! `restart`: how long a gateway with much in its store takes to be ready, see [`restart`]; `space`: how long clients wait while
+//! much in the store comes free, see [`space`]; `logins`: what connections
 //! with each credential cost, see [`logins`]; `passwords`: what
 //! messages suffer beside password logins; `filters`: what they cost messages that they do not concern, see
 //! [`filters`]; `hostile`: what good clients pay beside a policy that does its worst, see
@@ -22,6 +23,7 @@ mod load;
 mod logins;
 mod peer;
 mod restart;
+mod space;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,14 +46,15 @@ async fn main() {
             "swap" => rows.append(&mut swap().await),
             "durable" => rows.append(&mut durable::measure().await),
             "restart" => rows.append(&mut restart::measure().await),
+            "space" => rows.append(&mut space::measure().await),
             "filters" => rows.append(&mut filters::measure().await),
             "hostile" => rows.append(&mut hostile::measure().await),
             "logins" => rows.append(&mut logins::measure().await),
             "passwords" => rows.append(&mut logins::beside_passwords().await),
             other => {
                 panic!(
-                    "there is no part {other:?}; there are: start, memory, swap, durable, restart, logins, passwords, \
-                     filters, hostile"
+                    "there is no part {other:?}; there are: start, memory, swap, durable, restart, space, logins, \
+                     passwords, filters, hostile"
                 )
             }
         }

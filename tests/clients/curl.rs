@@ -21,7 +21,7 @@ struct Curl {
 impl Curl {
     async fn call(&self, method: &str, path: &str, headers: &[&str], body: Option<&str>) -> Said {
         let mut command = Command::new("curl");
-        command.args(["-s", "-i", "--path-as-is", "--max-time", "20", "-w", "\n%{http_code}"]);
+        command.args(["-s", "-i", "--path-as-is", "--max-time", "110", "-w", "\n%{http_code}"]);
         if method == "HEAD" {
             command.arg("-I")
         } else {

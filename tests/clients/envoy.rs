@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use portcullis_tests::{Http, binary};
+use portcullis_tests::{Http, address, binary};
 use tokio::process::{Child, Command};
 
-use crate::{asked_by_others, folder, free_address, listening};
+use crate::{asked_by_others, folder, listening};
 
 /// The filter of the README, which begins after this line.
 const MARK: &str = "<!-- envoy -->";
@@ -22,11 +22,11 @@ fn filter(gateway: SocketAddr) -> String {
 }
 
 async fn envoy(directory: &std::path::Path, gateway: SocketAddr) -> (Child, SocketAddr) {
-    let address = free_address();
+    let address = address::own();
     let text = format!(
         r#"static_resources:
   listeners:
-  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {listen} }} }}
+  - address: {{ socket_address: {{ address: {host}, port_value: {listen} }} }}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
@@ -56,6 +56,7 @@ async fn envoy(directory: &std::path::Path, gateway: SocketAddr) -> (Child, Sock
       - lb_endpoints:
         - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }}
 "#,
+        host = address.ip(),
         listen = address.port(),
         filter = filter(gateway),
         port = gateway.port(),

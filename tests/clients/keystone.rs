@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use portcullis_tests::keystone::{PASSWORD, fill, token};
 use portcullis_tests::{Config, Dial, Gateway, Version, within};
@@ -12,10 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::folder;
-
-/// How long a program of OpenStack's may take: importing it alone takes seconds where others work too.
-const PATIENCE: Duration = Duration::from_secs(600);
+use crate::{PATIENCE, folder, succeed};
 
 fn python() -> PathBuf {
     folder().join(".venv-keystone/bin/python")
@@ -90,14 +86,9 @@ async fn python_as_ann(url: &str, code: &str) -> String {
     patiently(command).await
 }
 
-/// Runs a program that must succeed, and may take its time.
-async fn patiently(mut command: Command) -> String {
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the end of a client");
-    let output = output.unwrap_or_else(|error| panic!("{error}: run tests/run, which installs it"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{out}{err}", output.status);
-    out.trim().to_owned()
+/// Runs a program that must succeed, and gives what it said.
+async fn patiently(command: Command) -> String {
+    succeed(command).await.trim().to_owned()
 }
 
 fn dial(gateway: &Gateway, username: &str, password: &str) -> Dial {

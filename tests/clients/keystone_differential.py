@@ -28,7 +28,7 @@ class Place:
         self.tokens = {}
 
     def send(self, method, path, headers=None, body=None):
-        connection = http.client.HTTPConnection(self.base.hostname, self.base.port, timeout=60)
+        connection = http.client.HTTPConnection(self.base.hostname, self.base.port, timeout=110)
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
         headers = dict(headers or {})

@@ -21,9 +21,10 @@ mod scripts;
 mod swap;
 mod traefik;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use portcullis_tests::tokens::{SigningKey, now};
 use portcullis_tests::{Config, Gateway, policies, within};
@@ -70,11 +71,6 @@ async fn asked_by_others() -> (Gateway, String) {
     (Gateway::start(&config).await, format!("Bearer {token}"))
 }
 
-/// An address for a server that cannot choose one itself: free now, and hardly taken before it takes it.
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
-
 /// Waits until a server listens.
 async fn listening(what: &str, address: SocketAddr) {
     within(what, async {
@@ -90,11 +86,15 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
 
+/// How long a client may take. Its first start on a machine, with tests all around it, may take minutes: an interpreter with what it imports,
+/// or a browser.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Runs a client to its end.
 async fn run(mut command: Command) -> Output {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let program = command.as_std().get_program().to_owned();
-    let output = within("the end of a client", command.output()).await;
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the end of a client");
     output.unwrap_or_else(|error| panic!("{}: {error}: run tests/run, which installs it", program.display()))
 }
 

@@ -119,5 +119,5 @@ async fn they_meet_through_a_unix_socket() {
         command
     };
     succeed(client("mosquitto_pub", &["-r", "-m", "kept"])).await;
-    assert_eq!(succeed(client("mosquitto_sub", &["-C", "1", "-W", "20"])).await, "kept\n");
+    assert_eq!(succeed(client("mosquitto_sub", &["-C", "1", "-W", "110"])).await, "kept\n");
 }

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import mqtt from "mqtt";
 
-const PATIENCE = 30_000;
+const PATIENCE = 110_000;
 const SCHEMES = { tcp: "mqtt", tls: "mqtts", ws: "ws", wss: "wss" };
 const told = JSON.parse(process.argv[2]);
 

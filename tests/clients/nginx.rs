@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use portcullis_tests::{Http, binary};
+use portcullis_tests::{Http, address, binary};
 use tokio::process::{Child, Command};
 
-use crate::{asked_by_others, free_address, listening};
+use crate::{asked_by_others, listening};
 
 /// The `location` blocks of the README, which begin after this line.
 const MARK: &str = "<!-- nginx -->";
@@ -21,7 +21,7 @@ fn locations(gateway: SocketAddr) -> String {
 }
 
 async fn nginx(directory: &std::path::Path, gateway: SocketAddr) -> (Child, SocketAddr) {
-    let address = free_address();
+    let address = address::own();
     std::fs::create_dir(directory.join("site")).unwrap();
     std::fs::write(directory.join("site/report.txt"), "in confidence").unwrap();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

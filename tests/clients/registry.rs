@@ -8,33 +8,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use portcullis_tests::certificates::{Authority, Leaf};
+use portcullis_tests::certificates::Authority;
 use portcullis_tests::tokens::now;
-use portcullis_tests::{Config, Gateway, Http, Version, policies};
+use portcullis_tests::{Config, Gateway, Http, Version, address, policies};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::{free_address, listening};
+use crate::listening;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A registry process. Dropping it kills it.
 struct Registry {
-    _child: Child,
+    child: Child,
     address: SocketAddr,
     /// What opens it.
     authorization: Option<String>,
 }
 
 impl Registry {
-    async fn start(folder: &Path, address: Option<SocketAddr>, auth: &Value) -> Self {
-        Self::with(folder, address, json!({ "auth": auth })).await
+    async fn start(folder: &Path, auth: &Value) -> Self {
+        Self::with(folder, address::own(), json!({ "auth": auth })).await
     }
 
     /// With further settings: `auth`, and members of `http`.
-    async fn with(folder: &Path, address: Option<SocketAddr>, settings: Value) -> Self {
-        let address = address.unwrap_or_else(free_address);
+    async fn with(folder: &Path, address: SocketAddr, settings: Value) -> Self {
         let mut config = json!({
             "version": "0.1",
             "log": { "level": "error" },
@@ -54,11 +53,16 @@ impl Registry {
         command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().expect("docker-registry");
         listening("the registry", address).await;
-        Self { _child: child, address, authorization: None }
+        Self { child, address, authorization: None }
+    }
+
+    /// Ends it: when this is done, nobody listens any more.
+    async fn stop(mut self) {
+        self.child.kill().await.expect("it can be ended");
     }
 
     async fn open(folder: &Path) -> Self {
-        Self::start(folder, None, &Value::Null).await
+        Self::start(folder, &Value::Null).await
     }
 
     fn headers<'a>(&'a self, kind: &'a str) -> Vec<(&'a str, &'a str)> {
@@ -126,13 +130,11 @@ async fn a_tag_is_pulled_followed_and_kept_for_when_the_registry_is_away() {
     let _ = gateway.ask(&["policy", "rollback", "doorman"]);
     assert!(is_open(&gateway).await);
     let _ = gateway.ask(&["policy", "reload", "doorman", "--source"]);
-    drop(registry);
+    registry.stop().await;
     let mut gateway = gateway.restart().await;
     assert!(!is_open(&gateway).await);
     assert!(gateway.log().contains("is what was pulled before"), "{}", gateway.log());
-    let from = gateway.log().len();
-    gateway.signal(libc::SIGHUP);
-    gateway.logged(from, "reloaded, because SIGHUP came").await;
+    gateway.reload().await;
     assert!(!is_open(&gateway).await);
     // What was never pulled cannot be had.
     let failure = Gateway::attempt(&entry(&format!("oci://{address}/plant/doorman:live"), "")).await.err().unwrap();
@@ -179,7 +181,7 @@ async fn a_digest_names_one_content_and_an_index_leads_to_it() {
     assert!(failure.err.contains("0 layers of WebAssembly") && failure.err.contains("text/plain"), "{}", failure.err);
 
     // A pinned content needs no registry once it was pulled.
-    drop(registry);
+    registry.stop().await;
     let gateway = gateway.restart().await;
     assert!(is_open(&gateway).await);
     assert!(!gateway.log().contains("cannot be reached"), "it was not even asked: {}", gateway.log());
@@ -211,7 +213,7 @@ async fn credentials_come_from_a_file() {
     // bcrypt of `opensesame`.
     std::fs::write(&passwords, "ali:$2b$04$107K6e9LhxabZ/T4etGfJOp69U7eAhhlTypM69J4yFoNfw1Lj2yyS\n").unwrap();
     let auth = json!({ "htpasswd": { "realm": "tests", "path": passwords } });
-    let mut registry = Registry::start(folder.path(), None, &auth).await;
+    let mut registry = Registry::start(folder.path(), &auth).await;
     // `ali:opensesame`
     registry.authorization = Some("Basic YWxpOm9wZW5zZXNhbWU=".to_owned());
     registry.push("live", &policies::bundled("anonymous"), json!({})).await;
@@ -271,7 +273,7 @@ async fn a_registry_that_wants_a_token_says_where_it_is_got() {
         "realm": format!("http://{at}/token"), "service": "the-registry", "issuer": "tests",
         "rootcertbundle": folder.path().join("roots.pem"),
     } });
-    let mut registry = Registry::start(folder.path(), None, &auth).await;
+    let mut registry = Registry::start(folder.path(), &auth).await;
     let mut http = Http::connect(at).await;
     let path = "/token?scope=repository%3Aplant%2Fdoorman%3Apull&service=the-registry";
     let token: Value = serde_json::from_str(&http.send("GET", path, &[], "").await.body).unwrap();
@@ -283,16 +285,18 @@ async fn a_registry_that_wants_a_token_says_where_it_is_got() {
     assert_eq!(count.load(Ordering::SeqCst), before + 1, "one token for the whole pull");
 }
 
-/// The content of a registry that answers over TLS, under the name `localhost`.
-async fn over_tls(folder: &Path, leaf: &Leaf) -> (Registry, String) {
+/// A registry that answers over TLS, and the reference of what is in it.
+async fn over_tls(folder: &Path, authority: &Authority) -> (Registry, String) {
     let filled = Registry::open(folder).await;
     filled.push("live", &policies::bundled("anonymous"), json!({})).await;
-    drop(filled);
+    filled.stop().await;
+    let address = address::own();
+    let leaf = authority.server_at("registry", address.ip());
     let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
     std::fs::write(&certificate, &leaf.certificate_pem).unwrap();
     std::fs::write(&key, &leaf.key_pem).unwrap();
     let tls = json!({ "http": { "tls": { "certificate": certificate, "key": key } } });
-    let registry = Registry::with(folder, None, tls).await;
+    let registry = Registry::with(folder, address, tls).await;
     let source = format!("oci://{}/plant/doorman:live", registry.address);
     (registry, source)
 }
@@ -301,7 +305,7 @@ async fn over_tls(folder: &Path, leaf: &Leaf) -> (Registry, String) {
 async fn tls_is_verified_against_the_authorities_that_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("registry tests");
-    let (_registry, source) = over_tls(folder.path(), &authority.server("registry")).await;
+    let (_registry, source) = over_tls(folder.path(), &authority).await;
     let with = |more: &str| {
         entry(&source, more).file("ca.pem", authority.pem()).file("other.pem", Authority::new("other").pem())
     };

@@ -1,10 +1,10 @@
 //! Traefik with `forwardAuth`: the middleware that the README shows, in front of a service that only bearers of a good token
 //! reach.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
-use portcullis_tests::{Config, Gateway, Http, binary, policies, within};
+use portcullis_tests::{Config, Gateway, Http, address, binary, policies, within};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,8 +44,7 @@ async fn service() -> SocketAddr {
 }
 
 async fn traefik(directory: &std::path::Path, gateway: SocketAddr) -> (Child, SocketAddr) {
-    // Free now, and hardly taken before Traefik takes it.
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let address = address::own();
     let text = format!(
         "{middleware}  routers:\n    all: {{ rule: \"PathPrefix(`/`)\", middlewares: [portcullis], service: own }}\n  \
          services:\n    own: {{ loadBalancer: {{ servers: [{{ url: \"http://{service}\" }}] }} }}\n",

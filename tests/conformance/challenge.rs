@@ -400,7 +400,7 @@ async fn a_renewed_grant_bounds_the_client_anew() {
         // What there is stays; one more is one too many.
         assert_eq!(peer.subscribe(&name("fifth"), 0).await, 0x97, "{why}");
         let message = Publish::new(V5, name("fast"), "m").octets();
-        peer.send(message.repeat(3)).await;
+        peer.send(message.repeat(30)).await;
         peer.thrown_out(0x96, why).await;
     };
     peer.subscribe(&name("first"), 0).await;

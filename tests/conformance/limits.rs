@@ -211,14 +211,14 @@ async fn a_client_that_publishes_too_fast_is_told_so() {
     for version in Version::ALL {
         for qos in 0..3 {
             let mut peer = Peer::connect(&world.to("rated"), &Hello::new(version, name("fast"))).await;
-            let octets: Vec<u8> = (1..=4)
+            let octets: Vec<u8> = (1..=30)
                 .flat_map(|id| match qos {
                     0 => Publish::new(version, name("$conformance/fast"), "m").octets(),
                     _ => Publish::new(version, name("$conformance/fast"), "m").qos(qos, id).octets(),
                 })
                 .collect();
             peer.send(octets).await;
-            peer.thrown_out(0x96, "four at once where three a second are taken").await;
+            peer.thrown_out(0x96, "thirty at once where three a second are taken").await;
             let mut peer = Peer::connect(&world.to("rated"), &Hello::new(version, name("wide"))).await;
             peer.send(Publish::new(version, name("wide"), "x".repeat(1024)).octets()).await;
             peer.thrown_out(0x96, "more octets at once than are taken a second").await;
@@ -289,17 +289,16 @@ async fn what_finds_no_room_among_the_retained_messages_is_told_and_counted() {
 async fn half_a_packet_does_not_count_as_a_sign_of_life() {
     let world = World::get().await;
     for version in Version::ALL {
-        let started = std::time::Instant::now();
         let mut peer = world.connect(&Hello::new(version, name("half")).keep_alive(1)).await;
         let whole = Publish::new(version, name("half"), "x".repeat(100)).octets();
-        // An octet now and then, each within the keep-alive of the one before.
-        for octet in &whole[..4] {
-            peer.send([*octet]).await;
+        // An octet now and then, each within the keep-alive of the one before, and for much longer than that.
+        let mut octets = whole[..whole.len() - 1].iter();
+        while !peer.has_something().await {
+            peer.send([*octets.next().expect("it is thrown out before its packet is nearly whole")]).await;
             let mut clock = Peer::open(&world.to("impatient"), V5).await;
             assert_eq!(clock.closed().await, [], "a clock of 300 ms");
         }
         peer.thrown_out(0x8d, "silence").await;
-        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }
 

@@ -33,6 +33,7 @@ mod world;
 
 pub(crate) use portcullis_tests::Version;
 pub(crate) use portcullis_tests::Version::{V5, V31, V311};
+pub(crate) use portcullis_tests::in_time;
 pub(crate) use wire::{
     Hello, Peer, Properties, Publish, Will, acknowledge, acknowledge_with, blob, kind, packet, property, text,
 };

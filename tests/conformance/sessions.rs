@@ -81,26 +81,32 @@ async fn an_mqtt_5_session_lives_as_long_as_its_expiry_says() {
         assert!(!present(&hello).await.1.present);
     }
     // It is there before, and gone after its time, with its subscriptions.
-    let topic = name("$conformance/lapse");
-    let hello = Hello::new(V5, name("second")).expiring(1);
-    let mut peer = world.connect(&hello).await;
-    peer.subscribe(&topic, 1).await;
-    peer.leave().await;
-    let (mut peer, connack) = present(&hello).await;
-    assert!(connack.present);
-    peer.quiet().await;
-    peer.leave().await;
-    let gone = Instant::now();
-    let mut other = world.client(V5).await;
-    loop {
-        // 0x10: nobody is subscribed any more.
-        let reason = other.publish(&topic, "m").await;
-        if reason == 0x10 {
-            break;
+    let (hello, topic, lasts, leaving) = in_time("a client's return", 1, async |seconds| {
+        let (hello, topic) = (Hello::new(V5, name("second")).expiring(seconds), name("$conformance/lapse"));
+        let lasts = Duration::from_secs(seconds.into());
+        let mut peer = world.connect(&hello).await;
+        peer.subscribe(&topic, 1).await;
+        let leaving = Instant::now();
+        peer.leave().await;
+        let (mut peer, connack) = present(&hello).await;
+        if !connack.present {
+            assert!(leaving.elapsed() >= lasts, "gone after {:?}", leaving.elapsed());
+            return None;
         }
-        assert!(gone.elapsed() < Duration::from_secs(10), "it never ends");
-    }
-    assert!(gone.elapsed() >= Duration::from_millis(950), "not before its time: {:?}", gone.elapsed());
+        peer.quiet().await;
+        let leaving = Instant::now();
+        peer.leave().await;
+        Some((hello, topic, lasts, leaving))
+    })
+    .await;
+    let mut other = world.client(V5).await;
+    portcullis_tests::within("the end of a session", async {
+        // 0x10: nobody is subscribed any more.
+        while other.publish(&topic, "m").await != 0x10 {}
+    })
+    .await;
+    let waited = leaving.elapsed();
+    assert!(waited >= lasts.mul_f32(0.95), "not before its time: {waited:?}");
     assert!(!present(&hello).await.1.present);
     // For ever.
     let hello = Hello::new(V5, name("ever")).expiring(u32::MAX);
@@ -221,7 +227,6 @@ async fn silence_of_one_and_a_half_keep_alives_ends_the_connection() {
         let mut silent = world.connect(&hello).await;
         silent.thrown_out(0x8d, "keep-alive").await;
         assert!(started.elapsed() >= Duration::from_millis(1_450), "{:?}", started.elapsed());
-        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
         assert_eq!(watcher.receive().await.text(), "timed out", "as if the network had failed");
     }
 }
@@ -240,12 +245,23 @@ async fn a_server_keep_alive_is_what_counts() {
 #[tokio::test]
 async fn any_packet_counts_against_silence() {
     let world = World::get().await;
-    let mut talker = world.connect(&Hello::new(V5, name("talker")).keep_alive(2)).await;
-    // Two other clients' silences are the clock: three seconds in all, while the talker talks at each half.
-    for _ in 0..2 {
-        let mut clock = world.connect(&Hello::new(V5, name("clock")).keep_alive(1)).await;
-        clock.thrown_out(0x8d, "a clock").await;
-        talker.send(Publish::new(V5, name("talk"), "m").octets()).await;
-    }
-    talker.quiet().await;
+    in_time("a word before the silence is too long", 1, async |seconds| {
+        let seconds = u16::try_from(seconds).expect("a short time");
+        let mut said = Instant::now();
+        let mut talker = world.connect(&Hello::new(V5, name("talker")).keep_alive(2 * seconds)).await;
+        // Other clients' silences are the clock, each half of what the talker may be silent for. Four are twice as much.
+        for _ in 0..4 {
+            let mut clock = world.connect(&Hello::new(V5, name("clock")).keep_alive(seconds)).await;
+            clock.thrown_out(0x8d, "a clock").await;
+            let saying = Instant::now();
+            talker.send(Publish::new(V5, name("talk"), "m").octets()).await;
+            if said.elapsed() >= Duration::from_secs(u64::from(seconds) * 3) {
+                return None;
+            }
+            said = saying;
+        }
+        talker.quiet().await;
+        Some(())
+    })
+    .await;
 }

@@ -99,7 +99,7 @@ fn config() -> Config {
     config = plain(config, "shallow", "everyone", "limits = { topic-length = \"20B\", topic-levels = 3 }");
     config = plain(config, "plain", "some", "refused-subscribe = \"plain\"\nlimits = { subscriptions = 4 }");
     config = plain(config, "rounds", "rounds", "");
-    config = plain(config, "rounds-impatient", "rounds", "limits = { handshake = \"2s\" }");
+    config = plain(config, "rounds-impatient", "rounds", "limits = { handshake = \"5s\" }");
     for transport in Transport::ALL {
         config = config.mqtt(&format!("rounds-{}", transport.name()), transport, &["rounds"]);
     }

@@ -181,9 +181,7 @@ async fn a_file_that_was_moved_away_is_begun_anew_on_sighup() {
     entries(&gateway, is("end", "ended", "before")).await;
     let file = gateway.directory().join("audit.jsonl");
     std::fs::rename(&file, gateway.directory().join("audit.old")).expect("a rename");
-    let from = gateway.log().len();
-    gateway.signal(libc::SIGHUP);
-    gateway.logged(from, "reloaded, because SIGHUP came").await;
+    gateway.reload().await;
     gateway.tcp(Version::V5, "after").connect().await.disconnect().await;
     let all = entries(&gateway, is("end", "ended", "after")).await;
     assert!(!all.iter().any(is("login", "allowed", "before")), "that is in the other file");

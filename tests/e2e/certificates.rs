@@ -19,14 +19,12 @@ async fn a_certificate_is_replaced_while_connections_live() {
         dial.route.roots = another.pem();
         dial
     };
-    let dials: Vec<_> = [Transport::Tls, Transport::Wss].into_iter().map(trusting_new).collect();
+    let dials = [Transport::Tls, Transport::Wss].map(trusting_new);
     assert!(matches!(dials[0].attempt().await, Err(Refused::Link(_))), "the new authority is not in use yet");
 
-    let from = gateway.log().len();
     config::replace(&gateway.directory().join("server.key"), leaf.key_pem.as_bytes());
     config::replace(&gateway.directory().join("server.pem"), leaf.certificate_pem.as_bytes());
-    gateway.signal(libc::SIGHUP);
-    gateway.logged(from, "reloaded").await;
+    gateway.reload().await;
     for dial in &dials {
         dial.connect().await.disconnect().await;
     }

@@ -152,6 +152,59 @@ async fn limits_of_a_grant_bound_the_session() {
 }
 
 #[tokio::test]
+async fn a_grant_bounds_an_identitys_connections_and_what_waits_for_its_sessions() {
+    let bounds = [
+        ("one", "connections = 1"),
+        ("window", "receive-maximum = 2"),
+        ("brief", "session-expiry = 1"),
+        ("few", "queued-messages = 2"),
+        ("small", "queued-bytes = 1000"),
+        ("slow", "publish-bytes-per-second = 1000"),
+    ];
+    let config = bounds.into_iter().fold(Config::tcp(&["anonymous"]), |config, (name, limit)| {
+        config.mqtt(name, Transport::Tcp, &[name]).toml(&format!(
+            "[[policy]]\nname = {name:?}\nsource = \"builtin:anonymous\"\nconfig = {{ limits = {{ {limit} }} }}"
+        ))
+    });
+    let gateway = Gateway::start(&config).await;
+    let dial = |listener: &str, client_id: &str| {
+        portcullis_tests::Dial::new(gateway.route_to(listener, Transport::Tcp), Version::V5, client_id)
+    };
+    // While nobody else is there: all are of one identity.
+    let first = dial("one", "first").connect().await;
+    assert_eq!(dial("one", "second").refusal().await, 0x97);
+    first.disconnect().await;
+    portcullis_tests::within("a free place", async { while dial("one", "second").attempt().await.is_err() {} }).await;
+
+    let mut publisher = gateway.tcp(Version::V5, "publisher").connect().await;
+    let mut narrow = dial("window", "narrow").connect().await;
+    narrow.acknowledge = false;
+    narrow.subscribe("window", 1).await;
+    for number in 0..3u8 {
+        publisher.publish(Message::new("window", [number]).qos(1)).await;
+    }
+    narrow.ping().await;
+    assert_eq!(narrow.set_aside().len(), 2, "no more than that are in flight");
+
+    let brief = dial("brief", "brief").durable().connect().await;
+    let told = brief.properties.as_ref().and_then(|properties| properties.session_expiry_interval);
+    assert_eq!(told, Some(1), "five minutes were asked for");
+
+    for (listener, expected) in [("few", [0, 0, 0x97]), ("small", [0, 0x97, 0x97])] {
+        let mut away = dial(listener, listener).durable().connect().await;
+        away.subscribe(listener, 1).await;
+        away.disconnect().await;
+        for code in expected {
+            assert_eq!(publisher.publish(Message::new(listener, vec![b'.'; 600]).qos(1)).await, code, "{listener}");
+        }
+    }
+
+    let mut slow = dial("slow", "slow").connect().await;
+    slow.post(Message::new("slow", vec![b'.'; 2_000])).await;
+    assert_eq!(slow.ended().await.map(|(reason, _)| reason), Some(0x96));
+}
+
+#[tokio::test]
 async fn topics_longer_or_deeper_than_a_grant_allows_are_refused() {
     let config = Config::tcp(&["anonymous"]).toml(
         "[[policy]]\nname = \"anonymous\"\nsource = \"builtin:anonymous\"\n\

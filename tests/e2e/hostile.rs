@@ -3,6 +3,8 @@
 
 use portcullis_tests::{Config, Gateway, Message, Transport, Version, policies};
 
+use crate::policy_limits::requesting;
+
 /// A deadline for policies that are to answer.
 const PATIENT: &str = "20s";
 
@@ -12,7 +14,8 @@ fn config(component: Vec<u8>, deadline: &str) -> Config {
         .mqtt("tcp", Transport::Tcp, &["candidate"])
         .mqtt("steady", Transport::Tcp, &["anonymous"])
         .toml(&format!(
-            "[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"\nlimits = {{ deadline = \"{deadline}\" }}"
+            "[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"\n\
+             limits = {{ deadline = \"{deadline}\", self-test = \"10s\" }}"
         ))
         .file("policy.wasm", component)
 }
@@ -163,7 +166,7 @@ async fn whatever_a_policy_does_nobody_else_loses_anything() {
     });
     let entry = format!(
         "[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"\nallow = {{ keyvalue = true, http = [\"{address}\"] }}\n\
-         limits = {{ deadline = \"100ms\", http-open = 8, http-requests = 4, storage-keys = 2, log-lines = \"10/s\", instances = 4, queue = 4 }}"
+         limits = {{ deadline = \"1s\", http-open = 8, http-requests = 4, storage-keys = 2, log-lines = \"10/s\", instances = 4, queue = 4 }}"
     );
     let config = Config::new()
         .mqtt("tcp", Transport::Tcp, &["candidate"])
@@ -252,18 +255,31 @@ async fn a_quarantine_is_seen_and_a_reload_ends_it() {
 
 #[tokio::test]
 async fn calls_beyond_the_queue_are_told_to_come_again() {
-    let entry = "[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"\nlimits = { deadline = \"2s\", instances = 1, queue = 1 }";
-    let config =
-        Config::new().mqtt("tcp", Transport::Tcp, &["candidate"]).toml(entry).file("policy.wasm", policies::looping());
+    // Its calls last for as long as a server of the test holds its answer back.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let entry = format!(
+        "[[policy]]\nname = \"candidate\"\nsource = \"policy.wasm\"\nallow = {{ http = [\"{address}\"] }}\n\
+         limits = {{ deadline = \"60s\", instances = 1, queue = 1 }}"
+    );
+    let config = Config::tcp(&["candidate"]).toml(&entry).file("policy.wasm", requesting(address, 1));
     let gateway = Gateway::start(&config).await;
-    let mut attempts = tokio::task::JoinSet::new();
-    for number in 0..6 {
-        let dial = gateway.tcp(Version::V5, &format!("victim-{number}"));
-        attempts.spawn(async move { dial.refusal().await });
-    }
-    let codes = attempts.join_all().await;
+    let knock = |name: &str| {
+        let dial = gateway.tcp(Version::V5, name);
+        tokio::spawn(async move { dial.refusal().await })
+    };
     // One runs, one waits; the others hear at once that the server is busy.
-    assert!(codes.iter().filter(|code| **code == 0x89).count() >= 4, "{codes:?}");
+    let runs = knock("runs");
+    let held = portcullis_tests::within("the first call", silent.accept()).await.unwrap();
+    let waits = knock("waits");
+    gateway.until_metric("portcullis_policy_queue{policy=\"candidate\"}", |waiting| waiting == 1).await;
+    for number in 0..4 {
+        assert_eq!(knock(&format!("victim-{number}")).await.unwrap(), 0x89);
+    }
     let reached = "portcullis_policy_limits_reached_total{policy=\"candidate\",limit=\"queue\"}";
-    assert!(gateway.metric(reached).await >= 4);
+    assert_eq!(gateway.metric(reached).await, 4);
+    drop(held);
+    assert_eq!(runs.await.unwrap(), 0x88, "no answer");
+    drop(portcullis_tests::within("the second call", silent.accept()).await.unwrap());
+    assert_eq!(waits.await.unwrap(), 0x88, "no answer");
 }

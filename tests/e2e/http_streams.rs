@@ -1,7 +1,7 @@
 //! Subscriptions over HTTP: server-sent events that end, come again and are bounded as MQTT sessions are.
 
 use portcullis_tests::tokens::{SigningKey, now};
-use portcullis_tests::{Config, Gateway, Http, Message, Version};
+use portcullis_tests::{Config, Gateway, Http, Message, Version, in_time};
 use serde_json::json;
 
 use crate::http_messages::{gateway, header, jwt, refused};
@@ -130,9 +130,16 @@ async fn a_stream_ends_with_its_grant_and_says_why() {
     let mut gateway = Gateway::start(&config).await;
     let bearer =
         |sub: &str, exp: u64| format!("Bearer {}", key.token(&json!({ "iss": "tests", "sub": sub, "exp": exp })));
-    let end = now() + 3;
-    let short = bearer("short", end);
-    let mut mortal = http(&gateway).await.events("/subscribe/a", &[("authorization", &short)]).await;
+    let (mut mortal, end) = in_time("a stream", 3, async |seconds| {
+        let end = now() + u64::from(seconds);
+        let short = bearer("short", end);
+        match http(&gateway).await.try_events("/subscribe/a", &[("authorization", &short)]).await {
+            Ok(events) => Some((events, end)),
+            Err(_) if now() >= end => None,
+            Err(refused) => panic!("{refused:?}"),
+        }
+    })
+    .await;
     let long = bearer("long", now() + 600);
     let mut survivor = http(&gateway).await.events("/subscribe/a", &[("authorization", &long)]).await;
     let last = mortal.event().await;

@@ -5,6 +5,8 @@
 //! Each cell has topics that every grant permits (`kept`), and topics that are not permitted any more after the event
 //! (`lost`).
 
+use std::time::{Duration, Instant};
+
 use portcullis_tests::policies::answers::{Answers, Effect, Terms};
 use portcullis_tests::{
     Client, Config, Dial, Gateway, Incoming, Message, Refused, Transport, Version, config, directory, packets,
@@ -129,15 +131,16 @@ struct Cell {
 }
 
 impl Cell {
-    /// Lets its clients in and gives each what may be lost.
-    async fn furnish(gateway: &Gateway, observer: &mut Client, event: Event) -> Self {
+    /// Lets its clients in and gives each what may be lost. `lifetime` is that of a key that expires.
+    async fn furnish(gateway: &Gateway, observer: &mut Client, event: Event, lifetime: Duration) -> Self {
         let name = event.name();
         let mut dial = Dial::new(gateway.route_to(name, Transport::Tcp), Version::V5, name);
         let (mut kept, mut lost, mut key) = (format!("{name}/kept"), format!("{name}/lost"), String::new());
         if !event.is_swap() {
             [kept, lost] = ["kept", "lost"]
                 .map(|device| directory::device(gateway, "shop", name, device, directory::Proof::Username));
-            let lifetime: &[&str] = if event == Event::Expired { &["--expires-in", "6s"] } else { &[] };
+            let seconds = format!("{}s", lifetime.as_secs());
+            let lifetime: &[&str] = if event == Event::Expired { &["--expires-in", &seconds] } else { &[] };
             let made = gateway.ask(&[&["key", "add", "app:shop", "--json"], lifetime].concat());
             let made: serde_json::Value = serde_json::from_str(&made).unwrap();
             made["id"].as_str().unwrap().clone_into(&mut key);
@@ -319,8 +322,12 @@ async fn walk(on_swap: &str) {
     directory::app(&gateway, "shop", &portcullis_tests::tokens::SigningKey::new("RS256").public_pem());
     let mut observer = Dial::new(gateway.route_to("steady", Transport::Tcp), Version::V5, "observer").connect().await;
     let mut cells = Vec::new();
+    // A key that expires must live until its cell is furnished: ten times as long as the slowest of the others took.
+    let mut slowest = Duration::from_secs(1);
     for event in Event::ALL {
-        cells.push(Cell::furnish(&gateway, &mut observer, event).await);
+        let begun = Instant::now();
+        cells.push(Cell::furnish(&gateway, &mut observer, event, 10 * slowest).await);
+        slowest = begun.elapsed().max(slowest);
     }
     for cell in cells {
         match cell.event {

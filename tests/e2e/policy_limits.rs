@@ -30,7 +30,7 @@ async fn server(octets: usize) -> SocketAddr {
 
 /// A policy that sends so many requests, one after the other, and refuses with the first error: its text, or `too large`.
 /// Without one it passes.
-fn requesting(server: SocketAddr, requests: u32) -> Vec<u8> {
+pub(crate) fn requesting(server: SocketAddr, requests: u32) -> Vec<u8> {
     let url = format!("http://{server}/");
     let send = r#""send" (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32))"#;
     // POST is never shared. The result is at 64: an error's case at 72, its text at 80.

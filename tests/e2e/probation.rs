@@ -34,9 +34,7 @@ async fn one_that_traps_is_taken_back_and_stays_out_until_it_changes() {
     assert!(metrics.contains("portcullis_policy_rollbacks_total{policy=\"doorman\"} 1"), "{metrics}");
 
     // Neither a reload nor a restart takes it up again, nor does it when it comes back after something else.
-    let from = gateway.log().len();
-    gateway.signal(libc::SIGHUP);
-    gateway.logged(from, "reloaded, because SIGHUP came").await;
+    gateway.reload().await;
     assert!(is_open(&gateway).await);
     gateway = gateway.restart().await;
     assert!(is_open(&gateway).await);

@@ -209,8 +209,10 @@ async fn the_rate_by_address_is_that_of_the_client_behind_the_balancer() {
     drop(in_all);
     assert!(all_at_once(vec![v2(0x20, 0, b""); 20]).await.iter().all(Result::is_ok), "the balancer itself has none");
     let one = all_at_once(vec![line("203.0.113.99:1000".parse().unwrap()); 20]).await;
-    let refused = one.iter().filter(|attempt| matches!(attempt, Err(Refused::Code(0x9f, _)))).count();
-    assert!(refused > 0 && one.iter().filter(|attempt| attempt.is_err()).count() == refused, "{refused} refused");
+    // Who is slow to say CONNECT is closed without a word.
+    let told = one.iter().filter(|attempt| matches!(attempt, Err(Refused::Code(0x9f, _)))).count();
+    let refused = one.iter().filter(|attempt| attempt.is_err()).count();
+    assert!(told > 0, "{refused} refused, and nobody told");
     assert_eq!(count(&gateway, "tcp", "rate").await, refused as u64);
 }
 
@@ -221,10 +223,8 @@ async fn it_can_be_switched_on_and_off_while_the_gateway_runs() {
     let mut resident = gateway.tcp(Version::V5, "resident").connect().await;
     let header = line("203.0.113.9:49152".parse().unwrap());
     for (more, header_in) in [(BALANCER, true), ("", false)] {
-        let from = gateway.log().len();
         config(more).write(gateway.directory());
-        gateway.signal(libc::SIGHUP);
-        gateway.logged(from, "reloaded").await;
+        gateway.reload().await;
         let with = behind(&gateway, Transport::Tcp, &header, "with").attempt().await;
         let without = behind(&gateway, Transport::Tcp, b"", "without").attempt().await;
         assert_eq!((with.is_ok(), without.is_ok()), (header_in, !header_in), "{more}");

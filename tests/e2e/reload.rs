@@ -1,7 +1,7 @@
 //! The four ways to reload, and what a reload does with the configuration.
 
 use hyper::Method;
-use portcullis_tests::{Config, Gateway, Message, Transport, Version, config, policies};
+use portcullis_tests::{Config, Gateway, Message, Transport, Version, address, config, policies};
 
 /// Everyone may come in, and publish and subscribe to this filter alone.
 fn only(filter: &str) -> Config {
@@ -81,10 +81,8 @@ async fn a_changed_configuration_counts_for_new_connections() {
     let mut gateway = Gateway::start(&only("before/#")).await;
     let mut resident = gateway.tcp(Version::V5, "resident").connect().await;
     assert_eq!(resident.subscribe("before/x", 1).await, 1);
-    let from = gateway.log().len();
     only("after/#").write(gateway.directory());
-    gateway.signal(libc::SIGHUP);
-    gateway.logged(from, "reloaded").await;
+    gateway.reload().await;
     let mut newcomer = gateway.tcp(Version::V5, "newcomer").connect().await;
     assert_eq!(newcomer.subscribe("before/x", 1).await, 0x87);
     assert_eq!(newcomer.subscribe("after/x", 1).await, 1);
@@ -96,7 +94,7 @@ async fn a_changed_configuration_counts_for_new_connections() {
 async fn listeners_come_and_go() {
     let mut gateway = Gateway::start(&Config::tcp(&["anonymous"])).await;
     let mut resident = gateway.tcp(Version::V5, "resident").connect().await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = address::own();
     let two = Config::tcp(&["anonymous"]).toml(&format!(
         "[[listener]]\nname = \"second\"\nbind = \"{free}\"\nprotocol = \"mqtt\"\ntransport = \"tcp\"\npolicies = [\"anonymous\"]"
     ));

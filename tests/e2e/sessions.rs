@@ -92,8 +92,8 @@ async fn a_silent_client_is_given_up_after_one_and_a_half_keep_alives() {
         watcher.subscribe("silence", 0).await;
         let mut dial = gateway.tcp(version, "silent").will(Message::new("silence", "lost"));
         dial.hello.keep_alive = 1;
-        let mut client = dial.connect().await;
         let begun = std::time::Instant::now();
+        let mut client = dial.connect().await;
         let reason = client.ended().await.map(|(reason, _)| reason);
         assert!(begun.elapsed().as_millis() >= 1_400, "given up after {:?}", begun.elapsed());
         assert_eq!(reason, (version == Version::V5).then_some(0x8d), "{version:?}");

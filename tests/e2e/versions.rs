@@ -56,9 +56,7 @@ async fn what_was_gone_back_to_stays_until_the_source_changes() {
     resident.ping().await;
 
     // Reloads of every kind find the same content in the source.
-    let from = gateway.log().len();
-    gateway.signal(libc::SIGHUP);
-    gateway.logged(from, "reloaded, because SIGHUP came").await;
+    gateway.reload().await;
     assert!(is_open(&gateway).await);
     let said = gateway.ask(&["policy", "reload", "doorman"]);
     assert!(said.contains("live again"), "{said}");

@@ -1,6 +1,7 @@
 //! What a grant of these policies means while the client is connected, and what is remembered when the service is away.
 
-use portcullis_tests::{Message, Version, packets};
+use portcullis_tests::tokens::now;
+use portcullis_tests::{Message, Refused, Version, packets};
 
 use crate::language::Language;
 use crate::plant::Plant;
@@ -57,6 +58,7 @@ async fn the_end_of_the_shift_ends_the_session() {
 async fn an_answer_is_asked_for_once_and_lasts_while_the_service_is_away() {
     for language in Language::ALL {
         let mut plant = Plant::start(language).await;
+        let hour = now() / 3600;
         for _ in 0..2 {
             plant.holder("mqtt", "1001").connect().await.disconnect().await;
             assert_eq!(plant.holder("mqtt", "9999").refusal().await, 0x86, "{language:?}");
@@ -77,9 +79,12 @@ async fn an_answer_is_asked_for_once_and_lasts_while_the_service_is_away() {
         let said = "badge 1001: from memory, the badge service cannot be asked: no connection";
         plant.gateway.logged(0, said).await;
 
-        // Three logins an hour: the fourth is one too many, right PIN or not, service or not.
-        assert_eq!(plant.holder("hasty", "1001").refusal().await, 0x97, "{language:?}");
-        assert_eq!(plant.detail("acme-halle-1001"), "badge 1001: more than 3 logins in this hour", "{language:?}");
+        // Three logins an hour: the fourth is one too many, right PIN or not, service or not. Unless another hour has begun meanwhile.
+        let fourth = plant.holder("hasty", "1001").attempt().await;
+        if now() / 3600 == hour {
+            assert!(matches!(fourth, Err(Refused::Code(0x97, _))), "{language:?}: {:?}", fourth.err());
+            assert_eq!(plant.detail("acme-halle-1001"), "badge 1001: more than 3 logins in this hour", "{language:?}");
+        }
         plant.service.come_back();
         plant.holder("hasty", "1002").connect().await.disconnect().await;
     }

@@ -47,6 +47,12 @@ impl Authority {
         self.sign(name, names, ExtendedKeyUsagePurpose::ServerAuth, None)
     }
 
+    /// A certificate for a server on this address.
+    #[must_use]
+    pub fn server_at(&self, name: &str, address: std::net::IpAddr) -> Leaf {
+        self.sign(name, vec![address.to_string()], ExtendedKeyUsagePurpose::ServerAuth, None)
+    }
+
     /// A certificate for a client with this common name.
     #[must_use]
     pub fn client(&self, name: &str) -> Leaf {

@@ -175,19 +175,34 @@ fn with_entries(text: &str, folder: Option<&str>) -> String {
     text
 }
 
-/// The same configuration with a deadline for each policy that names none. The gateway's own, 50 ms of wall-clock time,
-/// is right for a gateway and too short for a test: machines that run many tests stand still for longer at times.
+/// What a gateway gives up on by its own clock, and sooner than a test may: by the kind of entry, with how long it waits here.
+/// Machines that run many tests stand still for longer at times than a policy has (50 ms), or a client (ten seconds).
+const PATIENT: [(&str, &[(&str, &str)]); 2] =
+    [("[[policy]]", &[("deadline", "20s"), ("self-test", "60s")]), ("[[listener]]", &[("handshake", "60s")])];
+
+/// The same configuration with more patience, where an entry does not say itself how much it has.
 fn patient(text: &str) -> String {
-    let mut entries = text.split("[[policy]]\n");
-    let mut patient = entries.next().unwrap_or_default().to_owned();
-    for entry in entries {
-        patient += "[[policy]]\n";
-        if !entry.lines().any(|line| line.starts_with("limits = ")) {
-            patient += "limits = { deadline = \"20s\" }\n";
+    PATIENT.into_iter().fold(text.to_owned(), |text, (header, limits)| {
+        let mut entries = text.split(header);
+        let mut patient = entries.next().unwrap_or_default().to_owned();
+        for entry in entries {
+            // Up to the next table: what follows is not the entry's own.
+            let own = entry.split("\n[").next().unwrap_or_default();
+            let said = own.lines().find(|line| line.starts_with("limits = {")).unwrap_or_default();
+            let more: Vec<_> = limits
+                .iter()
+                .filter(|(name, _)| !said.contains(name))
+                .map(|(name, time)| format!("{name} = {time:?}"))
+                .collect();
+            let entry = match (said.is_empty(), more.is_empty()) {
+                (_, true) => entry.to_owned(),
+                (true, false) => format!("\nlimits = {{ {} }}{entry}", more.join(", ")),
+                (false, false) => entry.replacen("\nlimits = {", &format!("\nlimits = {{ {},", more.join(", ")), 1),
+            };
+            patient = patient + header + &entry;
         }
-        patient += entry;
-    }
-    patient
+        patient
+    })
 }
 
 /// Puts a file in place in one step, as careful operators do: a reload never sees half of it.

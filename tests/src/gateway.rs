@@ -202,6 +202,17 @@ impl Gateway {
         assert!(waited, "expected {text:?} in the log, which has\n{}", &self.log()[from.min(self.log().len())..]);
     }
 
+    /// Has it read its configuration again, and waits until it has. That a file has changed it may have noticed before:
+    /// what it did about that is not waited for.
+    ///
+    /// # Panics
+    /// When it does not take all of it.
+    pub async fn reload(&mut self) {
+        let from = self.log().len();
+        self.signal(libc::SIGHUP);
+        self.logged(from, "reloaded, because SIGHUP came").await;
+    }
+
     /// Runs the binary with a command of the command line, in the gateway's directory.
     ///
     /// # Panics

@@ -83,15 +83,29 @@ impl Http {
     ///
     /// # Panics
     /// When the answer is no such stream.
-    pub async fn events(mut self, path: &str, headers: &[(&str, &str)]) -> Events {
+    pub async fn events(self, path: &str, headers: &[(&str, &str)]) -> Events {
+        match self.try_events(path, headers).await {
+            Ok(events) => events,
+            Err(Answer { status, headers, body }) => panic!("{path}: {status} {headers:?}: {body}"),
+        }
+    }
+
+    /// The same, or the answer that is no such stream.
+    ///
+    /// # Errors
+    /// The answer, whole.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub async fn try_events(mut self, path: &str, headers: &[(&str, &str)]) -> Result<Events, Answer> {
         let response = self.head("GET", path, headers, "").await;
         let (status, headers) = told(&response);
         let kind = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         if (status, kind) != (200, Some("text/event-stream")) {
             let body = within("a body", response.into_body().collect()).await.expect("a whole body").to_bytes();
-            panic!("{path}: {status} {headers:?}: {}", String::from_utf8_lossy(&body));
+            return Err(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() });
         }
-        Events { headers, body: response.into_body(), buffer: String::new(), _connection: self }
+        Ok(Events { headers, body: response.into_body(), buffer: String::new(), _connection: self })
     }
 }
 

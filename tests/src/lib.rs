@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+pub mod address;
 pub mod admin;
 pub mod binary;
 pub mod certificates;
@@ -22,6 +23,7 @@ pub mod packets;
 pub mod people;
 pub mod policies;
 pub mod processor;
+pub mod race;
 pub mod relay;
 pub mod script;
 pub mod tokens;
@@ -33,6 +35,7 @@ pub use gateway::Gateway;
 pub use http::{Event, Events, Http};
 pub use link::{Link, Transport};
 pub use packets::{Incoming, Message, Version};
+pub use race::in_time;
 
 /// How long anything may take before a test says that it does not happen. Generous: two cores run many tests at a time.
 pub const PATIENCE: Duration = Duration::from_secs(120);

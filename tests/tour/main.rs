@@ -9,7 +9,7 @@
 
 use std::process::Stdio;
 
-use portcullis_tests::{Gateway, binary, within};
+use portcullis_tests::{Gateway, PATIENCE, binary, within};
 
 /// One block of commands, and what is promised about it.
 #[derive(Debug, Default)]
@@ -46,8 +46,20 @@ async fn the_tour_of_the_readme_is_true() {
     let readme = std::fs::read_to_string(binary::root().join("README.md")).unwrap();
     let blocks = blocks(&readme, "tour");
     assert!(blocks.len() >= 5, "the tour has {} blocks", blocks.len());
-    let gateway = Gateway::spawn(tempfile::tempdir().unwrap(), &[]).await.expect("the demo starts on its own ports");
-    walk(&blocks, gateway.directory(), portcullis_tests::PATIENCE).await;
+    for attempt in 1.. {
+        let gateway =
+            Gateway::spawn(tempfile::tempdir().unwrap(), &[]).await.expect("the demo starts on its own ports");
+        match walk(&blocks, gateway.directory(), PATIENCE).await {
+            Ok(()) => return,
+            Err(wrong) => assert!(attempt < 5 && too_slow(&format!("{wrong}{}", gateway.log())), "{wrong}"),
+        }
+    }
+}
+
+/// Whether what was said tells that the machine stood still for longer than the demo gives its policies, or the README a client. There is
+/// nobody here to walk slowly, so then it is walked anew.
+fn too_slow(said: &str) -> bool {
+    ["did not answer within", "Timed out"].iter().any(|words| said.contains(words))
 }
 
 /// A project is made, built with what npm brings, tested, and served.
@@ -56,13 +68,18 @@ async fn a_policy_of_ones_own_takes_what_the_readme_says() {
     let readme = std::fs::read_to_string(binary::root().join("README.md")).unwrap();
     let blocks = blocks(&readme, "policy");
     assert!(blocks.len() >= 5, "the walk has {} blocks", blocks.len());
-    let directory = tempfile::tempdir().unwrap();
-    // npm fetches a compiler, and it compiles.
-    walk(&blocks, directory.path(), std::time::Duration::from_secs(600)).await;
+    for attempt in 1.. {
+        let directory = tempfile::tempdir().unwrap();
+        // npm fetches a compiler, and it compiles.
+        match walk(&blocks, directory.path(), std::time::Duration::from_secs(600)).await {
+            Ok(()) => return,
+            Err(wrong) => assert!(attempt < 5 && too_slow(&wrong), "{wrong}"),
+        }
+    }
 }
 
-/// Does what the blocks say, and looks at what they promise.
-async fn walk(blocks: &[Block], directory: &std::path::Path, patience: std::time::Duration) {
+/// Does what the blocks say, and looks at what they promise. What is not as it should be, with all that was said.
+async fn walk(blocks: &[Block], directory: &std::path::Path, patience: std::time::Duration) -> Result<(), String> {
     // One shell for all, as a reader has: what a block sets, the next one finds. Where each ends is marked.
     let mut script = String::from("exec 2>&1\n");
     for (index, block) in blocks.iter().enumerate() {
@@ -78,20 +95,38 @@ async fn walk(blocks: &[Block], directory: &std::path::Path, patience: std::time
     let mut rest = &said[..];
     for (index, block) in blocks.iter().enumerate() {
         let mark = format!("\n@{index} ");
-        let (own, after) = rest.split_once(&mark).unwrap_or_else(|| panic!("the walk ended in block {index}:\n{said}"));
+        let Some((own, after)) = rest.split_once(&mark) else {
+            return Err(format!("the walk ended in block {index}:\n{said}"));
+        };
         let (status, after) = after.split_once('\n').unwrap();
-        assert_eq!(status != "0", block.fails, "status {status} of\n{}\nwhich said\n{own}", block.commands);
-        for text in &block.says {
-            assert!(own.contains(text), "{text:?} is not what\n{}\nsaid:\n{own}", block.commands);
+        if (status != "0") != block.fails {
+            return Err(format!(
+                "status {status} of\n{}\nwhich said\n{own}\nAll that was said:\n{said}",
+                block.commands
+            ));
+        }
+        if let Some(text) = block.says.iter().find(|text| !own.contains(*text)) {
+            return Err(format!("{text:?} is not what\n{}\nsaid:\n{own}\nAll that was said:\n{said}", block.commands));
         }
         rest = after;
     }
+    Ok(())
 }
 
 #[tokio::test]
 async fn what_the_demo_prints_can_be_copied_and_run() {
-    let mut gateway =
-        Gateway::spawn(tempfile::tempdir().unwrap(), &["serve", "--any-port"]).await.expect("the demo starts");
+    for attempt in 1.. {
+        let mut gateway =
+            Gateway::spawn(tempfile::tempdir().unwrap(), &["serve", "--any-port"]).await.expect("the demo starts");
+        match copy_and_run(&mut gateway).await {
+            Ok(()) => return,
+            Err(wrong) => assert!(attempt < 5 && too_slow(&format!("{wrong}{}", gateway.log())), "{wrong}"),
+        }
+    }
+}
+
+/// Runs what the demo shows. What does not do what it should, with what it said.
+async fn copy_and_run(gateway: &mut Gateway) -> Result<(), String> {
     let shown = gateway.said("Ctrl-C").await;
     let commands: Vec<&str> = shown.lines().map(str::trim).filter(|line| line.starts_with("mosquitto_")).collect();
     assert!(commands.len() >= 5, "the demo shows commands:\n{shown}");
@@ -106,15 +141,16 @@ async fn what_the_demo_prints_can_be_copied_and_run() {
         let output = within("a command of the demo", shell.output()).await.unwrap();
         let said = [&output.stdout[..], &output.stderr[..]].concat();
         let said = String::from_utf8_lossy(&said);
-        assert_eq!(output.status.success(), !refused, "{command}\n{said}");
-        assert!(!refused || said.contains("password"), "{command} tells why:\n{said}");
+        if output.status.success() == refused || (refused && !said.contains("password")) {
+            return Err(format!("{command}\n{said}"));
+        }
     }
     // The one that listens: it hears what the device says, again and again, until it has heard it once.
     let speak =
         commands.iter().find(|command| command.contains("/stream") && command.starts_with("mosquitto_pub")).unwrap();
-    let script = format!("{listen} -C 1 & {speak} --repeat 20 --repeat-delay 0.2; wait %1");
+    let script = format!("{listen} -C 1 & while kill -0 $! 2>/dev/null; do {speak}; sleep 0.2; done; wait $!");
     let mut shell = tokio::process::Command::new("bash");
     shell.args(["-c", &script]).current_dir(gateway.directory()).stdin(Stdio::null()).kill_on_drop(true);
     let output = within("the conversation of the demo", shell.output()).await.unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains("21.5"), "{output:?}");
+    if String::from_utf8_lossy(&output.stdout).contains("21.5") { Ok(()) } else { Err(format!("{output:?}")) }
 }

@@ -205,7 +205,7 @@ async fn first_line(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn requests_are_bounded() {
-    let settings = HttpSettings { max_body: 1000, body_timeout: Duration::from_millis(50), ..HttpSettings::default() };
+    let settings = HttpSettings { max_body: 1000, body_timeout: Duration::from_secs(5), ..HttpSettings::default() };
     let (listening, ..) = start(vec![mount("/", Endpoint::default())], settings);
     let address = listening.local_addrs()[0];
     let post = |length| request("POST", "/").body(Full::new(Bytes::from(vec![b'x'; length]))).unwrap();

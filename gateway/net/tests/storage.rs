@@ -13,7 +13,7 @@ use portcullis_store::disk::Disk;
 use portcullis_store::{Durability, Options, Store};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn lasting(c: &mut Connect<'_>) {
     c.clean_start = false;

@@ -157,16 +157,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_reads_and_writes_through_pipes() {
-        let echo = shell("exec cat", Duration::from_secs(30));
+        let echo = shell("exec cat", Duration::from_secs(120));
         let big = Bytes::from(vec![7u8; 1 << 20]);
         assert_eq!(*echo.compile(big.clone(), None).await.expect("compiled"), *big);
     }
 
     #[tokio::test]
     async fn a_childs_own_words_are_the_reason() {
-        let fails = shell("echo 'unexpected end' >&2; exit 3", Duration::from_secs(30));
+        let fails = shell("echo 'unexpected end' >&2; exit 3", Duration::from_secs(120));
         assert_eq!(fails.compile(Bytes::new(), None).await, Err("unexpected end".to_owned()));
-        let silent = shell("exit 3", Duration::from_secs(30));
+        let silent = shell("exit 3", Duration::from_secs(120));
         assert!(silent.compile(Bytes::new(), None).await.is_err_and(|why| why.contains("exit status: 3")));
     }
 
@@ -179,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_compiler_is_named() {
         let none =
-            ChildProcess { program: "/nonexistent/compiler".into(), args: vec![], timeout: Duration::from_secs(9) };
+            ChildProcess { program: "/nonexistent/compiler".into(), args: vec![], timeout: Duration::from_secs(120) };
         assert!(none.compile(Bytes::new(), None).await.is_err_and(|why| why.contains("/nonexistent/compiler")));
     }
 }

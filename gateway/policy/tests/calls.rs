@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,21 +82,25 @@ async fn memory_has_an_end() {
 #[tokio::test]
 async fn an_endless_loop_meets_the_deadline_and_holds_no_thread() {
     let mut looping = spec("p", guest());
-    looping.limits.deadline = Some(Duration::from_secs(2));
+    looping.limits.deadline = Some(Duration::from_secs(5));
     let (_, chain) = alone(&host(), looping).await;
     // This runtime has one thread: if the guest held it, the other task would not run before the deadline.
+    let others_are_done = Cell::new(false);
     let others = async {
-        let begun = Instant::now();
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        begun.elapsed()
+        others_are_done.set(true);
     };
-    let (outcome, took) = tokio::join!(ask(&chain, "l"), others);
+    let guest = async {
+        let outcome = ask(&chain, "l").await;
+        (outcome, others_are_done.get())
+    };
+    let ((outcome, others_were_done), ()) = tokio::join!(guest, others);
     let denial = denied(outcome);
     assert_eq!(denial.reason, DenyReason::Unavailable);
-    assert!(denial.detail.contains("did not answer within 2000 ms"), "{}", denial.detail);
-    assert!(took < Duration::from_secs(2), "twenty turns took {took:?}");
+    assert!(denial.detail.contains("did not answer within 5000 ms"), "{}", denial.detail);
+    assert!(others_were_done, "the other task had no twenty turns before the deadline");
 }
 
 #[tokio::test]
@@ -114,10 +119,9 @@ async fn the_deadline_covers_waiting_for_the_host() {
     waits.allow.http = Some(vec![address.to_string()]);
     waits.limits.deadline = Some(Duration::from_millis(300));
     let (_, chain) = alone(&host(), waits).await;
-    let begun = Instant::now();
-    let denial = denied(ask(&chain, "s").await);
+    let outcome = tokio::time::timeout(Duration::from_secs(120), ask(&chain, "s")).await;
+    let denial = denied(outcome.expect("the server never answers, and it ends all the same"));
     // Either the call was ended, or the client told the guest in time that there is no answer and the guest refused.
-    assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(denial.detail.contains("within 300 ms") || denial.detail == "not authorized", "{}", denial.detail);
     accepted.abort();
 }
@@ -300,7 +304,7 @@ async fn too_many_calls_are_refused_and_told_to_come_back() {
     let mut one = spec("p", guest());
     one.limits.concurrency = 1;
     one.limits.queue = 0;
-    one.limits.deadline = Some(Duration::from_secs(2));
+    one.limits.deadline = Some(Duration::from_secs(5));
     let (_, chain) = alone(&host(), one).await;
     let (looping, other) = tokio::join!(ask(&chain, "l"), ask(&chain, "a"));
     denied(looping);
@@ -313,17 +317,24 @@ async fn too_many_calls_are_refused_and_told_to_come_back() {
 #[tokio::test]
 async fn quarantine_opens_and_heals() {
     let (policy, chain) = alone(&host(), spec("p", guest())).await;
-    for _ in 0..8 {
-        assert!(denied(ask(&chain, "t").await).detail.contains("it trapped"));
-    }
-    assert!(policy.current().is_quarantined());
-    let calls = policy.stats().figures().latency.iter().sum::<u64>();
-    let denial = denied(ask(&chain, "a").await);
+    let (calls, denial) = loop {
+        let begun = Instant::now();
+        for _ in 0..8 {
+            assert!(denied(ask(&chain, "t").await).detail.contains("it trapped"));
+        }
+        assert!(policy.current().is_quarantined());
+        let calls = policy.stats().figures().latency.iter().sum::<u64>();
+        match ask(&chain, "a").await {
+            Outcome::Deny(refusal) => break (calls, refusal.denial),
+            // The machine has stood still for longer than the pause: once more.
+            healed => assert!(begun.elapsed() >= Duration::from_millis(250), "{healed:?}"),
+        }
+    };
     assert!(denial.detail.contains("keeps failing") && denial.detail.contains("unreachable"), "{}", denial.detail);
     assert_eq!((denial.reason, denial.retry_after), (DenyReason::Unavailable, Some(1)));
     assert_eq!(policy.stats().figures().latency.iter().sum::<u64>(), calls, "it was not entered");
     // The pause is 250 ms; asked again and again, one call gets through and heals it.
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_secs(120);
     while !matches!(ask(&chain, "a").await, Outcome::Allow(_)) {
         assert!(Instant::now() < limit, "it did not heal");
         tokio::task::yield_now().await;

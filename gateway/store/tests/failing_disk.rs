@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_store::disk::Disk;
 use portcullis_store::{Batch, Durability, Fate, OpenError, Options, SessionRow, Store, StoreError};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 fn message(n: u64, size: usize) -> Batch {
     let mut batch = Batch::new();

@@ -26,7 +26,7 @@ fn held_store(queue: usize) -> (Store, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let clock = Clock::new(move || {
         let gate = gate.lock();
         let _ = gate.0.send(());
-        let _ = gate.1.recv_timeout(Duration::from_secs(20));
+        let _ = gate.1.recv_timeout(Duration::from_secs(120));
         0
     });
     (Store::in_memory(Options { queue, clock, ..Options::default() }).unwrap(), has_entered, release)
@@ -36,7 +36,7 @@ fn held_store(queue: usize) -> (Store, mpsc::Receiver<()>, mpsc::Sender<()>) {
 fn what_waits_is_written_in_one_transaction() {
     let (store, entered, release) = held_store(1 << 20);
     let first = store.submit(batch("first"));
-    entered.recv_timeout(Duration::from_secs(10)).unwrap();
+    entered.recv_timeout(Duration::from_secs(120)).unwrap();
     let rest: Vec<_> = (0..500).map(|n| store.submit(batch(&n.to_string()))).collect();
     release.send(()).unwrap();
     release.send(()).unwrap();
@@ -78,7 +78,7 @@ fn a_full_queue_refuses_gives_back_and_tells_when_there_is_room() {
     let limit = 4096;
     let (store, entered, release) = held_store(limit);
     let first = store.submit(batch("first"));
-    entered.recv_timeout(Duration::from_secs(10)).unwrap();
+    entered.recv_timeout(Duration::from_secs(120)).unwrap();
     let mut accepted = Vec::new();
     let given_back = loop {
         match store.try_submit(batch("x"), Durability::Ack) {
@@ -135,7 +135,7 @@ impl Wake for Counting {
 fn a_ticket_is_a_future_of_any_executor() {
     let (store, entered, release) = held_store(1 << 20);
     let mut ticket = pin!(store.submit(batch("x")));
-    entered.recv_timeout(Duration::from_secs(10)).unwrap();
+    entered.recv_timeout(Duration::from_secs(120)).unwrap();
     struct Sending(mpsc::SyncSender<()>);
     impl Wake for Sending {
         fn wake(self: Arc<Self>) {
@@ -146,7 +146,7 @@ fn a_ticket_is_a_future_of_any_executor() {
     let waker = Waker::from(Arc::new(Sending(sender)));
     assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     release.send(()).unwrap();
-    woken.recv_timeout(Duration::from_secs(10)).unwrap();
+    woken.recv_timeout(Duration::from_secs(120)).unwrap();
     assert_eq!(ticket.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(())));
     assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending(), "it answers once and never panics");
 }
@@ -167,7 +167,7 @@ fn an_interval_is_synced_in_time_without_another_batch() {
     let options = Options { durability: Durability::Interval(Duration::from_millis(20)), ..Options::default() };
     let store = Store::open(data.path(), options).unwrap();
     store.submit(batch("a")).wait().unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
     while store.statistics().syncs == 0 {
         assert!(std::time::Instant::now() < deadline, "never synced");
         thread::yield_now();

@@ -241,7 +241,7 @@ proptest! {
         disk.heal();
         let mut written = Vec::new();
         while written.len() < work.len() {
-            match heard.recv_timeout(Duration::from_secs(20)).unwrap() {
+            match heard.recv_timeout(Duration::from_secs(120)).unwrap() {
                 (place, Fate::Written) => written.push(place),
                 (_, Fate::Delayed(_)) => {}
                 (place, Fate::Lost(why)) => panic!("{place}: {why}"),

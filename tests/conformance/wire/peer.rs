@@ -153,6 +153,17 @@ impl Peer {
         assert!(came.is_empty(), "not expected: {came:02x?}");
     }
 
+    /// Whether a packet has come, or the end of the connection.
+    pub(crate) async fn has_something(&mut self) -> bool {
+        // What is waited for for no time at all is what is there already.
+        match tokio::time::timeout(std::time::Duration::ZERO, self.arrive()).await {
+            Ok(Some(packet)) => self.kept.push_back(packet),
+            Ok(None) => {}
+            Err(_) => return false,
+        }
+        true
+    }
+
     /// Everything that comes until the server closes.
     pub(crate) async fn closed(&mut self) -> Vec<Packet> {
         let mut came = Vec::new();

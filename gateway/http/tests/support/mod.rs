@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// Longer than anything here takes; reached only when something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for what must come.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {

@@ -20,7 +20,7 @@ use portcullis_net::{Bound, ListenerSpec, Listening, MqttHandler, MqttSettings, 
 use portcullis_session::{Broker, BrokerOptions, ListenerRules};
 
 /// Longer than anything here takes; reached only when something is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A gateway with one plain TCP listener.
 pub struct Running {

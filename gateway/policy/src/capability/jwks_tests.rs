@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::*;
 use crate::capability::HttpClient;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn services() -> Arc<SharedServices> {
     with(JwksCache::open(None, Duration::ZERO))

@@ -262,15 +262,20 @@ impl Machine {
     /// Processes what was read. Returns how many octets were used and what to do next; what was not used is to be given
     /// again, with what follows it.
     pub fn process(&mut self, bytes: &[u8], scratch: &mut Scratch) -> (usize, Step) {
-        self.heard_at = now_ms();
-        match &mut self.phase {
+        let (used, step) = match &mut self.phase {
             Phase::Open(_) => self.process_open(bytes, scratch),
             Phase::AwaitConnect => self.process_connect(bytes),
             Phase::Challenged(_) => self.process_challenged(bytes),
             // Whatever comes while somebody decides waits in the connection loop.
             Phase::Deciding(_) | Phase::Admitting(_) => (0, Step::Wait),
             Phase::Ended => (bytes.len(), Step::More),
+        };
+        // A sign of life is a whole packet (MQTT 5 §3.1.2.10), be it one that somebody is asked about first. An octet of one
+        // now and then would keep a connection for as long as its sender likes.
+        if used > 0 || !matches!(step, Step::More) {
+            self.heard_at = now_ms();
         }
+        (used, step)
     }
 
     /// When [`Self::on_time`] wants to be called, in [`now_ms`]; what a client does meanwhile may move it.
