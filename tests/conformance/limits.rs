@@ -1,6 +1,6 @@
 //! Maximum packet size, both ways (5 §3.1.2.11.4, §3.2.2.3.6), and patience with half a packet.
 
-use portcullis_tests::{Config, Gateway, Transport};
+use portcullis_tests::{Config, Gateway, Transport, within};
 
 use crate::wire::{subscribe_with, unsubscribe};
 use crate::*;
@@ -270,6 +270,8 @@ async fn what_finds_no_room_among_the_retained_messages_is_told_and_counted() {
             assert_eq!(there.receive().await.text(), heard);
         }
         peer.quiet().await;
+        // They are counted at the end of the turn that answers them.
+        within("the refused messages to be counted", async { while refused().await < before + 3 {} }).await;
         assert_eq!(refused().await, before + 3, "{version:?}");
         // And nobody who comes later; what there is may be replaced, and make room.
         let mut later = Peer::connect(&route, &Hello::new(version, name("later"))).await;
@@ -283,6 +285,20 @@ async fn what_finds_no_room_among_the_retained_messages_is_told_and_counted() {
     let mut peer = Peer::connect(&route, &Hello::new(V5, name("clears"))).await;
     peer.tell(Publish::new(V5, &kept[0], "").retained()).await;
     assert_eq!(peer.tell(Publish::new(V5, name("room"), "m").retained()).await, 0x10);
+}
+
+#[tokio::test]
+async fn a_large_packet_may_take_its_time() {
+    let world = World::get().await;
+    let mut peer = world.connect(&Hello::new(V5, name("slow")).keep_alive(3)).await;
+    let whole = Publish::new(V5, name("slow"), "x".repeat(20 * 1100)).qos(1, 1).octets();
+    // Each part well within the keep-alive of the one before, all of them together for longer than one and a half.
+    for part in whole.chunks(1100) {
+        peer.send(part).await;
+        let mut clock = Peer::open(&world.to("impatient"), V5).await;
+        assert_eq!(clock.closed().await, [], "a clock of 300 ms");
+    }
+    assert!(peer.reason(kind::PUBACK, 1).await < 0x80, "it is acknowledged");
 }
 
 #[tokio::test]

@@ -153,6 +153,9 @@ pub struct Origin {
     pub http: Option<u8>,
 }
 
+/// Octets of a packet that are a sign of life before it is whole: what the slowest line carries within any keep-alive.
+const FAIR_PART: usize = 1024;
+
 /// See the module's description.
 pub struct Machine {
     broker: Arc<Broker>,
@@ -163,8 +166,10 @@ pub struct Machine {
     phase: Phase,
     /// When it must be through with CONNECT, in [`now_ms`].
     connect_by: u64,
-    /// The last time that anything whole came.
+    /// The last time that something whole came, or a fair part of a packet.
     heard_at: u64,
+    /// Octets of a packet that is not whole yet which had come then.
+    heard_of_packet: u32,
     /// Bytes for the client while there is no mailbox yet.
     early: Vec<u8>,
     /// What had changed in the directory when a policy was last asked who this is.
@@ -202,6 +207,7 @@ impl Machine {
             phase: Phase::AwaitConnect,
             connect_by,
             heard_at: now,
+            heard_of_packet: 0,
             early: Vec::new(),
             asked_at: 0,
         }
@@ -270,10 +276,13 @@ impl Machine {
             Phase::Deciding(_) | Phase::Admitting(_) => (0, Step::Wait),
             Phase::Ended => (bytes.len(), Step::More),
         };
-        // A sign of life is a whole packet (MQTT 5 §3.1.2.10), be it one that somebody is asked about first. An octet of one
+        // A sign of life is a whole packet (MQTT 5 §3.1.2.10), be it one that somebody is asked about first, or a fair part
+        // of a large one, which takes its time on a slow line: the time between packets is what a keep-alive bounds. An octet
         // now and then would keep a connection for as long as its sender likes.
-        if used > 0 || !matches!(step, Step::More) {
+        let whole = used > 0 || !matches!(step, Step::More);
+        if whole || bytes.len() >= self.heard_of_packet as usize + FAIR_PART {
             self.heard_at = now_ms();
+            self.heard_of_packet = (bytes.len() - used) as u32;
         }
         (used, step)
     }
