@@ -169,7 +169,7 @@ async fn behind(relay: &Relay, cache: u32, stale: u32) -> Gateway {
     let entry = format!(
         "[[policy]]\nname = \"keystone\"\nsource = \"builtin:keystone\"\n\
          allow = {{ directory = \"write\", keyvalue = true, keys = [], http = [\"{address}\"] }}\n\
-         config = {{ mode = \"upstream\", url = \"http://{address}/v3\", cache = {cache}, stale = {stale}, refused = 1, {RULES}",
+         config = {{ mode = \"upstream\", url = \"http://{address}/v3\", timeout = 15000, cache = {cache}, stale = {stale}, refused = 1, {RULES}",
         address = relay.address(),
     );
     Gateway::start(&Config::everywhere(&["keystone"]).toml(&entry)).await
