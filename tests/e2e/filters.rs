@@ -91,6 +91,35 @@ async fn a_filter_is_swapped_and_its_topics_change_while_clients_stay() {
     assert_eq!(publisher.publish(Message::new("a", "pass").qos(1)).await, 0x10);
 }
 
+#[tokio::test]
+async fn a_connection_of_before_a_reload_is_filtered_as_the_reload_says() {
+    let mut gateway = Gateway::start(&sieved("[\"a\"]")).await;
+    let mut listener = gateway.tcp(Version::V5, "listener").connect().await;
+    listener.subscribe("#", 1).await;
+    let mut early = tokio::net::TcpStream::connect(gateway.address("tcp")).await.unwrap();
+    gateway.until_metric("portcullis_listener_connections{listener=\"tcp\"}", |open| open == 2).await;
+    let from = gateway.log().len();
+    sieved("[\"b\", \"w\"]").write(gateway.directory());
+    gateway.signal(libc::SIGHUP);
+    gateway.logged(from, "has new settings").await;
+    // CONNECT with a will on `w`, and in the same breath a message on `b` that asks to be refused.
+    let connect = b"\x10\x30\x00\x04MQTT\x05\x06\x00\x3c\x00\x00\x05early\x00\x00\x01w\x00\x18put another in its place";
+    let publish = b"\x32\x0f\x00\x01b\x00\x01\x00refuse it";
+    early.write_all(&[&connect[..], publish].concat()).await.unwrap();
+    let mut back = Vec::new();
+    portcullis_tests::within("PUBACK", async {
+        while !back.windows(4).any(|octets| octets[2..] == [0, 1] && octets[0] == 0x40) {
+            assert_ne!(early.read_buf(&mut back).await.unwrap(), 0, "it is let in: {back:x?}");
+        }
+    })
+    .await;
+    let at = back.windows(4).position(|octets| octets[0] == 0x40 && octets[2..] == [0, 1]).unwrap();
+    assert_eq!(back[at + 4], 0x99, "{back:x?}");
+    drop(early);
+    let will = listener.message().await;
+    assert_eq!((will.topic.as_str(), &will.payload[..]), ("w", &b"seen"[..]));
+}
+
 #[test]
 fn a_filter_in_front_of_a_listener_is_found_by_check() {
     let directory = tempfile::tempdir().unwrap();

@@ -108,7 +108,21 @@ impl Connection {
             self.doing = Doing::Reading;
             let step = self.machine.retry(&mut w.scratch);
             self.take(step);
+            self.catch_up(w);
             self.go_on(w);
+        }
+    }
+
+    /// Learns what topics are filtered, until there is a session: a reload has told those that had one. Before the will is
+    /// looked at, and before anything is read that came behind CONNECT.
+    fn catch_up(&mut self, w: &mut Worker) {
+        if self.stopped.is_none() {
+            return;
+        }
+        let settings = self.handler.settings.load();
+        if *self.machine.filters() != settings.rules.filters {
+            let step = self.machine.on_control(Control::Filter(settings.rules.filters.clone()), &mut w.scratch);
+            self.take(step);
         }
     }
 
@@ -182,6 +196,7 @@ impl Connection {
         while let Doing::Asking(pending) = &mut self.doing {
             let Poll::Ready(answer) = pending.as_mut().poll(cx) else { return Go::Rest };
             self.doing = Doing::Reading;
+            self.catch_up(w);
             let step = match answer {
                 Answer::Outcome(outcome) => self.machine.on_outcome(outcome, &mut w.scratch),
                 Answer::Authorization(action, answer) => self.machine.on_authorization(action, answer, &mut w.scratch),
@@ -189,6 +204,7 @@ impl Connection {
                 Answer::Renewal(renewal) => self.machine.on_renewal(renewal, &mut w.scratch),
             };
             self.take(step);
+            self.catch_up(w);
             self.go_on(w);
             if matches!(self.doing, Doing::Reading)
                 && let Some(look) = self.look_next.take()

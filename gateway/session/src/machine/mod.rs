@@ -219,6 +219,12 @@ impl Machine {
         &self.facts
     }
 
+    /// The topics that are filtered: the `filters` of [`ListenerRules`].
+    #[must_use]
+    pub fn filters(&self) -> &Option<Arc<[String]>> {
+        &self.rules.filters
+    }
+
     /// The grant in force, or about to be.
     #[must_use]
     pub fn grant(&self) -> Option<&Arc<Grant>> {
