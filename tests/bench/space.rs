@@ -1,12 +1,13 @@
-//! Much space in the store comes free, and clients do not wait for that: how long an acknowledgement takes that means *stored*, while
-//! nothing happens, while stored sessions come back and take hundreds of megabytes out of the store, and while others are
-//! ended with all that waits for them. There is no compaction that could stand in the way: pages are used again, and the
-//! file gives back what is free at its end with each commit.
+//! Much space in the store comes free: how long an acknowledgement takes that means *stored*, while nothing happens, while
+//! stored sessions come back and take hundreds of megabytes out of the store, and while others are ended with all that
+//! waits for them. There is no compaction that could stand in the way: pages are used again, and the file gives back what
+//! is free at its end with each commit. What is left is what the others' own changes cost the one who writes.
 //!
 //! `PORTCULLIS_MEGABYTES` says how much waits (256 unless told). The disk's own syncs stand beside it.
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,10 +36,14 @@ pub(crate) async fn measure() -> Vec<Row> {
     let full = gateway.metric("portcullis_store_file_bytes").await;
     let quiet = tokio::task::block_in_place(|| probed(address, || std::thread::sleep(QUIET)));
     told(&mut rows, "while nothing else happens", &quiet);
-    let back = tokio::task::block_in_place(|| probed(address, || come_back(address, each)));
-    told(&mut rows, "while half of the sessions take what waits for them", &back);
+    let quarter = SESSIONS / 4;
+    let one_by_one = || (0..quarter).for_each(|number| come_back(address, number..number + 1, each));
+    let back = tokio::task::block_in_place(|| probed(address, one_by_one));
+    told(&mut rows, "while 16 sessions take all, one by one", &back);
+    let crowd = tokio::task::block_in_place(|| probed(address, || come_back(address, quarter..2 * quarter, each)));
+    told(&mut rows, "while 16 sessions take all at once", &crowd);
     let ended = tokio::task::block_in_place(|| probed(address, || end(address)));
-    told(&mut rows, "while the other half is ended with all that waits", &ended);
+    told(&mut rows, "while 32 sessions are ended with all", &ended);
     let after = tokio::task::block_in_place(|| probed(address, || std::thread::sleep(QUIET)));
     told(&mut rows, "after that", &after);
     rows.push(row(format!("the store's file, {} messages of {PAYLOAD} octets", SESSIONS * each), megabytes(full), ""));
@@ -122,13 +127,13 @@ fn probed(address: SocketAddr, work: impl FnOnce()) -> Vec<Duration> {
     times
 }
 
-/// Half of the sessions take and acknowledge everything.
-fn come_back(address: SocketAddr, each: u64) {
+/// These sessions take and acknowledge everything, at the same time.
+fn come_back(address: SocketAddr, sessions: Range<u64>, each: u64) {
     let (received, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let threads: Vec<_> = (0..SESSIONS / 2)
-        .map(|number| load::subscriber(Wire::open(address, &name(number), true), &received, &stop))
-        .collect();
-    while received.load(Ordering::Relaxed) < SESSIONS / 2 * each {
+    let all = (sessions.end - sessions.start) * each;
+    let threads: Vec<_> =
+        sessions.map(|number| load::subscriber(Wire::open(address, &name(number), true), &received, &stop)).collect();
+    while received.load(Ordering::Relaxed) < all {
         std::thread::sleep(Duration::from_millis(10));
     }
     stop.store(true, Ordering::Relaxed);
@@ -137,7 +142,7 @@ fn come_back(address: SocketAddr, each: u64) {
     }
 }
 
-/// The other half begins anew: a clean start ends what there was.
+/// Half of the sessions begin anew: a clean start ends what there was.
 fn end(address: SocketAddr) {
     for number in SESSIONS / 2..SESSIONS {
         Wire::open(address, &name(number), false).leave();
