@@ -301,6 +301,26 @@ async fn a_quarantine_of_logins_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn a_quarantine_of_an_http_interface_shuts_out_no_client() {
+    let gateway = Gateway::start(&settings("20s")).await;
+    let mut http = Http::connect(gateway.address("http")).await;
+    let mut failed = 0;
+    portcullis_tests::within("the quarantine", async {
+        // Eight, and one for each pause that the machine stood still for.
+        while http.get("/here/x").await.status == 500 {
+            failed += 1;
+        }
+    })
+    .await;
+    assert!(failed >= 8, "{failed}");
+    gateway.tcp(Version::V5, "good").connect().await.disconnect().await;
+    assert_eq!(gateway.metric("portcullis_policy_quarantines_total{policy=\"candidate\"}").await, 1);
+    let list = gateway.ask(&["policy", "list"]);
+    assert!(list.contains("its HTTP interface is quarantined: it keeps failing"), "{list}");
+    assert!(gateway.log().contains("the policy's HTTP interface keeps failing and is left alone"), "{}", gateway.log());
+}
+
+#[tokio::test]
 async fn a_quarantine_of_a_filter_refuses_messages_and_ends_by_itself() {
     let filters = "filters = [{ policy = \"sieve\", topics = [\"plant/#\"] }]";
     let config = Config::new()

@@ -16,7 +16,7 @@ use crate::engine::PolicyEngine;
 use crate::inspect::Abilities;
 use crate::instance::{Indices, Instance};
 use crate::pool::Pool;
-use crate::quarantine::Quarantine;
+use crate::quarantine::Quarantines;
 use crate::spec::{Description, PolicyLimits};
 use crate::state::{Call, DeadlinePassed, State};
 use crate::tally::{Score, Tally};
@@ -34,7 +34,7 @@ pub struct Generation {
     pub(crate) loading: Loading,
     pub(crate) abilities: Abilities,
     pub(crate) description: Option<Description>,
-    pub(crate) quarantine: Quarantine,
+    pub(crate) quarantines: Quarantines,
     pub(crate) tally: Tally,
     pub(crate) runtime: Runtime,
 }
@@ -207,13 +207,19 @@ impl Generation {
     /// For how long it is left alone yet, because it kept failing. None: it is not.
     #[must_use]
     pub fn quarantined_for(&self) -> Option<Duration> {
-        self.quarantine.rest()
+        self.quarantines.rest()
     }
 
-    /// Whether it keeps failing and is left alone.
+    /// Whether it keeps failing and is left alone: for clients, for HTTP requests, or both.
     #[must_use]
     pub fn is_quarantined(&self) -> bool {
-        self.quarantine.is_open()
+        self.quarantines.is_any_open()
+    }
+
+    /// Whether only HTTP requests are kept from it, and clients are not.
+    #[must_use]
+    pub fn is_quarantined_for_http_alone(&self) -> bool {
+        self.quarantines.requests.is_open() && !self.quarantines.clients.is_open()
     }
 
     /// Whether it may serve a client that names this MQTT 5 authentication method. One without a descriptor is asked.

@@ -26,7 +26,7 @@ use crate::instance::{Indices, Instance};
 use crate::pace::Places;
 use crate::pool::Pool;
 use crate::precompiled::{Lack, Precompiled};
-use crate::quarantine::Quarantine;
+use crate::quarantine::Quarantines;
 use crate::services::Services;
 use crate::spec::{Allow, Description, DirectoryAccess, Fault, LoadError, PolicySpec};
 use crate::state::{Call, State};
@@ -227,7 +227,7 @@ impl Host {
             loading: Loading { code, test: begun.elapsed().saturating_sub(code) },
             abilities,
             description,
-            quarantine: Quarantine::default(),
+            quarantines: Quarantines::default(),
             tally: Tally::default(),
             runtime,
         })

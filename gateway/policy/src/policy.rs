@@ -11,6 +11,7 @@ use crate::call::{Answer, CallError, Caller, Question};
 use crate::capability::seconds_now;
 use crate::convert;
 use crate::generation::Generation;
+use crate::quarantine::Quarantine;
 use crate::recorder::Recorder;
 use crate::shadow::Shadow;
 use crate::stats::{CallOutcome, Stats};
@@ -120,13 +121,17 @@ impl Policy {
         read: impl FnOnce(Answer) -> Result<(T, CallOutcome), String>,
     ) -> Result<T, CallError> {
         let begun = Instant::now();
-        if let Err(rest) = generation.quarantine.admit() {
+        let (quarantine, who) = match question {
+            Question::Handle(..) => (&generation.quarantines.requests, "the policy's HTTP interface"),
+            _ => (&generation.quarantines.clients, "the policy"),
+        };
+        if let Err(rest) = quarantine.admit() {
             let last = self.stats.figures().last_error.map_or_else(String::new, |error| error.what);
             self.stats.count(CallOutcome::Refused, Duration::ZERO);
             return Err(CallError::Quarantined { rest, last });
         }
         // The caller may hang up in the middle of the one call that tries whether the policy has healed.
-        let trial = Trial(Some(generation));
+        let trial = Trial(Some(quarantine));
         let recording = match question {
             Question::Authenticate(connection, credentials) => self.recorder.load_full().and_then(|recorder| {
                 let tape = recorder.tape()?;
@@ -147,9 +152,9 @@ impl Policy {
         match answer.and_then(|answer| read(answer).map_err(CallError::Void)) {
             Ok((value, outcome)) => {
                 trial.over();
-                if generation.quarantine.succeeded() {
-                    tracing::info!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "the policy answers again: its quarantine is over");
-                    self.tell(generation, false, "it answers again");
+                if quarantine.succeeded() {
+                    tracing::info!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "{who} answers again: its quarantine is over");
+                    self.tell(generation, false, &format!("{who} answers again"));
                 }
                 match outcome {
                     CallOutcome::Allow => Tally::add(&generation.tally.admitted),
@@ -165,10 +170,10 @@ impl Policy {
                 if error.blames_policy() {
                     Tally::add(&generation.tally.failed);
                     trial.over();
-                    if generation.quarantine.failed() && generation.quarantine.has_just_begun() {
+                    if quarantine.failed() && quarantine.has_just_begun() {
                         generation.uses().quarantined();
-                        self.tell(generation, true, &error.to_string());
-                        tracing::error!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "the policy keeps failing and is left alone, for longer each time that it fails again; mend it, and `portcullis policy reload {}` ends this: {error}", self.name);
+                        self.tell(generation, true, &format!("{who} keeps failing: {error}"));
+                        tracing::error!(target: "portcullis::policy", policy = &*self.name, digest = &*generation.stamp.digest, "{who} keeps failing and is left alone, for longer each time that it fails again; mend it, and `portcullis policy reload {}` ends this: {error}", self.name);
                     }
                 }
                 Err(error)
@@ -192,7 +197,7 @@ impl Policy {
 }
 
 /// Leaves the way free for another trial unless the call came to an end that counts.
-struct Trial<'a>(Option<&'a Generation>);
+struct Trial<'a>(Option<&'a Quarantine>);
 
 impl Trial<'_> {
     fn over(mut self) {
@@ -202,8 +207,8 @@ impl Trial<'_> {
 
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
-        if let Some(generation) = self.0 {
-            generation.quarantine.gave_up();
+        if let Some(quarantine) = self.0 {
+            quarantine.gave_up();
         }
     }
 }

@@ -14,7 +14,33 @@ pub(crate) const AFTER: u32 = 8;
 const FIRST_PAUSE_MS: u64 = 250;
 const LONGEST_PAUSE_MS: u64 = 30_000;
 
-/// The state of one generation.
+/// Those of one generation: what it does for MQTT clients and what it answers over HTTP are counted apart. Whoever finds a request that makes
+/// it trap would otherwise shut out its clients, and requests that it answers well would have a broken login tried again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantines {
+    /// Of logins and all that follows them, and of message filters.
+    pub(crate) clients: Quarantine,
+    /// Of `http-endpoint`.
+    pub(crate) requests: Quarantine,
+}
+
+impl Quarantines {
+    fn both(&self) -> [&Quarantine; 2] {
+        [&self.clients, &self.requests]
+    }
+
+    /// Whether calls of any kind are being refused.
+    pub(crate) fn is_any_open(&self) -> bool {
+        self.both().iter().any(|quarantine| quarantine.is_open())
+    }
+
+    /// For how long something of it is left alone yet. None: nothing is.
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        self.both().iter().filter_map(|quarantine| quarantine.rest()).max()
+    }
+}
+
+/// The state of one of them.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
     failures: AtomicU32,

@@ -110,14 +110,19 @@ async fn a_failed_answer_denies_and_is_not_remembered() {
     assert_eq!(grant.publish("a/b", QoS::AtMostOnce, false), Permission::Ask);
 }
 
-async fn handled(code: &str, deadline: Duration) -> HttpAnswer {
+/// A guest that serves HTTP.
+fn serving(code: &str) -> Vec<u8> {
     // Status 201, no headers, the body "hello".
     let more = format!(
         r#"(data (i32.const 2100) "\c9\00\00\00\00\00\00\00\00\00\00\00\98\08\00\00\05\00\00\00") (data (i32.const 2200) "hello")
            (data (i32.const 2300) "\64")
            (func (export "portcullis:policy/http-endpoint@0.1.0#handle") (param i32) (result i32) {code})"#
     );
-    let mut spec = spec("p", with_export("http-endpoint", &TestGrant::default(), &more));
+    with_export("http-endpoint", &TestGrant::default(), &more)
+}
+
+async fn handled(code: &str, deadline: Duration) -> HttpAnswer {
+    let mut spec = spec("p", serving(code));
     spec.limits.deadline = Some(deadline);
     let (policy, _) = alone(&host(), spec).await;
     policy.handle(facts(), call()).await
@@ -144,6 +149,34 @@ async fn an_http_face_answers_and_its_failures_have_their_status() {
     assert_eq!(handled("(i32.const 2300)", long).await.status, 500, "a status of 100 breaks the contract");
     let (without, _) = alone(&host(), spec("p", guest())).await;
     assert_eq!(without.handle(facts(), call()).await.status, 404);
+}
+
+#[tokio::test]
+async fn requests_that_make_it_trap_shut_out_no_client() {
+    let (policy, chain) = alone(&host(), spec("p", serving("unreachable"))).await;
+    let mut failed = 0;
+    loop {
+        match policy.handle(facts(), call()).await.status {
+            500 => failed += 1,
+            // A machine may stand still for a pause: then one more was tried, and the next pause is longer.
+            status => break assert!(status == 503 && failed >= 8, "{status} after {failed}"),
+        }
+    }
+    granted(ask(&chain, "a").await);
+    let live = policy.current();
+    assert!(live.is_quarantined_for_http_alone() && live.is_quarantined(), "nor does a client that is let in end it");
+}
+
+#[tokio::test]
+async fn requests_that_it_answers_keep_no_broken_login_going() {
+    let (policy, chain) = alone(&host(), spec("p", serving("(i32.const 2100)"))).await;
+    for _ in 0..8 {
+        assert_eq!(policy.handle(facts(), call()).await.status, 201);
+        denied(ask(&chain, "t").await);
+    }
+    assert_eq!(policy.handle(facts(), call()).await.status, 201);
+    let live = policy.current();
+    assert!(live.is_quarantined() && !live.is_quarantined_for_http_alone());
 }
 
 #[tokio::test]

@@ -348,6 +348,7 @@ fn described(policy: &Policy, standing: &Standing, record: &Record) -> Value {
         "from_cache": live.from_cache(),
         "loading": { "code_ms": live.loading().code.as_secs_f64() * 1e3, "test_ms": live.loading().test.as_secs_f64() * 1e3 },
         "quarantined": live.is_quarantined(),
+        "quarantined_for_http_alone": live.is_quarantined_for_http_alone(),
         "quarantined_for_ms": live.quarantined_for().map(|rest| rest.as_millis() as u64),
         "limits_reached": limits,
         "instances": { "running": live.running(), "idle": live.idle_instances(), "waiting": live.waiting() },

@@ -57,7 +57,9 @@ pub(super) fn roll_back(place: &Place, name: &str, digest: Option<&str>) -> Resu
 /// What `policy list` says of a policy beside its source.
 pub(super) fn state(policy: &Value) -> String {
     let mut words = Vec::new();
-    if policy["quarantined"] == true {
+    if policy["quarantined_for_http_alone"] == true {
+        words.push("its HTTP interface is quarantined: it keeps failing".to_owned());
+    } else if policy["quarantined"] == true {
         words.push("quarantined: it keeps failing".to_owned());
     }
     if policy["stands_in_for"].is_string() {
