@@ -110,20 +110,22 @@ pub(crate) struct Slot {
     /// Counts attachments; appointments of an earlier one are void.
     pub generation: u64,
     pub will: Option<Box<Will>>,
-    /// When it expires, and when its will is published, while it has no connection.
-    pub appointments: Option<Box<[Option<Appointment>; 2]>>,
+    /// While it has no connection.
+    pub appointments: Option<Box<Appointments>>,
     /// Removed from the registry: whoever still holds it must look again.
     pub gone: bool,
 }
 
-impl Slot {
-    /// One of [`Self::appointments`] has come.
-    pub(crate) fn kept_appointment(&mut self, which: usize) {
-        if let Some(appointment) = self.appointments.as_mut().and_then(|both| both.get_mut(which)) {
-            *appointment = None;
-        }
-    }
+/// What is due for a session without a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Appointments {
+    /// It expires.
+    pub expiry: Option<Appointment>,
+    /// Its will is published.
+    pub will: Option<Appointment>,
+}
 
+impl Slot {
     /// Tells the session's connection to leave, and has `handle` woken when it has. False: there is none.
     pub(crate) fn give_way_to(&mut self, handle: &Arc<Handle>) -> bool {
         let Some(live) = &self.live else { return false };

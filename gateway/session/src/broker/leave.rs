@@ -74,7 +74,7 @@ impl Broker {
             }
             if state.expiry != NEVER {
                 let at = now + u64::from(state.expiry) * 1000;
-                slot.appointments.get_or_insert_default()[0] =
+                slot.appointments.get_or_insert_default().expiry =
                     Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
             }
             match will {
@@ -82,7 +82,7 @@ impl Broker {
                     // Not later than the end of the session (MQTT 5 §3.1.3.2.2).
                     let delay = u64::from(will.delay.min(state.expiry));
                     let at = now + delay * 1000;
-                    slot.appointments.get_or_insert_default()[1] =
+                    slot.appointments.get_or_insert_default().will =
                         Some(self.deferred.schedule(at, entry, generation, Due::Will));
                     slot.will = Some(Box::new(will));
                 }
@@ -123,7 +123,9 @@ impl Broker {
             }
             match due {
                 Due::Will => {
-                    slot.kept_appointment(1);
+                    if let Some(due) = &mut slot.appointments {
+                        due.will = None;
+                    }
                     if let Some(will) = slot.will.take() {
                         self.publish_will(&entry.owner, &will, s);
                     }
@@ -132,7 +134,9 @@ impl Broker {
                     }
                 }
                 Due::Expiry => {
-                    slot.kept_appointment(0);
+                    if let Some(due) = &mut slot.appointments {
+                        due.expiry = None;
+                    }
                     if let Some(state) = slot.state.take() {
                         self.end(&entry, &mut slot, &state, s);
                     }
@@ -149,9 +153,8 @@ impl Broker {
     }
 
     pub(super) fn cancel_appointments(&self, slot: &mut Slot) {
-        for appointment in slot.appointments.take().into_iter().flat_map(|both| *both).flatten() {
-            self.deferred.cancel(appointment);
-        }
+        let Some(due) = slot.appointments.take() else { return };
+        [due.expiry, due.will].into_iter().flatten().for_each(|appointment| self.deferred.cancel(appointment));
     }
 }
 

@@ -49,12 +49,12 @@ impl Broker {
         let now = now_ms();
         if expiry != NEVER {
             let at = now + u64::from(expiry).saturating_sub(gone_for) * 1000;
-            slot.appointments.get_or_insert_default()[0] =
+            slot.appointments.get_or_insert_default().expiry =
                 Some(self.deferred.schedule(at, &entry, slot.generation, Due::Expiry));
         }
         if let Some(will) = will {
             let delay = u64::from(will.delay.min(expiry)).saturating_sub(gone_for);
-            slot.appointments.get_or_insert_default()[1] =
+            slot.appointments.get_or_insert_default().will =
                 Some(self.deferred.schedule(now + delay * 1000, &entry, slot.generation, Due::Will));
             let message = Arc::new(will.message.with_lifetime(will.lifetime));
             slot.will = Some(Box::new(Will { message, delay: will.delay, limits: RetainedLimits::NONE }));
