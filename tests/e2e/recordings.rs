@@ -26,7 +26,7 @@ async fn record(gateway: &Gateway, more: &[&str]) -> tokio::process::Child {
     let child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
     let file = gateway.directory().join("recording");
     within("the beginning of the recording", async {
-        while std::fs::read_to_string(&file).is_ok_and(|text| text.is_empty()) || !file.exists() {
+        while !std::fs::read_to_string(&file).is_ok_and(|text| !text.is_empty()) {
             tokio::task::yield_now().await;
         }
     })
