@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -337,16 +339,30 @@ fn again(start: impl Fn() -> Result<Broker>) -> Result<Broker> {
     attempt
 }
 
+/// A port below those that the system gives to clients: connections of a moment ago still hold thousands of them, and not
+/// every broker may listen beside such a one.
 fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS.len() {
+        let step = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + (step % PORTS.len() as u32) as u16;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        }
+    }
+    bail!("all ports of {PORTS:?} are taken")
 }
 
-/// A program of a Debian package.
+/// Where brokers listen that cannot be told to choose for themselves.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A program of the PATH, or of a Debian package: brokers lie where only the superuser looks.
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
-    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
-        .into_iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.exists())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 fn mosquitto() -> Result<Broker> {

@@ -4,9 +4,9 @@
 //! scheduler. So the thread that keeps a rate is served before all others, as often as it needs a moment; and the one
 //! that publishes as fast as it can gives way to the broker, which is then never kept from its work by those who make it.
 
-use rustix::process::setpriority_process;
+use rustix::process::nice;
 
-/// The politeness of a thread that takes what is left.
+/// How much more polite than the broker a thread is that takes what is left.
 const LAST: i32 = 10;
 
 /// This thread is served at once whenever it has something to do. False: the system does not permit it, and figures have
@@ -24,7 +24,7 @@ pub(crate) fn first() -> bool {
 /// This thread gives way.
 pub(crate) fn last() {
     // Linux keeps politeness for each thread. To be more polite is always permitted.
-    let _ = setpriority_process(None, LAST);
+    let _ = nice(LAST);
 }
 
 /// Whether [`first`] is permitted.

@@ -7,15 +7,17 @@ use crate::growth::{Place, Series};
 use crate::results::Results;
 use crate::suite::{Base, Figure, Row, Target, Unit};
 
+/// Rows that make a column, if others have more.
+const FEWEST: usize = 5;
+
 /// All brokers beside each other.
 pub(crate) fn comparison(results: &Results, rows: &[Row]) -> String {
     let subjects = results.subjects();
     // Fronts that only some rows have would make mostly empty columns.
-    let wide: Vec<&str> = subjects
-        .iter()
-        .copied()
-        .filter(|subject| rows.iter().filter(|row| has(results, row, subject)).count() > 4)
-        .collect();
+    let measured = |subject: &str| rows.iter().filter(|row| has(results, row, subject)).count();
+    let most = subjects.iter().map(|subject| measured(subject)).max().unwrap_or(0);
+    let wide: Vec<&str> =
+        subjects.iter().copied().filter(|subject| measured(subject) >= most.min(FEWEST).max(1)).collect();
     let mut text = String::from("| work | figure |");
     for subject in &wide {
         let _ = write!(text, " {subject} |");

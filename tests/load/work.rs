@@ -190,7 +190,9 @@ impl Work {
         let open = |number: usize, filters: &[(String, u8)]| {
             let (name, mut login) = broker.login(number);
             login.stays = self.stored && !filters.is_empty();
-            let hello = hello(self.version, &format!("{name}{}", self.branch.trim_start_matches("load")), &login);
+            // Not every broker takes a slash here.
+            let name = name + &self.branch.trim_start_matches("load").replace('/', "-");
+            let hello = hello(self.version, &name, &login);
             Client::open(&road, number, self.version, &hello, filters)
                 .with_context(|| format!("client {number} of {}", publishers + subscribers))
         };

@@ -223,6 +223,7 @@ impl Connection {
         }
         let written = match self.machine.mailbox() {
             None => self.poll_early(cx),
+            Some(mailbox) if mailbox.is_at_rest() && !self.unflushed && !self.machine.is_offering() => return,
             Some(mailbox) => {
                 let mailbox = Arc::clone(mailbox);
                 if mailbox.is_broken() {

@@ -112,6 +112,16 @@ impl Mailbox {
         self.leave_to_owner(g, Flush::Owner);
     }
 
+    /// For the owner: whether there is nothing to be written and nothing to be found out about the socket, at the price of one
+    /// look. So it is whenever a client that publishes is woken by what it sends.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let g = self.inner.lock();
+        let written = g.buf.is_empty() && g.cur.is_empty() && g.queue.is_none();
+        let well = !g.blocked && !g.broken && !g.stalled && g.waiters.is_none();
+        written && well && g.inflight.as_ref().is_none_or(|f| !f.is_behind())
+    }
+
     /// For the owner: whether the socket was full and a retry is due once it is writable.
     #[must_use]
     pub fn is_blocked(&self) -> bool {

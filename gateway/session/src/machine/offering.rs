@@ -10,8 +10,8 @@ use portcullis_mqtt::QoS;
 use portcullis_router::{Batch, Mailbox, Message, Retained};
 use smallvec::SmallVec;
 
-use super::Machine;
 use super::open::Open;
+use super::{Machine, Phase};
 use crate::scratch::Scratch;
 
 /// References that wait for one client at most: a mebibyte of them. A client that subscribes again and again, and reads
@@ -106,6 +106,12 @@ impl Machine {
         if let Some(open) = self.open().filter(|open| open.offerings.is_some()) {
             open.go_on_offering(&broker.router.retained, &mut s.batch);
         }
+    }
+
+    /// Whether [`Self::on_room`] has anything to do.
+    #[must_use]
+    pub fn is_offering(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if open.offerings.is_some())
     }
 
     /// Whether [`Self::on_room`] would have something to do once what is written now has gone: nothing else may come to
