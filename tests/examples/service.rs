@@ -1,12 +1,13 @@
 //! The plant's badge service, a process of its own: `examples/badge-service.py`.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use portcullis_tests::address;
 use portcullis_tests::binary::root;
+use portcullis_tests::{PATIENCE, address};
 
 /// The running service; dropping it ends it.
 pub(crate) struct BadgeService {
@@ -25,11 +26,28 @@ impl BadgeService {
         self.address.to_string()
     }
 
-    /// How often it was asked for a badge.
+    /// How often it was asked for a badge until now.
     pub(crate) fn asked(&self, number: &str) -> usize {
-        let path = format!("/badges/{number} ");
+        self.catch_up();
+        self.count(&format!("/badges/{number} "))
+    }
+
+    fn count(&self, path: &str) -> usize {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.iter().filter(|line| line.starts_with(&path)).count()
+        requests.iter().filter(|line| line.starts_with(path)).count()
+    }
+
+    /// Waits for all lines about requests that were answered: those before the line of one more.
+    fn catch_up(&self) {
+        let mark = format!("/mark/{} ", self.count("/mark/"));
+        let mut stream = TcpStream::connect(self.address).expect("the service is there");
+        write!(stream, "GET {mark}HTTP/1.1\r\nHost: plant\r\nConnection: close\r\n\r\n").expect("it takes a request");
+        stream.read_to_end(&mut Vec::new()).expect("an answer");
+        let begun = Instant::now();
+        while self.count(&mark) == 0 {
+            assert!(begun.elapsed() < PATIENCE, "the service does not say what it was asked");
+            std::thread::yield_now();
+        }
     }
 
     /// Ends it: nobody listens any more.
