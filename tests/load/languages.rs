@@ -123,6 +123,6 @@ pub(crate) fn entry(service: &BadgeService) -> Result<String> {
     Ok(entry
         .context("examples/portcullis.toml has an entry for the policy, and the admin API after it")?
         .replace("127.0.0.1:8099", &service.address)
-        .replace("logins-per-hour = 20", "logins-per-hour = 100000000")
+        .replace("logins-per-hour = 20", "logins-per-hour = 1000000")
         .replace("deadline = \"1s\"", "deadline = \"5s\", self-test = \"30s\""))
 }
