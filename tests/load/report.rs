@@ -17,7 +17,7 @@ pub(crate) fn comparison(results: &Results, rows: &[Row]) -> String {
     let measured = |subject: &str| rows.iter().filter(|row| has(results, row, subject)).count();
     let most = subjects.iter().map(|subject| measured(subject)).max().unwrap_or(0);
     let wide: Vec<&str> =
-        subjects.iter().copied().filter(|subject| measured(subject) >= most.min(FEWEST).max(1)).collect();
+        subjects.iter().copied().filter(|subject| measured(subject) >= most.clamp(1, FEWEST)).collect();
     let mut text = String::from("| work | figure |");
     for subject in &wide {
         let _ = write!(text, " {subject} |");
