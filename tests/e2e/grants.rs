@@ -205,6 +205,34 @@ async fn a_grant_bounds_an_identitys_connections_and_what_waits_for_its_sessions
 }
 
 #[tokio::test]
+async fn what_the_gateway_says_of_itself_is_for_those_whose_grant_names_it() {
+    let rules = r##"{ actions = "subscribe", filter = "#" }, { actions = "subscribe", filter = "$SYS/broker/#" }"##;
+    let gateway = gateway(rules).await;
+    let mut client = gateway.tcp(Version::V5, "operator").connect().await;
+    assert_eq!(client.subscribe("$SYS/#", 0).await, 0x87, "no more than the grant names");
+    assert_eq!(client.subscribe("$SYS/broker/#", 0).await, 0);
+    let mut wanted = std::collections::BTreeSet::from([
+        "version",
+        "uptime",
+        "clients/connected",
+        "clients/total",
+        "messages/received",
+        "messages/sent",
+        "bytes/received",
+        "subscriptions/count",
+        "retained messages/count",
+        "load/messages/received/1min",
+        "load/messages/sent/15min",
+    ]);
+    while !wanted.is_empty() {
+        let message = client.message().await;
+        let topic = message.topic.strip_prefix("$SYS/broker/").expect("what was subscribed to");
+        wanted.remove(topic);
+        assert!(!message.payload.is_empty(), "{topic}");
+    }
+}
+
+#[tokio::test]
 async fn topics_longer_or_deeper_than_a_grant_allows_are_refused() {
     let config = Config::tcp(&["anonymous"]).toml(
         "[[policy]]\nname = \"anonymous\"\nsource = \"builtin:anonymous\"\n\
