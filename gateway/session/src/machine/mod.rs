@@ -153,7 +153,7 @@ pub struct Origin {
     pub http: Option<u8>,
 }
 
-/// Octets of a packet that are a sign of life before it is whole: what the slowest line carries within any keep-alive.
+/// Octets of a packet that are a sign of life before it is whole: what a line of a kilobit a second carries in eight seconds.
 const FAIR_PART: usize = 1024;
 
 /// See the module's description.
