@@ -1,5 +1,7 @@
 //! Every credential with the clients that people have: paho-mqtt, MQTT.js in Node.js, and MQTT.js in a browser's page.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use portcullis_tests::Transport;
 use portcullis_tests::people::{Credential, Stand};
 use serde_json::{Value, json};
@@ -9,7 +11,12 @@ use crate::scripts::Library;
 use crate::{folder, succeed};
 
 /// What a script is told: where, as whom, what it may publish to, and what not.
+///
+/// A device's client has the device's name. Each other one has a name of its own: a client does not wait until the gateway
+/// has read its DISCONNECT, and until then its identifier is another's no more than its session is.
 fn told(stand: &Stand, credential: &Credential, transport: Transport, version: u8) -> Value {
+    static CLIENTS: AtomicU32 = AtomicU32::new(0);
+    let client_id = || format!("phone-{}", CLIENTS.fetch_add(1, Ordering::Relaxed));
     let directory = stand.gateway.directory();
     let (username, password) = credential.login.clone().expect("each of them fits into CONNECT");
     let mut told = json!({
@@ -20,7 +27,7 @@ fn told(stand: &Stand, credential: &Credential, transport: Transport, version: u
         "port": stand.gateway.address(transport.name()).port(),
         "ca": directory.join("ca.pem"),
         "version": version,
-        "clientId": credential.client_id.as_deref().unwrap_or("phone"),
+        "clientId": credential.client_id.clone().unwrap_or_else(client_id),
         "username": username,
         "password": password,
         "topic": credential.own,
