@@ -1,8 +1,34 @@
-//! What only the start needed is given back: on an edge device the megabytes are somebody's.
+//! No more memory than is used, since on an edge device the megabytes are somebody's: large pages only where they are filled,
+//! and what only the start needed is given back.
 //!
 //! Loading policies, certificates and configuration runs through most of the program once, and what was run and read stays
 //! mapped for as long as nobody else needs the memory. Measured on the demo: of 25 MB that were resident after the start some
 //! 12 were the program's own code, and 1.6 of these were mapped again ten seconds later.
+
+/// Leaves large pages to what asks for them: the tables of the router, which fill theirs.
+///
+/// Transparent huge pages back each worker's heap with 2 MiB pages of which a connection uses a few hundred octets: they double
+/// the memory of idle connections. The allocator does not ask for them (its feature `no_thp`); this is for systems that give
+/// them to everybody. Linux before 6.18 gives them to all of a program or to nothing of it: there the tables do without where
+/// everybody would have them. Where the kernel knows neither switch there is nothing to switch.
+#[cfg(target_os = "linux")]
+pub(crate) fn no_large_pages_unasked() {
+    /// `PR_THP_DISABLE_EXCEPT_ADVISED` of linux/prctl.h.
+    const EXCEPT_ADVISED: libc::c_ulong = 1 << 1;
+    const ON: libc::c_ulong = 1;
+    const UNUSED: libc::c_ulong = 0;
+    // SAFETY: this switch of the process takes numbers alone, and changes nothing but how memory is backed.
+    #[allow(unsafe_code)]
+    let switched = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, ON, EXCEPT_ADVISED, UNUSED, UNUSED) };
+    let to_whom = || std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    if switched != 0 && to_whom().is_ok_and(|to_whom| to_whom.contains("[always]")) {
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
+    }
+}
+
+/// Other systems look after this by themselves.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn no_large_pages_unasked() {}
 
 /// Unmaps the program's code and constants; what is used is mapped again when it is next used, from the system's cache and
 /// not from disk.

@@ -13,6 +13,8 @@ mod batch;
 mod buffers;
 mod encode;
 mod inflight;
+mod large;
+mod levels;
 mod limits;
 mod mailbox;
 mod message;

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use portcullis_mqtt::QoS;
 use smallvec::SmallVec;
 
+use crate::levels::{Levels, Name};
 use crate::mailbox::Mailbox;
 use crate::route::{GroupRoute, Target, Targets};
 
@@ -38,10 +39,7 @@ pub struct Subscription {
     pub check: Option<Arc<dyn DeliveryCheck>>,
 }
 
-/// The name of a level. Most fit where the node is: with many subscriptions each pointer that is followed is a wait for memory.
-type Name = SmallVec<[u8; 16]>;
-/// Level names come from strangers: the map's seed is random.
-type Levels = HashMap<Name, Node, foldhash::quality::RandomState>;
+/// Names of groups come from strangers: the map's seed is random.
 type Groups = HashMap<Box<str>, Group, foldhash::quality::RandomState>;
 
 #[derive(Default)]
@@ -57,7 +55,7 @@ struct Node {
 /// What is below a node. Every look-up asks for the wildcards, so that they are found without a hash.
 #[derive(Default)]
 struct Children {
-    named: Levels,
+    named: Levels<Node>,
     /// Below `+`.
     one: Option<Box<Node>>,
     /// Below `#`, where nothing else is.
@@ -74,7 +72,7 @@ impl Children {
         match level {
             b"+" => self.one.get_or_insert_default(),
             b"#" => self.all.get_or_insert_default(),
-            _ => self.named.entry(Name::from_slice(level)).or_default(),
+            _ => self.named.enter(level),
         }
     }
 
@@ -90,7 +88,7 @@ impl Children {
         match level {
             "+" => self.one = None,
             "#" => self.all = None,
-            _ => drop(self.named.remove(level.as_bytes())),
+            _ => self.named.remove(level.as_bytes()),
         }
     }
 }

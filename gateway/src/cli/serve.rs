@@ -18,10 +18,7 @@ pub(super) const DATA: &str = "portcullis-data";
 
 /// Serves until it is told to stop.
 pub(super) fn run(arguments: &Serve) -> Result<Exit, Failure> {
-    // Transparent huge pages back each worker's heap with 2 MiB pages of which a connection uses a few hundred octets:
-    // they double the memory of idle connections. The allocator does not ask for them (its feature `no_thp`); this is for
-    // systems that give them to everybody. Where the kernel does not know the switch there is nothing to switch.
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
+    memory::no_large_pages_unasked();
     serve(prepare(arguments)?, arguments.config.is_none())?;
     Ok(Exit::Success)
 }
