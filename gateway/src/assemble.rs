@@ -321,7 +321,7 @@ impl Gateway {
 
     fn http(&self, site: Arc<dyn portcullis_http::Site>, settings: HttpSettings) -> HttpHandler {
         let broker = Arc::clone(&self.broker);
-        HttpHandler::new(site, settings, Arc::new(move || broker.connection_name(&broker.handle())))
+        HttpHandler::new(site, settings, Arc::new(move || broker.connection_name()))
     }
 
     /// Names and bound addresses, in the order of the configuration, one pair an address; `admin` last.

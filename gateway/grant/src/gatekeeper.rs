@@ -74,12 +74,20 @@ pub struct Challenge {
 /// What was decided about a login.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// Come in, on these terms.
-    Allow(Arc<Grant>),
+    /// Come in, on these terms; how that came about. The terms may be those of others as well.
+    Allow(Arc<Grant>, Account),
     /// No.
     Deny(Refusal),
     /// Say more.
     Challenge(Challenge),
+}
+
+impl Outcome {
+    /// Come in, on these terms, which were at hand.
+    #[must_use]
+    pub fn allow(grant: Arc<Grant>) -> Self {
+        Self::Allow(grant, Account::default())
+    }
 }
 
 /// A denial, with who it came from.

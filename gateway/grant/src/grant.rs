@@ -1,10 +1,10 @@
 //! The terms on which a client is let in, compiled once so that messages are checked natively.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use portcullis_mqtt::QoS;
 
-use crate::account::Account;
 use crate::gatekeeper::{Action, Authorization, PolicyStamp};
 use crate::identity::Identity;
 use crate::rules::{ActionRefusal, Effect, Permission, Rule, RuleSet, SubscribePermission};
@@ -108,10 +108,20 @@ pub enum GrantError {
     UnknownAttribute(String),
 }
 
-/// A compiled grant. Immutable; shared by the session and its subscriptions. Every idle connection has one, so that what few
-/// grants have is boxed.
+/// A compiled grant: its [`Terms`], which are all that most of it is read for, and what one client's grant has of its own. Shared by
+/// the session, its subscriptions, and all clients of whom the policy says the same ([`crate::Grants`]): nothing in it is about
+/// one login. Immutable, but for remembered answers.
 #[derive(Debug)]
 pub struct Grant {
+    terms: Arc<Terms>,
+    /// The policy's own state.
+    pub state: Box<[u8]>,
+    asked: crate::rules::AskCache,
+}
+
+/// What a grant says. Clients may have it in common where the policy keeps something else for each. What few grants have is boxed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Terms {
     /// Who it is.
     pub identity: Arc<Identity>,
     /// Seconds since 1970 at which it ends.
@@ -122,19 +132,22 @@ pub struct Grant {
     pub client_id: Option<Box<str>>,
     /// What it was derived from.
     pub depends_on: Box<[Dependency]>,
-    /// The policy's own state.
-    pub state: Box<[u8]>,
     /// Authentication data for CONNACK.
     pub data: Option<Box<[u8]>>,
     /// Who granted it.
     pub policy: PolicyStamp,
-    /// How that came about.
-    pub account: Account,
     /// Tighter bounds; most grants have none.
     limits: Option<Box<Limits>>,
     rules: RuleSet,
     asks: bool,
-    asked: crate::rules::AskCache,
+}
+
+impl Deref for Grant {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
 }
 
 impl Grant {
@@ -168,7 +181,7 @@ impl Grant {
         for (name, value) in &draft.limits {
             limits.set(name, *value)?;
         }
-        Ok(Self {
+        let terms = Terms {
             rules: RuleSet::compile(&draft.rules)?,
             asks: draft.rules.iter().any(|rule| rule.effect == Effect::Ask),
             identity: Arc::new(draft.identity),
@@ -177,12 +190,19 @@ impl Grant {
             client_id: draft.client_id.map(Into::into),
             limits: (limits != Limits::NONE).then(|| Box::new(limits)),
             depends_on: draft.depends_on.into_iter().map(|d| Dependency(d.into())).collect(),
-            state: draft.state.into(),
             data: draft.data.map(Into::into),
             policy,
-            account: Account::default(),
-            asked: crate::rules::AskCache::default(),
-        })
+        };
+        Ok(Self { terms: Arc::new(terms), state: draft.state.into(), asked: crate::rules::AskCache::default() })
+    }
+
+    pub(crate) fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// The same with terms in memory that are equal to its own.
+    pub(crate) fn on(self, terms: Arc<Terms>) -> Self {
+        Self { terms, ..self }
     }
 
     /// Its bounds that are tighter than the listener's.

@@ -1,7 +1,7 @@
 //! Who a client is: what every scheme is reduced to.
 
 /// The principal that a policy established. It holds no secret: audit, `portcullis why` and other policies see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The scheme that established it: `jwt`, `api-key`, `device`, …
     pub scheme: String,

@@ -14,6 +14,7 @@ pub mod grant;
 pub mod identity;
 pub mod peer;
 pub mod rules;
+pub mod shared;
 
 pub use account::{Account, Freshness, Sources};
 pub use connection::{Certificate, ConnectionFacts, Credentials, HttpHead, PeerDetails, TlsSession};
@@ -23,7 +24,8 @@ pub use gatekeeper::{
     Action, Authorization, BoxFuture, Challenge, Gatekeeper, HttpCall, HttpEndpoint, Login, Outcome, PolicyStamp,
     Publication, Refusal, Renewal, Reply, SubscriptionRequest,
 };
-pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits};
+pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits, Terms};
 pub use identity::{HTTP_SESSION, Identity};
 pub use peer::Peer;
 pub use rules::{ActionRefusal, Actions, Effect, Permission, Rule, RuleSet, SubscribePermission};
+pub use shared::Grants;

@@ -178,11 +178,11 @@ impl Chain {
                 let renewal = match decision {
                     renewal::Decision::Keep(seconds) => Renewal::Keep(seconds),
                     renewal::Decision::Replace(grant) => {
-                        let new = watch.grant(&generation, grant)?;
+                        let new = compile(&generation, grant)?;
                         if !same_principal(&new.identity, connection.identity.as_deref()) {
                             return Err("a renewed grant for another identity".to_owned());
                         }
-                        Renewal::Replace(Arc::new(new))
+                        Renewal::Replace(generation.grants.share(new))
                     }
                     renewal::Decision::Revoke(denial) => {
                         Renewal::Revoke(watch.refusal(convert::denial(denial)?, &generation.stamp))
@@ -286,12 +286,6 @@ impl Watch {
         Refusal { account: self.account(), ..Refusal::new(denial, Some(stamp.clone())) }
     }
 
-    fn grant(&self, generation: &Generation, grant: wit::Grant) -> Result<Grant, String> {
-        let mut grant = compile(generation, grant)?;
-        grant.account = self.account();
-        Ok(grant)
-    }
-
     /// A policy that failed refuses: nobody comes in because something broke.
     fn failed(&self, stamp: &PolicyStamp, error: &CallError) -> Outcome {
         let reason = if matches!(error, CallError::Busy) { DenyReason::ServerBusy } else { DenyReason::Unavailable };
@@ -315,9 +309,10 @@ impl Terms<'_> {
                 (refuse(denial), CallOutcome::Deny)
             }
             Verdict::Allow(grant) => {
-                let grant = self.watch.grant(generation, grant)?;
+                let grant = compile(generation, grant)?;
                 if same_principal(&grant.identity, self.known) {
-                    (Step::Decided(Outcome::Allow(Arc::new(grant))), CallOutcome::Allow)
+                    let grant = generation.grants.share(grant);
+                    (Step::Decided(Outcome::Allow(grant, self.watch.account())), CallOutcome::Allow)
                 } else {
                     let detail = "the client authenticated again as somebody else";
                     (refuse(Denial::new(DenyReason::NotAuthorized, detail)), CallOutcome::Deny)

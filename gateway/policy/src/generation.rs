@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portcullis_grant::PolicyStamp;
+use portcullis_grant::{Grants, PolicyStamp};
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::InstancePre;
 
@@ -36,6 +36,7 @@ pub struct Generation {
     pub(crate) description: Option<Description>,
     pub(crate) quarantines: Quarantines,
     pub(crate) tally: Tally,
+    pub(crate) grants: Grants,
     pub(crate) runtime: Runtime,
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use portcullis_grant::PolicyStamp;
+use portcullis_grant::{Grants, PolicyStamp};
 use portcullis_identity::Directory;
 use portcullis_store::KeyValue;
 use tokio::sync::Semaphore;
@@ -229,6 +229,7 @@ impl Host {
             description,
             quarantines: Quarantines::default(),
             tally: Tally::default(),
+            grants: Grants::default(),
             runtime,
         })
     }

@@ -1,7 +1,7 @@
 //! What one worker gathers while it works through one read: mailboxes to flush, encodings to share, counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use portcullis_mqtt::QoS;
 
@@ -79,7 +79,7 @@ pub struct Batch {
     /// Receivers that hold more than they should: whoever filled them ought to wait.
     pub(crate) over: Vec<Full>,
     /// Which list of them this is; 0 until one is begun.
-    serial: u64,
+    serial: u32,
     /// Octets that were put into mailboxes and are not flushed yet.
     appended: usize,
     pub(crate) encodings: Encodings,
@@ -119,11 +119,11 @@ impl Batch {
         std::mem::take(&mut self.over)
     }
 
-    /// Unique to the list of full receivers that is being made.
-    pub(crate) fn serial(&mut self) -> u64 {
-        static LAST: AtomicU64 = AtomicU64::new(0);
+    /// Unique to the list of full receivers that is being made, among those of a long time.
+    pub(crate) fn serial(&mut self) -> u32 {
+        static LAST: AtomicU32 = AtomicU32::new(0);
         if self.serial == 0 {
-            self.serial = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+            self.serial = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
         }
         self.serial
     }

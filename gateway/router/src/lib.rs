@@ -26,6 +26,7 @@ mod trie;
 mod waiting;
 
 pub use batch::{Batch, Change, Counts};
+pub use buffers::Buffer;
 pub use encode::Wire;
 pub use inflight::AckError;
 pub use limits::MailboxLimits;

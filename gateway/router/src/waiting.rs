@@ -35,15 +35,16 @@ impl Waiting {
     }
 
     /// A session that was counted with `counted` octets holds `held` now.
-    pub(crate) fn count(&self, counted: &mut usize, held: usize) {
-        let held = if held < GRAIN { 0 } else { held };
-        if held.abs_diff(*counted) < GRAIN && (held > 0 || *counted == 0) {
+    pub(crate) fn count(&self, counted: &mut u32, held: usize) {
+        // Bounds of sessions are less than 4 GiB.
+        let held = if held < GRAIN { 0 } else { u32::try_from(held).unwrap_or(u32::MAX) };
+        if (held.abs_diff(*counted) as usize) < GRAIN && (held > 0 || *counted == 0) {
             return;
         }
         if held > *counted {
-            self.bytes.fetch_add(held - *counted, Ordering::Relaxed);
+            self.bytes.fetch_add((held - *counted) as usize, Ordering::Relaxed);
         } else {
-            self.bytes.fetch_sub(*counted - held, Ordering::Relaxed);
+            self.bytes.fetch_sub((*counted - held) as usize, Ordering::Relaxed);
         }
         *counted = held;
     }
@@ -61,7 +62,7 @@ mod tests {
             waiting.count(&mut one, held);
             waiting.count(&mut other, held / 2);
         }
-        assert_eq!(waiting.bytes(), one + other);
+        assert_eq!(waiting.bytes(), (one + other) as usize);
         assert!(!waiting.is_full());
         waiting.count(&mut other, 80_000);
         assert!(waiting.is_full());

@@ -28,13 +28,13 @@ pub(crate) struct Deferred {
 
 #[derive(Default)]
 struct Queue {
-    by_time: BTreeMap<Appointment, (Arc<Entry>, u64, Due)>,
+    by_time: BTreeMap<Appointment, (Arc<Entry>, u32, Due)>,
     next: u64,
 }
 
 impl Deferred {
     /// Has `what` happen to the session at `at` ([`portcullis_router::now_ms`]), if its generation is still the same.
-    pub(crate) fn schedule(&self, at: u64, entry: &Arc<Entry>, generation: u64, what: Due) -> Appointment {
+    pub(crate) fn schedule(&self, at: u64, entry: &Arc<Entry>, generation: u32, what: Due) -> Appointment {
         let mut queue = self.queue.lock();
         queue.next += 1;
         let appointment = (at, queue.next);
@@ -54,7 +54,7 @@ impl Deferred {
     }
 
     /// Takes the next thing that is due.
-    pub(crate) fn pop(&self, now: u64) -> Option<(Arc<Entry>, u64, Due)> {
+    pub(crate) fn pop(&self, now: u64) -> Option<(Arc<Entry>, u32, Due)> {
         let mut queue = self.queue.lock();
         let first = queue.by_time.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())

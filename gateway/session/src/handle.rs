@@ -1,4 +1,4 @@
-//! How others reach a live connection: to wake it, to let it read again, to tell it to end.
+//! How others reach a live connection: to wake it, to let it read again, to tell it to end; and where it comes from.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,8 +6,12 @@ use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
+use portcullis_grant::{ConnectionFacts, Peer, PeerDetails};
 use portcullis_mqtt::ReasonCode;
 use portcullis_router::Wake;
+
+use crate::machine::Origin;
+use crate::peer::Packed;
 
 /// What somebody else wants of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,21 +71,94 @@ const TIMER: u8 = 2;
 const CONTROL: u8 = 4;
 const CROWDED: u8 = 8;
 
-/// One connection, as the rest of the gateway holds it.
-#[derive(Debug, Default)]
+/// One connection, as the rest of the gateway holds it. What there is to know of where it comes from is packed: an idle one keeps
+/// it for questions that may never come.
+#[derive(Debug)]
 pub struct Handle {
     waker: AtomicWaker,
     flags: AtomicU8,
     wishes: Mutex<Option<Box<Wishes>>>,
     /// The connection's number: unique while the process lives.
     pub number: u64,
+    listener: Arc<str>,
+    peer: Packed,
+    /// Its place among [`TRANSPORTS`].
+    transport: u8,
+    http: bool,
+    /// Of MQTT once CONNECT told it; of HTTP.
+    version: AtomicU8,
+    more: Option<Box<More>>,
 }
+
+// With its counts a size class of the allocator's.
+const _: () = assert!(size_of::<Handle>() <= 96);
+
+/// What few connections have.
+#[derive(Debug)]
+struct More {
+    details: Option<Arc<PeerDetails>>,
+    /// Where it could not be packed.
+    peer: Option<Peer>,
+}
+
+const TRANSPORTS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
 
 impl Handle {
     /// A handle for connection `number`.
     #[must_use]
-    pub fn new(number: u64) -> Self {
-        Self { number, ..Self::default() }
+    pub fn new(number: u64, from: Origin) -> Self {
+        let packed = Packed::of(&from.peer);
+        let peer = packed.is_none().then_some(from.peer);
+        let more = (from.details.is_some() || peer.is_some()).then(|| Box::new(More { details: from.details, peer }));
+        Self {
+            waker: AtomicWaker::new(),
+            flags: AtomicU8::new(0),
+            wishes: Mutex::default(),
+            number,
+            listener: from.listener,
+            peer: packed.unwrap_or(Packed::Unix(None)),
+            transport: TRANSPORTS.iter().position(|word| *word == from.transport).unwrap_or_default() as u8,
+            http: from.http.is_some(),
+            version: AtomicU8::new(from.http.unwrap_or_default()),
+            more,
+        }
+    }
+
+    /// The name of the listener that it came through.
+    #[must_use]
+    pub fn listener(&self) -> &Arc<str> {
+        &self.listener
+    }
+
+    /// What TLS and HTTP told. None on plain TCP.
+    #[must_use]
+    pub fn details(&self) -> Option<&Arc<PeerDetails>> {
+        self.more.as_ref()?.details.as_ref()
+    }
+
+    /// Whether it is HTTP that speaks MQTT from within.
+    pub(crate) fn is_http(&self) -> bool {
+        self.http
+    }
+
+    /// CONNECT told the level of its protocol.
+    pub(crate) fn set_version(&self, level: u8) {
+        self.version.store(level, Ordering::Relaxed);
+    }
+
+    /// What policies, and whoever observes, are told of it.
+    pub(crate) fn facts(&self, id: Arc<str>) -> ConnectionFacts {
+        let unpacked = self.more.as_ref().and_then(|more| more.peer);
+        ConnectionFacts {
+            id,
+            listener: Arc::clone(&self.listener),
+            protocol: if self.http { "http" } else { "mqtt" },
+            protocol_version: self.version.load(Ordering::Relaxed),
+            transport: TRANSPORTS.get(usize::from(self.transport)).copied().unwrap_or_default(),
+            peer: unpacked.unwrap_or_else(|| self.peer.unpack()),
+            details: self.details().cloned(),
+            identity: None,
+        }
     }
 
     /// For the owner: who is to be woken. Call it before looking at anything that others change.
@@ -109,6 +186,12 @@ impl Handle {
             *wishes = None;
         }
         control
+    }
+
+    /// For the owner: whether anything is wanted of it, or it must not read.
+    #[must_use]
+    pub fn is_called(&self) -> bool {
+        self.flags.load(Ordering::Acquire) != 0
     }
 
     /// For the timer: the time that the owner named has come.
@@ -167,11 +250,32 @@ impl Wake for Handle {
 mod tests {
     use super::*;
 
+    fn handle() -> Handle {
+        let peer = std::net::SocketAddr::from(([192, 0, 2, 7], 5000)).into();
+        Handle::new(1, Origin { listener: "l".into(), transport: "wss", peer, details: None, http: None })
+    }
+
+    #[test]
+    fn what_is_told_of_a_connection_is_what_it_came_with() {
+        let zoned = Peer::Ip("[fe80::1%3]:5000".parse().unwrap());
+        for (transport, peer, http) in [("wss", handle().peer.unpack(), None), ("tcp", zoned, Some(2))] {
+            let details = http.map(|_| Arc::new(PeerDetails::default()));
+            let handle = Handle::new(1, Origin { listener: "l".into(), transport, peer, details, http });
+            if http.is_none() {
+                handle.set_version(5);
+            }
+            let facts = handle.facts("id".into());
+            assert_eq!((&*facts.id, &*facts.listener, facts.transport, facts.peer), ("id", "l", transport, peer));
+            assert_eq!(facts.details.is_some(), http.is_some());
+            assert_eq!((facts.protocol, facts.protocol_version), http.map_or(("mqtt", 5), |version| ("http", version)));
+        }
+    }
+
     #[test]
     fn who_waits_for_a_receiver_and_for_the_store_goes_on_when_both_have_room() {
         let ends: [fn(&Handle); 3] = [Handle::resume, Handle::unpause, Handle::store_has_room];
         for (first, second) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
-            let handle = Handle::new(1);
+            let handle = handle();
             handle.pause();
             handle.wait_for_store();
             ends[first](&handle);
@@ -183,7 +287,7 @@ mod tests {
 
     #[test]
     fn no_wish_is_lost_over_another_and_an_end_comes_first() {
-        let handle = Handle::new(1);
+        let handle = handle();
         let end = Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail: String::new() };
         for control in [Control::Reevaluate, Control::Filter(None), end.clone(), Control::Recheck, Control::TakenOver] {
             handle.request(control);

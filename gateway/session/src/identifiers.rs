@@ -3,15 +3,18 @@
 //! Clients count upwards, so that what is in the set at one time lies close together: a word of 64 bits for each stretch
 //! of identifiers that has any, in order. A look-up is a comparison then and no hash, twice a message.
 
-/// See the module's description. An empty one owns no memory.
+/// See the module's description. One word until something is put in.
 #[derive(Debug, Default)]
-pub(crate) struct Identifiers {
+pub(crate) struct Identifiers(Option<Box<Set>>);
+
+#[derive(Debug, Default)]
+struct Set {
     /// By the identifiers' upper ten bits, ascending; no word is 0.
     stretches: Vec<(u16, u64)>,
     len: u32,
 }
 
-impl Identifiers {
+impl Set {
     fn find(&self, stretch: u16) -> Result<usize, usize> {
         // The last one nearly always, or just behind it.
         match self.stretches.last() {
@@ -22,17 +25,11 @@ impl Identifiers {
         }
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    pub(crate) fn contains(&self, id: u16) -> bool {
+    fn contains(&self, id: u16) -> bool {
         self.find(id >> 6).ok().and_then(|at| self.stretches.get(at)).is_some_and(|(_, word)| word & bit(id) != 0)
     }
 
-    /// False: it was there.
-    pub(crate) fn insert(&mut self, id: u16) -> bool {
+    fn insert(&mut self, id: u16) -> bool {
         let at = self.find(id >> 6).unwrap_or_else(|at| {
             self.stretches.insert(at, (id >> 6, 0));
             at
@@ -44,8 +41,7 @@ impl Identifiers {
         new
     }
 
-    /// False: it was not there.
-    pub(crate) fn remove(&mut self, id: u16) -> bool {
+    fn remove(&mut self, id: u16) -> bool {
         let Ok(at) = self.find(id >> 6) else { return false };
         let Some((_, word)) = self.stretches.get_mut(at) else { return false };
         let was_there = *word & bit(id) != 0;
@@ -55,6 +51,27 @@ impl Identifiers {
             self.stretches.remove(at);
         }
         was_there
+    }
+}
+
+impl Identifiers {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |set| set.len as usize)
+    }
+
+    pub(crate) fn contains(&self, id: u16) -> bool {
+        self.0.as_ref().is_some_and(|set| set.contains(id))
+    }
+
+    /// False: it was there.
+    pub(crate) fn insert(&mut self, id: u16) -> bool {
+        self.0.get_or_insert_default().insert(id)
+    }
+
+    /// False: it was not there.
+    pub(crate) fn remove(&mut self, id: u16) -> bool {
+        self.0.as_mut().is_some_and(|set| set.remove(id))
     }
 }
 
@@ -90,8 +107,9 @@ mod tests {
                     prop_assert_eq!(set.remove(id), model.remove(&id));
                 }
                 prop_assert_eq!(set.len(), model.len());
-                prop_assert!(set.stretches.is_sorted_by(|a, b| a.0 < b.0));
-                prop_assert!(set.stretches.iter().all(|(_, word)| *word != 0));
+                let stretches = set.0.as_ref().map_or(&[][..], |set| &set.stretches);
+                prop_assert!(stretches.is_sorted_by(|a, b| a.0 < b.0));
+                prop_assert!(stretches.iter().all(|(_, word)| *word != 0));
             }
         }
     }

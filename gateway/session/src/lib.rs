@@ -12,6 +12,7 @@ mod durable;
 mod handle;
 mod identifiers;
 mod machine;
+mod peer;
 mod registry;
 mod rules;
 mod scratch;

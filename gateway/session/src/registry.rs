@@ -3,9 +3,9 @@
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, MutexGuard};
-use portcullis_grant::{ConnectionFacts, Grant, Identity};
+use portcullis_grant::{Grant, Identity};
 use portcullis_router::{Mailbox, Message, RetainedLimits};
 
 use crate::deferred::Appointment;
@@ -78,10 +78,7 @@ impl Owner {
 /// A connection that has a session.
 pub(crate) struct Live {
     pub handle: Arc<Handle>,
-    pub facts: Arc<ConnectionFacts>,
     pub grant: Arc<Grant>,
-    /// Seconds since 1970.
-    pub since: u64,
 }
 
 /// A will that waits (MQTT 5 §3.1.3.2.2).
@@ -100,29 +97,37 @@ pub(crate) struct Slot {
     pub live: Option<Live>,
     /// While it has none.
     pub state: Option<Box<SessionState>>,
-    /// Connections that want to take over.
-    #[allow(clippy::box_collection, reason = "one word instead of three in every session")]
-    pub waiters: Option<Box<Vec<Arc<Handle>>>>,
+    /// What passes from one connection to the next.
+    between: Option<Box<Between>>,
     /// Its number in the store; 0: it is not stored.
     pub number: u64,
-    /// What its last connection left behind on the way to the store.
-    pub unsettled: Option<Arc<Held>>,
     /// Counts attachments; appointments of an earlier one are void.
-    pub generation: u64,
-    pub will: Option<Box<Will>>,
+    pub generation: u32,
+    /// While it has a connection: since when, in seconds since 1970.
+    pub since: u32,
     /// While it has no connection.
     pub appointments: Option<Box<Appointments>>,
     /// Removed from the registry: whoever still holds it must look again.
     pub gone: bool,
 }
 
+#[derive(Default)]
+struct Between {
+    /// Connections that want to take over.
+    waiters: Vec<Arc<Handle>>,
+    /// What the last connection left behind on the way to the store.
+    unsettled: Option<Arc<Held>>,
+}
+
 /// What is due for a session without a connection.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Appointments {
     /// It expires.
     pub expiry: Option<Appointment>,
     /// Its will is published.
     pub will: Option<Appointment>,
+    /// That will.
+    pub message: Option<Will>,
 }
 
 impl Slot {
@@ -131,20 +136,54 @@ impl Slot {
         let Some(live) = &self.live else { return false };
         live.handle.request(Control::TakenOver);
         // Whoever waits asks again each time that something wakes it.
-        let waiters = self.waiters.get_or_insert_default();
+        let waiters = &mut self.between.get_or_insert_default().waiters;
         if !waiters.iter().any(|waiter| Arc::ptr_eq(waiter, handle)) {
             waiters.push(Arc::clone(handle));
         }
         true
     }
+
+    /// Takes the will that waits.
+    pub(crate) fn take_will(&mut self) -> Option<Will> {
+        self.appointments.as_mut()?.message.take()
+    }
+
+    /// Takes those who wait for the session.
+    pub(crate) fn take_waiters(&mut self) -> Vec<Arc<Handle>> {
+        let Some(between) = &mut self.between else { return Vec::new() };
+        let waiters = std::mem::take(&mut between.waiters);
+        self.tidy();
+        waiters
+    }
+
+    /// What the last connection left behind on the way to the store.
+    pub(crate) fn unsettled(&self) -> Option<&Arc<Held>> {
+        self.between.as_ref()?.unsettled.as_ref()
+    }
+
+    pub(crate) fn set_unsettled(&mut self, held: Option<Arc<Held>>) {
+        if held.is_some() || self.between.is_some() {
+            self.between.get_or_insert_default().unsettled = held;
+            self.tidy();
+        }
+    }
+
+    fn tidy(&mut self) {
+        if self.between.as_ref().is_some_and(|between| between.waiters.is_empty() && between.unsettled.is_none()) {
+            self.between = None;
+        }
+    }
 }
 
 /// One session.
 pub(crate) struct Entry {
-    pub client_id: Arc<str>,
+    pub client_id: Box<str>,
     pub owner: Owner,
     slot: Mutex<Slot>,
 }
+
+// With its counts a size class of the allocator's.
+const _: () = assert!(size_of::<Entry>() <= 112);
 
 impl Entry {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -156,7 +195,8 @@ impl Entry {
     }
 }
 
-type Shard = HashMap<Arc<str>, Arc<Entry>, foldhash::quality::RandomState>;
+/// By the client identifiers in the entries: a second copy would be memory of every session.
+type Shard = HashTable<Arc<Entry>>;
 
 /// All sessions.
 pub(crate) struct Registry {
@@ -177,8 +217,15 @@ impl Default for Registry {
 }
 
 impl Registry {
-    fn shard(&self, client_id: &str) -> MutexGuard<'_, Shard> {
-        self.shards[self.hasher.hash_one(client_id) as usize % SHARDS].lock()
+    /// Where a client identifier is, and its hash.
+    fn shard(&self, client_id: &str) -> (MutexGuard<'_, Shard>, u64) {
+        let hash = self.hasher.hash_one(client_id);
+        // Its highest and lowest bits are what the table looks at.
+        (self.shards[(hash >> 32) as usize % SHARDS].lock(), hash)
+    }
+
+    fn insert(&self, shard: &mut Shard, hash: u64, entry: &Arc<Entry>) {
+        shard.insert_unique(hash, Arc::clone(entry), |entry| self.hasher.hash_one(&*entry.client_id));
     }
 
     /// The session with this client identifier, made by `mailbox` if there is none. True: it was made.
@@ -188,28 +235,26 @@ impl Registry {
         identity: &Arc<Identity>,
         mailbox: impl FnOnce() -> Arc<Mailbox>,
     ) -> (Arc<Entry>, bool) {
-        let mut shard = self.shard(client_id);
-        if let Some(entry) = shard.get(client_id) {
+        let (mut shard, hash) = self.shard(client_id);
+        if let Some(entry) = shard.find(hash, |entry| *entry.client_id == *client_id) {
             return (Arc::clone(entry), false);
         }
-        let client_id: Arc<str> = client_id.into();
         let entry = Arc::new(Entry {
-            client_id: Arc::clone(&client_id),
+            client_id: client_id.into(),
             owner: Owner::from(identity),
             slot: Mutex::new(Slot {
                 mailbox: mailbox(),
                 live: None,
-                state: Some(Box::default()),
-                waiters: None,
+                state: None,
+                between: None,
                 number: 0,
-                unsettled: None,
                 generation: 0,
-                will: None,
+                since: 0,
                 appointments: None,
                 gone: false,
             }),
         });
-        shard.insert(client_id, Arc::clone(&entry));
+        self.insert(&mut shard, hash, &entry);
         (entry, true)
     }
 
@@ -222,34 +267,34 @@ impl Registry {
         mailbox: Arc<Mailbox>,
         state: Box<SessionState>,
     ) -> Arc<Entry> {
-        let client_id: Arc<str> = client_id.into();
         let slot = Slot {
             mailbox,
             live: None,
             state: Some(state),
-            waiters: None,
+            between: None,
             number,
-            unsettled: None,
             generation: 1,
-            will: None,
+            since: 0,
             appointments: None,
             gone: false,
         };
-        let entry = Arc::new(Entry { client_id: Arc::clone(&client_id), owner, slot: Mutex::new(slot) });
-        self.shard(&client_id).insert(Arc::clone(&client_id), Arc::clone(&entry));
+        let entry = Arc::new(Entry { client_id: client_id.into(), owner, slot: Mutex::new(slot) });
+        let (mut shard, hash) = self.shard(client_id);
+        self.insert(&mut shard, hash, &entry);
         entry
     }
 
     pub(crate) fn get(&self, client_id: &str) -> Option<Arc<Entry>> {
-        self.shard(client_id).get(client_id).cloned()
+        let (shard, hash) = self.shard(client_id);
+        shard.find(hash, |entry| *entry.client_id == *client_id).cloned()
     }
 
     /// Removes the entry, if it is still the one of its client identifier. The caller holds its slot's lock and sets
     /// `gone`.
     pub(crate) fn remove(&self, entry: &Arc<Entry>) {
-        let mut shard = self.shard(&entry.client_id);
-        if shard.get(&entry.client_id).is_some_and(|e| Arc::ptr_eq(e, entry)) {
-            shard.remove(&entry.client_id);
+        let (mut shard, hash) = self.shard(&entry.client_id);
+        if let Ok(found) = shard.find_entry(hash, |other| Arc::ptr_eq(other, entry)) {
+            found.remove();
         }
     }
 
@@ -261,7 +306,7 @@ impl Registry {
     /// All sessions at this moment, a shard at a time.
     pub(crate) fn for_each(&self, mut f: impl FnMut(&Arc<Entry>)) {
         for shard in &self.shards {
-            let entries: Vec<Arc<Entry>> = shard.lock().values().cloned().collect();
+            let entries: Vec<Arc<Entry>> = shard.lock().iter().cloned().collect();
             entries.iter().for_each(&mut f);
         }
     }

@@ -21,7 +21,7 @@ fn one_person(most: u64) -> Desk {
     desk.on_login = Box::new(move |_| {
         let mut draft = everything("alice");
         draft.limits.push(("connections".to_owned(), most));
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     desk
 }
@@ -130,7 +130,7 @@ fn what_changed_while_a_policy_decided_is_looked_at_again() {
             draft.depends_on = vec![format!("key:{}", login.credentials.client_id)];
             // The policy has found the key, which goes before the client is among those who are connected.
             assert_eq!(broker.changed(&Dependency("key:revoked".into())), 0);
-            Some(Outcome::Allow(compile(draft)))
+            Some(Outcome::allow(compile(draft)))
         });
         let line = desk.accept(ROOM);
         desk.feed(line, &connect(v5(name)));
@@ -147,7 +147,7 @@ fn who_is_let_in_by_a_policy_that_has_left_the_listener_meanwhile_is_looked_at_a
         desk.on_login = Box::new(move |login| {
             // A reload puts another chain in place before the client is among those who are connected.
             assert_eq!(broker.rechained(listener, [Arc::from(standing)].into()), 0);
-            Some(Outcome::Allow(compile(everything(&login.credentials.client_id))))
+            Some(Outcome::allow(compile(everything(&login.credentials.client_id))))
         });
         let line = desk.accept(ROOM);
         desk.feed(line, &connect(v5("c")));

@@ -56,7 +56,7 @@ fn a_grant_that_ends_after_the_end_of_time_does_not_end_now() {
     desk.on_login = Box::new(|login| {
         let mut draft = everything(&login.credentials.client_id);
         draft.expires_at = Some(u64::MAX);
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     let line = desk.accept(ROOM);
     desk.feed(line, &connect(v5("c")));
@@ -72,7 +72,7 @@ fn a_re_authentication_does_not_go_on_for_ever() {
         |step| Challenge { data: b"?".to_vec(), state: Vec::new(), reply_within: None, policy: stamp(), step };
     desk.on_login = Box::new(move |login| {
         Some(match login.connection.identity {
-            None => Outcome::Allow(compile(everything("c"))),
+            None => Outcome::allow(compile(everything("c"))),
             Some(_) => Outcome::Challenge(question(1)),
         })
     });
@@ -118,7 +118,7 @@ fn a_grant_with_a_window_of_nothing_delivers_one_at_a_time() {
     desk.on_login = Box::new(|login| {
         let mut draft = everything(&login.credentials.client_id);
         draft.limits.push(("receive-maximum".to_owned(), 0));
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     let line = desk.accept(ROOM);
     desk.feed(line, &[connect(lasting("c")), subscribe("t", QoS::AtLeastOnce)].concat());

@@ -28,7 +28,7 @@ fn desk() -> (Desk, Rc<RefCell<Vec<String>>>) {
     desk.on_login = Box::new(|login| {
         let mut draft = everything(&login.credentials.client_id);
         draft.rules.push(rule(Effect::Deny, Actions::PUBLISH | Actions::WILL, "forbidden", QoS::ExactlyOnce));
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     let seen = Rc::new(RefCell::new(Vec::new()));
     let log = Rc::clone(&seen);

@@ -63,7 +63,7 @@ fn what_came_too_fast_is_not_taken_for_published() {
     desk.on_login = Box::new(|login| {
         let mut draft = everything(&login.credentials.client_id);
         draft.limits.push(("publish-per-second".to_owned(), 2));
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     let p = desk.accept(ROOM);
     desk.feed(p, &connect(lasting("p")));
@@ -99,7 +99,7 @@ fn an_answer_that_holds_only_now_is_asked_for_each_packet() {
     desk.on_login = Box::new(|login| {
         let mut draft = everything(&login.credentials.client_id);
         draft.rules = vec![rule(Effect::Ask, Actions::ALL, "t", QoS::ExactlyOnce)];
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);

@@ -32,7 +32,7 @@ fn desk() -> Desk {
         if login.credentials.client_id == "asked" {
             draft.rules = vec![rule(Effect::Ask, Actions::ALL, "#", QoS::ExactlyOnce)];
         }
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     answer(&mut desk, &[]);
     desk
@@ -125,7 +125,7 @@ fn who_is_let_in_by_a_version_that_was_replaced_meanwhile_is_judged_like_those_w
         desk.on_login = Box::new(|login| {
             let mut draft = everything(&login.credentials.client_id);
             draft.rules = vec![rule(Effect::Ask, Actions::ALL, "#", QoS::ExactlyOnce)];
-            Some(Outcome::Allow(compile(draft)))
+            Some(Outcome::allow(compile(draft)))
         });
         desk.feed(other, &[0xC0, 0]);
         assert_eq!(connack(&mut desk, line), 0);

@@ -27,7 +27,7 @@ fn admit_with(desk: &mut Desk, limits: &[(&str, u64)]) {
     desk.on_login = Box::new(move |login| {
         let mut draft = everything(&login.credentials.client_id);
         draft.limits.clone_from(&limits);
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
 }
 
@@ -133,7 +133,7 @@ fn a_session_that_comes_back_keeps_the_subscriptions_that_its_policy_is_asked_ab
                 rule(Effect::Allow, Actions::SUBSCRIBE, "open/#", QoS::ExactlyOnce),
             ];
         }
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     // Answers that hold for one time only; and which topics they are about.
     let answer = |no: &'static str| {

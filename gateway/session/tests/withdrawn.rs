@@ -67,7 +67,7 @@ fn what_a_grant_takes_back_after_a_restart_leaves_its_identifier_behind() {
     desk.on_login = Box::new(|login| {
         let mut draft = everything(&login.credentials.client_id);
         draft.rules.push(rule(Effect::Deny, Actions::SUBSCRIBE, "secret", QoS::ExactlyOnce));
-        Some(Outcome::Allow(compile(draft)))
+        Some(Outcome::allow(compile(draft)))
     });
     let line = enter(&mut desk, lasting("listener"));
     assert_eq!(identifiers(&mut desk, line), [0; 0]);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use portcullis_grant::{ConnectionFacts, FilterRefusal, Grant, Peer, Refusal};
+use portcullis_grant::{Account, ConnectionFacts, FilterRefusal, Grant, Peer, Refusal};
 use portcullis_http::{AdminWitness, Witness};
 use portcullis_identity::{Change, ChangeKind};
 use portcullis_policy::QuarantineWitness;
@@ -191,9 +191,9 @@ pub(crate) fn administrator(at: Peer) -> String {
 }
 
 impl Witness for Audit {
-    fn admitted(&self, connection: &ConnectionFacts, grant: &Grant) {
+    fn admitted(&self, connection: &ConnectionFacts, grant: &Grant, account: Account) {
         self.counts.admitted.fetch_add(1, Ordering::Relaxed);
-        Observer::admitted(self, connection, "", grant);
+        Observer::admitted(self, connection, "", grant, account);
     }
 
     fn refused(&self, connection: &ConnectionFacts, refusal: &Refusal) {
@@ -208,9 +208,9 @@ impl Witness for Audit {
 }
 
 impl Observer for Audit {
-    fn admitted(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant) {
+    fn admitted(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant, account: Account) {
         let decision = about("login", "allowed", connection, client_id).under(grant);
-        self.record(decision.by_policy(Some(&grant.policy), grant.account));
+        self.record(decision.by_policy(Some(&grant.policy), account));
     }
 
     fn refused(&self, connection: &ConnectionFacts, client_id: &str, username: Option<&str>, refusal: &Refusal) {

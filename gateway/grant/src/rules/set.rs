@@ -27,7 +27,7 @@ const EXACT: u8 = 64;
 const MAX_PREFIX_LEVELS: u8 = 63;
 
 /// The rules of a grant, compiled.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct RuleSet {
     /// All filters, end to end.
     text: Box<str>,
@@ -42,7 +42,7 @@ pub struct RuleSet {
     exact: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     hash: u32,
     terms: Terms,

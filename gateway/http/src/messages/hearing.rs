@@ -69,7 +69,7 @@ impl Hearing {
             decided => decided,
         };
         match &outcome {
-            Outcome::Allow(grant) => self.heard.lock().grant = Some(Arc::clone(grant)),
+            Outcome::Allow(grant, _) => self.heard.lock().grant = Some(Arc::clone(grant)),
             Outcome::Deny(refusal) => self.heard.lock().refusal = Some(refusal.denial.clone()),
             Outcome::Challenge(_) => {}
         }

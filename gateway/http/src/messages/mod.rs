@@ -205,11 +205,11 @@ pub(crate) async fn ask(
 ) -> Result<Arc<Grant>, Denial> {
     let login = Login { connection: connection.clone(), credentials: Credentials::default() };
     let refusal = match gatekeeper.authenticate(login).await {
-        Outcome::Allow(grant) if grant.expires_at.is_none_or(|at| at > unix_now()) => {
-            witness.admitted(connection, &grant);
+        Outcome::Allow(grant, account) if grant.expires_at.is_none_or(|at| at > unix_now()) => {
+            witness.admitted(connection, &grant, account);
             return Ok(grant);
         }
-        Outcome::Allow(grant) => Refusal::new(
+        Outcome::Allow(grant, _) => Refusal::new(
             Denial::new(DenyReason::BadCredentials, "the grant has expired already"),
             Some(grant.policy.clone()),
         ),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portcullis_grant::{ConnectionFacts, Gatekeeper, Grant, Refusal};
+use portcullis_grant::{Account, ConnectionFacts, Gatekeeper, Grant, Refusal};
 use portcullis_mqtt::QoS;
 use portcullis_net::{AsyncStream, StopSignal};
 
@@ -79,7 +79,7 @@ pub struct RetainedMessage {
 /// Told of decisions that no MQTT connection has part in, for audit and metrics. Called on connections' threads: be quick.
 pub trait Witness: Send + Sync + 'static {
     /// A request was let in.
-    fn admitted(&self, connection: &ConnectionFacts, grant: &Grant);
+    fn admitted(&self, connection: &ConnectionFacts, grant: &Grant, account: Account);
     /// A request was refused.
     fn refused(&self, connection: &ConnectionFacts, refusal: &Refusal);
     /// An action was refused: `publish`, `subscribe` or `receive` on `topic`.
@@ -91,7 +91,7 @@ pub trait Witness: Send + Sync + 'static {
 pub struct Silent;
 
 impl Witness for Silent {
-    fn admitted(&self, _: &ConnectionFacts, _: &Grant) {}
+    fn admitted(&self, _: &ConnectionFacts, _: &Grant, _: Account) {}
     fn refused(&self, _: &ConnectionFacts, _: &Refusal) {}
     fn action_refused(&self, _: &ConnectionFacts, _: &Grant, _: &str, _: &str) {}
 }

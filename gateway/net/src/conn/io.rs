@@ -43,6 +43,8 @@ pub(super) enum Io {
     Direct(AsyncFd<Arc<Socket>>),
     /// TLS or WebSocket.
     Stream(Box<dyn AsyncStream>),
+    /// Plain TCP that the runtime does not know while it is parked; none in the moment when it changes hands.
+    Parked(Option<Arc<Socket>>),
 }
 
 impl Io {
@@ -58,6 +60,7 @@ impl Io {
                 ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
                 Poll::Ready(Ok(buffer.filled().len()))
             }
+            Self::Parked(_) => Poll::Pending,
         }
     }
 
@@ -70,6 +73,7 @@ impl Io {
                 read_direct(fd, cx, room, |socket| socket.read_behind(buffer))
             }
             Self::Stream(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Self::Parked(_) => Poll::Pending,
         }
     }
 
@@ -78,6 +82,7 @@ impl Io {
         match self {
             Self::Direct(fd) => fd.poll_read_ready(cx).is_ready(),
             Self::Stream(_) => true,
+            Self::Parked(_) => false,
         }
     }
 
@@ -134,6 +139,7 @@ impl Io {
                 }
                 Poll::Ready(Ok(()))
             }
+            Self::Parked(_) => Poll::Pending,
         }
     }
 
@@ -155,6 +161,7 @@ impl Io {
                     }
                 }
                 Self::Stream(stream) => ready!(Pin::new(stream).poll_write(cx, rest))?,
+                Self::Parked(_) => return Poll::Pending,
             };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -162,7 +169,7 @@ impl Io {
             *at += n;
         }
         match self {
-            Self::Direct(_) => Poll::Ready(Ok(())),
+            Self::Direct(_) | Self::Parked(_) => Poll::Ready(Ok(())),
             Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -175,6 +182,7 @@ impl Io {
                 Poll::Ready(())
             }
             Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx).map(drop),
+            Self::Parked(_) => Poll::Ready(()),
         }
     }
 }

@@ -7,6 +7,8 @@
 //! This directory knows sockets and time; what packets mean is the machine's business.
 
 mod io;
+mod parking;
+mod partial;
 mod poll;
 mod socket;
 mod wheel;
@@ -18,11 +20,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use portcullis_grant::{Action, Authorization, Filtered, Gatekeeper, Outcome, Peer, PeerDetails, Renewal};
 use portcullis_router::Full;
-use portcullis_session::{Broker, Control, End, Handle, ListenerRules, Machine, Origin};
+use portcullis_session::{Broker, Control, End, ListenerRules, Machine, Origin};
 
 use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
 use crate::stop::StopSignal;
 use io::Io;
+use partial::Partial;
 use socket::Socket;
 use wheel::Armed;
 pub use wheel::Wheel;
@@ -75,7 +78,7 @@ impl MqttHandler {
             stop: from.stop,
             guard: None,
         };
-        tokio::spawn(Connection::new(Arc::clone(self), Io::Stream(Box::new(ours)), None, beginning));
+        Connection::new(Arc::clone(self), Io::Stream(Box::new(ours)), None, beginning).spawn();
         Box::new(theirs)
     }
 }
@@ -110,14 +113,14 @@ impl ConnectionHandler for Arc<MqttHandler> {
         let socket = Arc::new(Socket(stream));
         match socket::register(Arc::clone(&socket)) {
             Ok(fd) => {
-                tokio::spawn(Connection::new(Arc::clone(self), Io::Direct(fd), Some(socket), facts.into()));
+                Connection::new(Arc::clone(self), Io::Direct(fd), Some(socket), facts.into()).spawn();
             }
             Err(e) => tracing::warn!(peer = %facts.peer, "the socket cannot be registered with the runtime: {e}"),
         }
     }
 
     fn stream(&self, stream: Box<dyn AsyncStream>, facts: Facts) {
-        tokio::spawn(Connection::new(Arc::clone(self), Io::Stream(stream), None, facts.into()));
+        Connection::new(Arc::clone(self), Io::Stream(stream), None, facts.into()).spawn();
     }
 }
 
@@ -176,11 +179,15 @@ impl From<Look> for Control {
     }
 }
 
-/// Bytes on their way, and how many of them are written.
-#[derive(Default)]
-struct Early {
-    bytes: Vec<u8>,
-    at: usize,
+/// What is needed until there is a session.
+struct Before {
+    /// Bytes on their way: there is no mailbox yet.
+    early: Vec<u8>,
+    /// How many of them are written.
+    written: usize,
+    /// The listener's word to end. From then on the broker says it, which knows sessions; to wait for both would cost every idle
+    /// connection the memory of a waiter.
+    stopped: Option<Stopped>,
 }
 
 /// One connection. What is rare is boxed: each octet here is one of every idle connection.
@@ -188,24 +195,27 @@ struct Connection {
     handler: Arc<MqttHandler>,
     io: Io,
     machine: Machine,
-    handle: Arc<Handle>,
     doing: Doing,
     /// Its grant is to be looked at again as soon as the gatekeeper has answered what it was asked.
     look_next: Option<Look>,
     /// Received and not yet used: half a packet, or what came while the gatekeeper is asked.
-    partial: Vec<u8>,
-    /// Bytes of before there was a mailbox.
-    early: Option<Box<Early>>,
+    partial: Partial,
+    /// Until there is a session.
+    before: Option<Box<Before>>,
     timer: Option<Armed>,
     waits_for: Option<Box<Patience>>,
     /// The stream took bytes that it has not passed on yet.
     unflushed: bool,
-    /// Until there is a session: the listener's word to end. From then on the broker says it, which knows sessions; to
-    /// wait for both would cost every idle connection the memory of a waiter.
-    stopped: Option<Stopped>,
+    /// It has been quiet for long enough to be parked.
+    tired: bool,
+    /// When it was parked last and something came for it, in seconds of `now_ms`.
+    woken_at: u32,
     /// None: what it comes from is counted, and outlives it.
     _guard: Option<ConnectionGuard>,
 }
+
+/// The task of a connection, unless it is parked.
+struct Awake(Option<Box<Connection>>);
 
 /// What a connection begins with.
 struct Beginning {
@@ -228,39 +238,51 @@ impl From<Facts> for Beginning {
 }
 
 impl Connection {
+    /// Polls it from now on.
+    fn spawn(self) {
+        Box::new(self).wake_up();
+    }
+
+    /// In a box: the runtime rounds what is in a task up to 128 octets, and the task has 104 of its own.
+    fn wake_up(self: Box<Self>) {
+        tokio::spawn(Awake(Some(self)));
+    }
+
     fn new(handler: Arc<MqttHandler>, io: Io, socket: Option<Arc<Socket>>, beginning: Beginning) -> Self {
-        let handle = handler.broker.handle();
         let Beginning { origin, stop, guard } = beginning;
+        let handle = handler.broker.handle(origin);
         let rules = Arc::clone(&handler.settings.load().rules);
         let machine = Machine::new(
             Arc::clone(&handler.broker),
             rules,
-            Arc::clone(&handle),
-            origin,
+            handle,
             socket.map(|s| s as Arc<dyn portcullis_router::DirectWriter>),
         );
         Self {
             handler,
             io,
             machine,
-            handle,
             doing: Doing::Reading,
             look_next: None,
-            partial: Vec::new(),
-            early: None,
+            partial: Partial::default(),
+            before: Some(Box::new(Before { early: Vec::new(), written: 0, stopped: Some(Box::pin(stop.stopped())) })),
             timer: None,
             waits_for: None,
             unflushed: false,
-            stopped: Some(Box::pin(stop.stopped())),
+            tired: false,
+            woken_at: 0,
             _guard: guard,
         }
     }
 }
 
+// A size class of the allocator's.
+const _: () = assert!(size_of::<Connection>() <= 192);
+
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(armed) = self.timer.take() {
-            self.handler.wheel.disarm(&self.handle, armed);
+            self.handler.wheel.disarm(self.machine.handle(), armed);
         }
         if !matches!(self.doing, Doing::Closing(_)) || self.machine.mailbox().is_some() {
             // The runtime is going down: leave the session as if the network had failed.

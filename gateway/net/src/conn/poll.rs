@@ -12,7 +12,7 @@ use portcullis_session::{Control, End, Step};
 
 use super::io::Io;
 use super::worker::{self, READ_SIZE, Worker};
-use super::{Answer, Closing, Connection, Doing, Look, Patience};
+use super::{Answer, Awake, Closing, Connection, Doing, Look, Patience};
 
 /// Milliseconds that a connection of which we have taken leave may take to receive it.
 const LAST_WORDS_MS: u64 = 1000;
@@ -25,17 +25,57 @@ const LARGE_PARTIAL: usize = 16 * 1024;
 /// Octets that are worth a read, however little a packet lacks.
 const SMALL_READ: usize = 1024;
 
-impl Future for Connection {
+impl Future for Awake {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let me = self.get_mut();
-        me.handle.register(cx.waker());
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.0 else { return Poll::Ready(()) };
+        if connection.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !std::mem::take(&mut connection.tired) {
+            return Poll::Pending;
+        }
+        let Some(connection) = self.0.take() else { return Poll::Ready(()) };
+        let parking = Arc::clone(&connection.handler.wheel.parking);
+        self.0 = parking.park(connection);
+        if self.0.is_none() {
+            return Poll::Ready(());
+        }
+        // Something has come for it in this moment.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Connection {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.machine.handle().register(cx.waker());
         worker::with(|worker| {
-            let done = me.drive(cx, worker);
-            me.handler.broker.settle(&mut worker.scratch);
+            let done = self.drive(cx, worker);
+            self.handler.broker.settle(&mut worker.scratch);
             done
         })
+    }
+
+    /// Since when it is quiet: in [`now_ms`], from where on it may be parked. None: it cannot be.
+    fn parks_at(&self) -> Option<u64> {
+        let plain = matches!(self.io, Io::Direct(_)) && self.before.is_none();
+        let after = self.handler.wheel.parking.after_ms()?;
+        plain.then(|| self.machine.heard_at().max(u64::from(self.woken_at) * 1000) + after)
+    }
+
+    /// Whether there is nothing that it waits for but its client, its time, and the wishes of others, of which there are none.
+    pub(super) fn rests(&self) -> bool {
+        matches!(self.doing, Doing::Reading)
+            && self.before.is_none()
+            && self.look_next.is_none()
+            && self.waits_for.is_none()
+            && self.partial.is_empty()
+            && !self.unflushed
+            && !self.machine.is_offering()
+            && !self.machine.handle().is_called()
+            && self.machine.mailbox().is_some_and(|mailbox| mailbox.is_at_rest())
     }
 }
 
@@ -48,8 +88,9 @@ enum Go {
 
 impl Connection {
     fn drive(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Poll<()> {
+        let mut timed = false;
         if !matches!(self.doing, Doing::Closing(_)) {
-            self.look_around(w);
+            timed = self.look_around(w);
             self.poll_stopped(cx, w);
             // A question that comes of what is read is put in the same turn: a task that wakes itself to do so goes to the
             // end of the queue, and an idle worker is woken to take it from there, at each login.
@@ -58,9 +99,9 @@ impl Connection {
             }
             // A session that came about in this poll: whoever stops the gateway tells the listeners before the sessions,
             // so that either this sees it or the broker already knows whom to tell.
-            if self.stopped.is_some() && self.machine.mailbox().is_some() {
+            if self.before.is_some() && self.machine.mailbox().is_some() {
                 self.poll_stopped(cx, w);
-                self.stopped = None;
+                self.before = None;
             }
         }
         if matches!(self.doing, Doing::Closing(_)) {
@@ -69,7 +110,10 @@ impl Connection {
         if self.machine.wants_room() {
             cx.waker().wake_by_ref();
         }
-        self.arm_timer();
+        self.tired = timed && self.parks_at().is_some_and(|at| at <= now_ms()) && self.rests();
+        if !self.tired {
+            self.arm_timer();
+        }
         Poll::Pending
     }
 
@@ -85,19 +129,20 @@ impl Connection {
         matches!(self.doing, Doing::Asking(_))
     }
 
-    /// What others asked for, and time.
-    fn look_around(&mut self, w: &mut Worker) {
-        while let Some(control) = self.handle.take_request() {
+    /// What others asked for, and time. True: its time had come.
+    fn look_around(&mut self, w: &mut Worker) -> bool {
+        while let Some(control) = self.machine.handle().take_request() {
             let step = self.machine.on_control(control, &mut w.scratch);
             self.take(step);
         }
-        if self.handle.take_timer() {
+        let timed = self.machine.handle().take_timer();
+        if timed {
             self.timer = None;
             if let Some(patience) = self.waits_for.take_if(|patience| patience.until <= now_ms()) {
                 for full in &patience.full {
                     full.give_up();
                 }
-                self.handle.unpause();
+                self.machine.handle().unpause();
             }
             if !matches!(self.doing, Doing::Closing(_)) {
                 let step = self.machine.on_time(&mut w.scratch);
@@ -111,12 +156,13 @@ impl Connection {
             self.catch_up(w);
             self.go_on(w);
         }
+        timed
     }
 
     /// Learns what topics are filtered, until there is a session: a reload has told those that had one. Before the will is
     /// looked at, and before anything is read that came behind CONNECT.
     fn catch_up(&mut self, w: &mut Worker) {
-        if self.stopped.is_none() {
+        if self.before.is_none() {
             return;
         }
         let settings = self.handler.settings.load();
@@ -128,9 +174,9 @@ impl Connection {
 
     /// Ends what is no session yet when the listener stops.
     fn poll_stopped(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
-        let Some(stopped) = &mut self.stopped else { return };
-        if stopped.as_mut().poll(cx).is_ready() {
-            self.stopped = None;
+        let Some(before) = &mut self.before else { return };
+        if before.stopped.as_mut().is_some_and(|stopped| stopped.as_mut().poll(cx).is_ready()) {
+            before.stopped = None;
             let detail = "the listener stops".to_owned();
             let control = Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail };
             let step = self.machine.on_control(control, &mut w.scratch);
@@ -180,7 +226,7 @@ impl Connection {
                     }
                     return;
                 }
-                let mut facts = (**self.machine.facts()).clone();
+                let mut facts = self.machine.facts();
                 facts.identity = Some(Arc::clone(&grant.identity));
                 let gate = gate(self);
                 Doing::Asking(Box::pin(async move {
@@ -245,14 +291,14 @@ impl Connection {
     }
 
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut more = self.machine.take_early();
-        if !more.is_empty() {
-            self.early.get_or_insert_default().bytes.append(&mut more);
+        let Some(before) = &mut self.before else { return Poll::Ready(Ok(())) };
+        before.early.append(&mut self.machine.take_early());
+        if before.early.is_empty() {
+            return Poll::Ready(Ok(()));
         }
-        let Some(early) = &mut self.early else { return Poll::Ready(Ok(())) };
-        let written = self.io.poll_write_bytes(cx, &early.bytes, &mut early.at);
+        let written = self.io.poll_write_bytes(cx, &before.early, &mut before.written);
         if let Poll::Ready(Ok(())) = written {
-            self.early = None;
+            (before.early, before.written) = (Vec::new(), 0);
         }
         written
     }
@@ -272,7 +318,7 @@ impl Connection {
 
     /// Reads once. True: there may be more, and nothing has asked to be woken for it. `last`: then it has.
     fn read(&mut self, cx: &mut Context<'_>, w: &mut Worker, last: bool) -> bool {
-        if !matches!(self.doing, Doing::Reading) || self.handle.is_paused() {
+        if !matches!(self.doing, Doing::Reading) || self.machine.handle().is_paused() {
             return false;
         }
         if let Some(patience) = &mut self.waits_for {
@@ -331,7 +377,7 @@ impl Connection {
         if let Poll::Ready(Ok(1..)) = read {
             let whole = before + count(&read);
             let used = self.process(&buffer[..whole], w);
-            self.partial = buffer[used..whole].to_vec();
+            self.partial = buffer[used..whole].into();
         }
         w.buffer = buffer;
         (read, READ_SIZE)
@@ -341,7 +387,7 @@ impl Connection {
     /// is never more than as much again as the client has proved to send, and one read. However much that is, it is less than
     /// what the packet will be for each of its receivers.
     fn read_on(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> (Poll<io::Result<usize>>, usize) {
-        let mut buffer = std::mem::take(&mut self.partial);
+        let mut buffer = std::mem::take(&mut self.partial).into_vec();
         let before = buffer.len();
         let lacks = frame_need(&buffer, 0).map_or(READ_SIZE, |need| need.saturating_sub(before));
         let room = lacks.clamp(SMALL_READ, before + READ_SIZE);
@@ -355,14 +401,14 @@ impl Connection {
                 buffer = buffer[used..].to_vec();
             }
         }
-        self.partial = buffer;
+        self.partial = buffer.into();
         (read, room)
     }
 
     /// Processes what came while something else had to be waited for: nothing more may ever come to remind us.
     fn go_on(&mut self, w: &mut Worker) {
         if matches!(self.doing, Doing::Reading) && !self.partial.is_empty() {
-            let partial = std::mem::take(&mut self.partial);
+            let partial = std::mem::take(&mut self.partial).into_vec();
             self.digest(partial, w);
         }
     }
@@ -370,7 +416,7 @@ impl Connection {
     /// Processes bytes that belong to nobody's buffer.
     fn digest(&mut self, bytes: Vec<u8>, w: &mut Worker) {
         let used = self.process(&bytes, w);
-        self.partial = if used == 0 { bytes } else { bytes[used..].to_vec() };
+        self.partial = if used == 0 { bytes.into() } else { bytes[used..].into() };
     }
 
     fn process(&mut self, bytes: &[u8], w: &mut Worker) -> usize {
@@ -401,39 +447,39 @@ impl Connection {
     /// Waits for one after the other. False: they all have room.
     fn wait_for_receivers(&mut self) -> bool {
         let Some(patience) = &mut self.waits_for else { return false };
-        let waiter: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
+        let waiter: Arc<dyn Wake> = Arc::clone(self.machine.handle()) as _;
         while let Some(full) = patience.full.last() {
-            self.handle.pause();
+            self.machine.handle().pause();
             if full.wait(&waiter) {
                 return true;
             }
-            self.handle.unpause();
+            self.machine.handle().unpause();
             patience.full.pop();
         }
         self.waits_for = None;
         false
     }
 
-    fn arm_timer(&mut self) {
+    pub(super) fn arm_timer(&mut self) {
         let machine = self.machine.next_time().unwrap_or(u64::MAX);
         let patience = self.waits_for.as_ref().map_or(u64::MAX, |patience| patience.until);
         let closing = match &self.doing {
             Doing::Closing(closing) => closing.by,
             _ => u64::MAX,
         };
-        let next = machine.min(patience).min(closing);
+        let next = machine.min(patience).min(closing).min(self.parks_at().unwrap_or(u64::MAX));
         if next == u64::MAX || self.timer.is_some_and(|armed| armed.at() <= next.saturating_add(1000)) {
             return;
         }
         if let Some(armed) = self.timer.take() {
-            self.handler.wheel.disarm(&self.handle, armed);
+            self.handler.wheel.disarm(self.machine.handle(), armed);
         }
-        self.timer = Some(self.handler.wheel.arm(next, &self.handle));
+        self.timer = Some(self.handler.wheel.arm(next, self.machine.handle()));
     }
 
     /// Writes the last words, leaves the session, says good-bye.
     fn poll_close(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Poll<()> {
-        if self.handle.take_timer() {
+        if self.machine.handle().take_timer() {
             self.timer = None;
         }
         let Doing::Closing(closing) = &self.doing else { return Poll::Pending };

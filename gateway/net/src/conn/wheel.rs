@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 use portcullis_router::now_ms;
 use portcullis_session::{Broker, Handle};
 
+use super::parking::Parking;
 use super::worker;
 
 /// Milliseconds of a slot; a time-out is late by this at the most.
@@ -22,7 +24,13 @@ const SLOTS: u64 = 512;
 /// The broker's own appointments are looked at every so many ticks.
 const TICKS_OF_BROKER: u64 = 2;
 
-type Slot = std::collections::HashMap<u64, Arc<Handle>, foldhash::fast::RandomState>;
+/// By their numbers, which are in them.
+type Slot = HashTable<Arc<Handle>>;
+
+/// Numbers are counted up by ourselves, so that nobody chooses them.
+fn hash(handle: &Arc<Handle>) -> u64 {
+    handle.number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
 
 /// Where a connection waits for its time.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +50,7 @@ pub struct Wheel {
     slots: Box<[Mutex<Slot>]>,
     /// The tick that was last worked through.
     turned: AtomicU64,
+    pub(super) parking: Arc<Parking>,
 }
 
 impl Wheel {
@@ -51,6 +60,7 @@ impl Wheel {
         Arc::new(Self {
             slots: (0..SLOTS).map(|_| Mutex::default()).collect(),
             turned: AtomicU64::new(now_ms() / TICK_MS),
+            parking: Parking::new(),
         })
     }
 
@@ -61,7 +71,7 @@ impl Wheel {
             // Round up: never early, and never a slot that is being worked through.
             let tick = (at / TICK_MS + 1).clamp(turned + 2, turned + SLOTS - 1);
             let slot = tick % SLOTS;
-            self.slots[slot as usize].lock().insert(handle.number, Arc::clone(handle));
+            self.slots[slot as usize].lock().insert_unique(hash(handle), Arc::clone(handle), hash);
             let armed = Armed { tick: NonZeroU64::new(tick).unwrap_or(NonZeroU64::MIN) };
             // The wheel went past it meanwhile: once more.
             if self.turned.load(Ordering::Acquire) < tick {
@@ -71,9 +81,9 @@ impl Wheel {
         }
     }
 
-    pub(super) fn disarm(&self, handle: &Handle, armed: Armed) {
+    pub(super) fn disarm(&self, handle: &Arc<Handle>, armed: Armed) {
         let mut slot = self.slots[(armed.tick.get() % SLOTS) as usize].lock();
-        let gone = slot.remove(&handle.number);
+        let gone = slot.find_entry(hash(handle), |other| Arc::ptr_eq(other, handle)).map(|found| found.remove().0).ok();
         if slot.is_empty() && slot.capacity() > 64 {
             *slot = Slot::default();
         }
@@ -88,14 +98,29 @@ impl Wheel {
             tick += 1;
             self.turned.store(tick, Ordering::Release);
             let due = std::mem::take(&mut *self.slots[(tick % SLOTS) as usize].lock());
-            for handle in due.values() {
+            for handle in &due {
                 handle.time_is_up();
             }
         }
     }
 
-    /// Turns the wheel, and keeps the broker's appointments, for as long as it is polled.
+    /// From now on plain connections are parked when they have been quiet for so long.
+    pub fn park_after(&self, quiet: Duration) {
+        self.parking.park_after(quiet.as_millis() as u64);
+    }
+
+    /// How many connections are parked.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parking.len()
+    }
+
+    /// Turns the wheel, keeps the broker's appointments, and wakes those who are parked, for as long as it is polled.
     pub async fn run(self: Arc<Self>, broker: Arc<Broker>) {
+        tokio::join!(Arc::clone(&self).turns(broker), Arc::clone(&self.parking).run());
+    }
+
+    async fn turns(self: Arc<Self>, broker: Arc<Broker>) {
         let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ticks = 0u64;

@@ -37,7 +37,7 @@ impl Gatekeeper for Gate {
     fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
         let right = reply.data.as_deref() == Some(b"open sesame");
         let outcome = if right {
-            Outcome::Allow(grant(&reply.client_id, everything(), None))
+            Outcome::allow(grant(&reply.client_id, everything(), None))
         } else {
             deny(DenyReason::BadCredentials)
         };
@@ -88,7 +88,7 @@ fn grant(subject: &str, rules: Vec<Rule>, expires_at: Option<u64>) -> Arc<Grant>
 }
 
 pub fn with_rules(rules: Vec<Rule>) -> Arc<dyn Gatekeeper> {
-    Arc::new(Gate::new(move |l| Some(Outcome::Allow(grant(&l.credentials.client_id, rules.clone(), None)))))
+    Arc::new(Gate::new(move |l| Some(Outcome::allow(grant(&l.credentials.client_id, rules.clone(), None)))))
 }
 
 pub fn everybody() -> Arc<dyn Gatekeeper> {
@@ -98,21 +98,21 @@ pub fn everybody() -> Arc<dyn Gatekeeper> {
 pub fn by_username() -> Arc<dyn Gatekeeper> {
     Arc::new(Gate::new(|l| {
         let subject = l.credentials.username.as_deref().unwrap_or("nobody");
-        Some(Outcome::Allow(grant(subject, everything(), None)))
+        Some(Outcome::allow(grant(subject, everything(), None)))
     }))
 }
 
 pub fn expiring_in(seconds: u64) -> Arc<dyn Gatekeeper> {
     Arc::new(Gate::new(move |l| {
         let at = portcullis_session::unix_now() + seconds;
-        Some(Outcome::Allow(grant(&l.credentials.client_id, everything(), Some(at))))
+        Some(Outcome::allow(grant(&l.credentials.client_id, everything(), Some(at))))
     }))
 }
 
 pub fn never_answering_to(client_id: &'static str) -> Arc<dyn Gatekeeper> {
     Arc::new(Gate::new(move |l| {
         let id = &l.credentials.client_id;
-        (id != client_id).then(|| Outcome::Allow(grant(id, everything(), None)))
+        (id != client_id).then(|| Outcome::allow(grant(id, everything(), None)))
     }))
 }
 
@@ -122,7 +122,7 @@ pub fn asking(action: impl Fn(&str) -> Option<Denial> + Send + Sync + 'static) -
         rule(Effect::Ask, Actions::PUBLISH, "#", QoS::ExactlyOnce),
         subscribe(Effect::Allow, "#", QoS::ExactlyOnce),
     ];
-    let mut gate = Gate::new(move |l| Some(Outcome::Allow(grant(&l.credentials.client_id, rules.clone(), None))));
+    let mut gate = Gate::new(move |l| Some(Outcome::allow(grant(&l.credentials.client_id, rules.clone(), None))));
     gate.action = Box::new(action);
     Arc::new(gate)
 }
@@ -141,7 +141,7 @@ pub fn challenging() -> Arc<dyn Gatekeeper> {
 
 /// Grants of `narrowed` lose all but `b`; others are revoked.
 pub fn renewing() -> Arc<dyn Gatekeeper> {
-    let mut gate = Gate::new(|l| Some(Outcome::Allow(grant(&l.credentials.client_id, everything(), None))));
+    let mut gate = Gate::new(|l| Some(Outcome::allow(grant(&l.credentials.client_id, everything(), None))));
     gate.renewal = Box::new(|old| {
         if old.identity.subject == "narrowed" {
             let rules = vec![subscribe(Effect::Allow, "b", QoS::ExactlyOnce)];

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A gateway with one plain TCP listener.
 pub struct Running {
     pub broker: Arc<Broker>,
+    pub wheel: Arc<Wheel>,
     address: SocketAddr,
     listening: Listening,
     _runtime: tokio::runtime::Runtime,
@@ -82,11 +83,16 @@ impl Running {
         let handler = MqttHandler::new(Arc::clone(&broker), Arc::clone(&wheel), settings);
         let spec = ListenerSpec::new("test", vec!["127.0.0.1:0".parse::<SocketAddr>().unwrap()], Transport::Tcp);
         let listening = runtime.block_on(async {
-            tokio::spawn(wheel.run(Arc::clone(&broker)));
+            tokio::spawn(Arc::clone(&wheel).run(Arc::clone(&broker)));
             Bound::bind(spec).unwrap().serve(Arc::new(handler)).unwrap()
         });
         let address = listening.local_addrs()[0];
-        Self { broker, address, listening, _runtime: runtime }
+        Self { broker, wheel, address, listening, _runtime: runtime }
+    }
+
+    /// Waits until so many connections are parked.
+    pub fn until_parked(&self, count: usize) {
+        self.until(|_| self.wheel.parked() == count);
     }
 
     pub fn raw(&self) -> Client {

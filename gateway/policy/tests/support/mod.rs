@@ -283,7 +283,7 @@ pub(crate) async fn ask(chain: &Chain, client_id: &str) -> Outcome {
 
 pub(crate) fn granted(outcome: Outcome) -> Arc<Grant> {
     match outcome {
-        Outcome::Allow(grant) => grant,
+        Outcome::Allow(grant, _) => grant,
         other => panic!("no grant: {other:?}"),
     }
 }

@@ -12,11 +12,8 @@ impl Mailbox {
     /// The QoS 2 message with this sequence number is on disk.
     pub fn committed(self: &Arc<Self>, sequence: u64, batch: &mut Batch) {
         let mut g = self.inner.lock();
-        if let Some(awaited) = &mut g.awaited {
-            awaited.remove(&sequence);
-            if awaited.is_empty() {
-                g.awaited = None;
-            }
+        if let Some(seldom) = &mut g.seldom {
+            seldom.awaited.remove(&sequence);
         }
         if g.drain_queue(&self.limits.get(), &mut batch.changes) {
             self.mark(&mut g, batch);
@@ -60,7 +57,7 @@ impl Mailbox {
         mut answer: impl FnMut(u16, Result<(), AckError>),
     ) {
         let mut g = self.inner.lock();
-        let session = g.session;
+        let session = g.session();
         for id in ids {
             let released = g.inflight.as_mut().ok_or(AckError::NotFound).and_then(|f| f.pubrec(*id));
             if let (true, Ok(Some(sequence))) = (session != 0, released) {

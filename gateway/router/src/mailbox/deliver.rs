@@ -11,7 +11,6 @@ use super::inner::Inner;
 use super::packet::{Queued, fit, parts, queued};
 use crate::alias::Alias;
 use crate::batch::{Batch, Change};
-use crate::buffers;
 use crate::encode::{Parts, Wire};
 use crate::message::Message;
 use crate::now_ms;
@@ -44,7 +43,7 @@ impl Mailbox {
         // One encoding for all, unless this client's differs.
         let shared = g.aliases.is_none() && (target.ids.is_empty() || link.wire == Wire::V3);
         // QoS 2 of a stored session waits until it is on disk.
-        let at_once = g.session == 0 || qos != QoS::ExactlyOnce;
+        let at_once = g.session() == 0 || qos != QoS::ExactlyOnce;
         let in_reach = g.inflight.as_ref().is_none_or(|f| f.takes(g.sequence + n as u64));
         let has_room = || g.queue.is_none() && g.room(&self.limits.get()) >= n && !self.is_beyond_share(g, run.size());
         let straight = qos == QoS::AtMostOnce || (at_once && in_reach && has_room());
@@ -63,6 +62,7 @@ impl Mailbox {
                     if g.persistent {
                         Batch::owned(&mut batch.owned, run);
                     }
+                    let session = g.session();
                     for (i, f) in encoded.frames.iter().enumerate() {
                         g.sequence += 1;
                         let sequence = g.sequence;
@@ -71,8 +71,8 @@ impl Mailbox {
                         } else {
                             None
                         };
-                        if let (true, Some(kept)) = (g.session != 0, &kept) {
-                            batch.changes.push(Change::Queued { session: g.session, queued: (**kept).clone() });
+                        if let (1.., Some(kept)) = (session, &kept) {
+                            batch.changes.push(Change::Queued { session, queued: (**kept).clone() });
                         }
                         let id = g.in_flight(sequence).send(sequence, qos, kept);
                         let at = base + (f.id - encoded.from) as usize;
@@ -105,9 +105,6 @@ impl Mailbox {
     /// QoS 0 with subscription identifiers or topic aliases, or with messages too large for this client.
     fn write_each(&self, g: &mut Inner, run: &Run<'_>, target: &Target, retain: bool, batch: &mut Batch) {
         let Some(link) = &g.link else { return };
-        if g.buf.capacity() == 0 {
-            g.buf = buffers::take();
-        }
         for i in 0..run.frames.len() {
             let mut parts = Parts {
                 wire: link.wire,
@@ -167,6 +164,7 @@ impl Mailbox {
         // What goes on to the window at once does not count against the queue's bounds.
         let passes = g.queue.is_none() && g.room(&self.limits.get()) > 0;
         let beyond = self.is_beyond_share(g, size);
+        let session = g.session();
         let queue = g.queue.get_or_insert_default();
         let limits = self.limits.get();
         let most_bytes = limits.queued_bytes.min(u32::MAX as usize);
@@ -179,10 +177,10 @@ impl Mailbox {
         }
         g.sequence += 1;
         queued.sequence = g.sequence;
-        if g.session != 0 {
-            batch.changes.push(Change::Queued { session: g.session, queued: queued.clone() });
+        if session != 0 {
+            batch.changes.push(Change::Queued { session, queued: queued.clone() });
             if queued.qos == QoS::ExactlyOnce {
-                g.awaited.get_or_insert_default().insert(queued.sequence);
+                g.seldom.get_or_insert_default().awaited.insert(queued.sequence);
                 batch.uncommitted.push((Arc::clone(self), queued.sequence));
             }
         }

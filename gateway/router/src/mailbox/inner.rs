@@ -9,7 +9,7 @@ use super::link::{Link, Wake};
 use super::packet::{Queued, fit, parts};
 use crate::alias::Aliases;
 use crate::batch::Change;
-use crate::buffers;
+use crate::buffers::Buffer;
 use crate::inflight::{InFlight, Resend, Resent};
 use crate::limits::MailboxLimits;
 use crate::message::Message;
@@ -21,9 +21,9 @@ pub(super) struct Inner {
     /// Of this connection, where the client takes any.
     pub aliases: Option<Box<Aliases>>,
     /// Appended, not yet taken by a writer.
-    pub buf: Vec<u8>,
+    pub buf: Buffer,
     /// Being written, from `cur_at` on.
-    pub cur: Vec<u8>,
+    pub cur: Buffer,
     pub cur_at: u32,
     pub dirty: bool,
     pub writing: bool,
@@ -37,26 +37,34 @@ pub(super) struct Inner {
     pub stalled: bool,
     /// Whether the session outlives its connection.
     pub persistent: bool,
-    /// The session's number in the store; 0: it is not stored.
-    pub session: u64,
     /// The last sequence number that was given to a message.
     pub sequence: u64,
-    /// The last of the sequence numbers of [`Change::Withdrawn`].
-    pub withdrawn: u64,
-    /// QoS 2 messages of a stored session that are not on disk yet, and so not sent: they could come again, under the same
-    /// identifier, as other messages. Each counts by itself, since the batches of several publishers reach the disk in
-    /// another order than their messages came here.
-    pub awaited: Option<Box<BTreeSet<u64>>>,
     /// Counts connections, so that what was meant for an earlier one is not sent to this.
     pub attachments: u32,
     pub inflight: Option<Box<InFlight>>,
     pub queue: Option<Box<VecDeque<Queued>>>,
     pub queued_bytes: u32,
-    pub waiters: Option<Box<Vec<Arc<dyn Wake>>>>,
+    /// What few mailboxes have at a time.
+    pub seldom: Option<Box<Seldom>>,
     /// What the sum of all mailboxes has of this one.
-    pub counted: usize,
+    pub counted: u32,
     /// The batch that was told last that it is full: once is enough.
-    pub marked: u64,
+    pub marked: u32,
+}
+
+/// What belongs to stored sessions, and to those that do not keep up.
+#[derive(Default)]
+pub(super) struct Seldom {
+    /// The session's number in the store; 0: it is not stored.
+    pub session: u64,
+    /// The last of the sequence numbers of [`Change::Withdrawn`].
+    pub withdrawn: u64,
+    /// QoS 2 messages of a stored session that are not on disk yet, and so not sent: they could come again, under the same
+    /// identifier, as other messages. Each counts by itself, since the batches of several publishers reach the disk in
+    /// another order than their messages came here.
+    pub awaited: BTreeSet<u64>,
+    /// Publishers who wait until it has room.
+    pub waiters: Vec<Arc<dyn Wake>>,
 }
 
 /// Octets of memory that a queued message takes beside its own.
@@ -80,8 +88,25 @@ impl Inner {
         self.closed = true;
         self.inflight = None;
         self.queue = None;
-        self.awaited = None;
+        if let Some(seldom) = &mut self.seldom {
+            seldom.awaited.clear();
+        }
         self.queued_bytes = 0;
+    }
+
+    /// The session's number in the store; 0: it is not stored.
+    pub(super) fn session(&self) -> u64 {
+        self.seldom.as_ref().map_or(0, |seldom| seldom.session)
+    }
+
+    /// Whether publishers wait until it has room.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.seldom.as_ref().is_some_and(|seldom| !seldom.waiters.is_empty())
+    }
+
+    /// Those that wait, who are to be told.
+    pub(super) fn take_waiters(&mut self) -> Vec<Arc<dyn Wake>> {
+        self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.waiters)).unwrap_or_default()
     }
 
     /// Octets that the socket has not taken.
@@ -120,9 +145,6 @@ impl Inner {
     }
 
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        if self.buf.capacity() == 0 {
-            self.buf = buffers::take();
-        }
         &mut self.buf
     }
 
@@ -133,9 +155,6 @@ impl Inner {
         let mut parts = parts(&queued, link.wire, expiry, queued.dup);
         if !fit(&mut parts, link, &mut self.aliases) {
             return false;
-        }
-        if self.buf.capacity() == 0 {
-            self.buf = buffers::take();
         }
         let at = parts.write(&mut self.buf);
         if queued.qos != QoS::AtMostOnce {
@@ -153,25 +172,27 @@ impl Inner {
 
     /// Whether the message at the head of the queue may go now.
     pub(super) fn may_send(&self, head: &Queued) -> bool {
-        let on_disk = self.awaited.as_ref().is_none_or(|awaited| !awaited.contains(&head.sequence));
+        let on_disk = self.seldom.as_ref().is_none_or(|seldom| !seldom.awaited.contains(&head.sequence));
         on_disk && self.inflight.as_ref().is_none_or(|f| f.takes(head.sequence))
     }
 
     /// Tells the store that a message is done with.
     pub(super) fn forget(&self, sequence: u64, changes: &mut Vec<Change>) {
-        if self.session != 0 && sequence != 0 {
-            changes.push(Change::Done { session: self.session, sequence });
+        let session = self.session();
+        if session != 0 && sequence != 0 {
+            changes.push(Change::Done { session, sequence });
         }
     }
 
     /// Tells the store that a message that may have been sent is not sent again, whatever the client has made of it.
     pub(super) fn withdraw(&mut self, sequence: u64, changes: &mut Vec<Change>) {
-        if self.session == 0 || sequence <= self.withdrawn {
+        let Some(seldom) = self.seldom.as_mut().filter(|seldom| seldom.session != 0 && sequence > seldom.withdrawn)
+        else {
             self.forget(sequence, changes);
             return;
-        }
-        let before = std::mem::replace(&mut self.withdrawn, sequence);
-        changes.push(Change::Withdrawn { session: self.session, sequence, before });
+        };
+        let before = std::mem::replace(&mut seldom.withdrawn, sequence);
+        changes.push(Change::Withdrawn { session: seldom.session, sequence, before });
     }
 
     /// Writes what is to be sent again, as `pick` gives it out, until as much is unsent as may be. True if anything was.

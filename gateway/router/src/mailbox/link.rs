@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::buffers::Buffer;
 use crate::encode::Wire;
 
 /// A socket that may be written from any thread.
@@ -54,7 +55,7 @@ pub enum Flush {
 /// Output that the owner of a TLS or WebSocket connection took to write itself.
 pub struct Output {
     /// The bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     /// How many of them are written.
     pub at: usize,
 }

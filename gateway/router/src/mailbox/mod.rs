@@ -49,6 +49,9 @@ pub struct Mailbox {
     inner: Mutex<Inner>,
 }
 
+// One for each session, idle or not: with its counts a size class of the allocator's.
+const _: () = assert!(size_of::<Mailbox>() <= 176);
+
 impl std::fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mailbox").field("number", &self.number).finish_non_exhaustive()
@@ -114,7 +117,7 @@ impl Mailbox {
         g.broken = false;
         g.stalled = false;
         self.end_spell();
-        g.buf.clear();
+        buffers::give(std::mem::take(&mut g.buf));
         g.aliases = if link.wire == Wire::V5 { Aliases::new(link.topic_alias_maximum) } else { None };
         g.link = Some(link);
         g.buffer().extend_from_slice(greeting);
@@ -150,7 +153,7 @@ impl Mailbox {
             g.end();
         }
         self.count(&mut g);
-        let waiters = g.waiters.take();
+        let waiters = g.take_waiters();
         drop(g);
         resume_all(waiters);
         Some(())
@@ -171,8 +174,9 @@ impl Mailbox {
     /// The session is stored from now on, under this number. 0: it is not.
     pub fn set_session(&self, number: u64) {
         let mut g = self.inner.lock();
-        if std::mem::replace(&mut g.session, number) != number {
-            g.withdrawn = 0;
+        if g.session() != number {
+            let seldom = g.seldom.get_or_insert_default();
+            (seldom.session, seldom.withdrawn) = (number, 0);
         }
     }
 
@@ -183,8 +187,8 @@ impl Mailbox {
     pub fn restore(&self, session: u64, queued: Vec<Queued>, released: &[u64], withdrawn: u64) {
         let mut g = self.inner.lock();
         g.persistent = true;
-        g.session = session;
-        g.withdrawn = withdrawn;
+        let seldom = g.seldom.get_or_insert_default();
+        (seldom.session, seldom.withdrawn) = (session, withdrawn);
         let last_queued = queued.last().map_or(0, |q| q.sequence);
         g.sequence = last_queued.max(released.last().copied().unwrap_or(0)).max(withdrawn);
         let last_released = released.last().copied().unwrap_or(0);
@@ -215,7 +219,7 @@ impl Mailbox {
     /// Whether what waits in it is stored.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        self.inner.lock().session != 0
+        self.inner.lock().session() != 0
     }
 
     /// Whether it has a connection.

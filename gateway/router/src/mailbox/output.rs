@@ -87,7 +87,7 @@ impl Mailbox {
                 Err(_) => {
                     g.broken = true;
                     g.cur_at = 0;
-                    let waiters = g.waiters.take();
+                    let waiters = g.take_waiters();
                     let left = self.leave_to_owner(g, Flush::Dead);
                     resume_all(waiters);
                     return left;
@@ -118,7 +118,7 @@ impl Mailbox {
     pub fn is_at_rest(&self) -> bool {
         let g = self.inner.lock();
         let written = g.buf.is_empty() && g.cur.is_empty() && g.queue.is_none();
-        let well = !g.blocked && !g.broken && !g.stalled && g.waiters.is_none();
+        let well = !g.blocked && !g.broken && !g.stalled && !g.is_waited_for();
         written && well && g.inflight.as_ref().is_none_or(|f| !f.is_behind())
     }
 

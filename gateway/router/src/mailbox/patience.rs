@@ -33,7 +33,7 @@ impl Full {
         if gone || g.backlog() <= self.mailbox.water() {
             return false;
         }
-        g.waiters.get_or_insert_default().push(Arc::clone(waiter));
+        g.seldom.get_or_insert_default().waiters.push(Arc::clone(waiter));
         true
     }
 
@@ -48,7 +48,7 @@ impl Full {
         // It may have caught up just before its time was over; then nothing would ever end the stall again.
         g.stalled = g.backlog() > self.mailbox.water() / 2;
         self.mailbox.end_spell();
-        let waiters = g.waiters.take();
+        let waiters = g.take_waiters();
         drop(g);
         resume_all(waiters);
     }
@@ -81,19 +81,19 @@ impl Mailbox {
     }
 
     /// Whoever waited for this receiver, if they need not any longer.
-    pub(super) fn release(&self, g: &mut Inner) -> Option<Box<Vec<Arc<dyn Wake>>>> {
+    pub(super) fn release(&self, g: &mut Inner) -> Vec<Arc<dyn Wake>> {
         let full = self.spells.load(Ordering::Relaxed) % 2 == 1;
-        if (g.waiters.is_none() && !g.stalled && !full) || g.backlog() > self.water() / 2 {
-            return None;
+        if (!g.is_waited_for() && !g.stalled && !full) || g.backlog() > self.water() / 2 {
+            return Vec::new();
         }
         g.stalled = false;
         self.end_spell();
-        g.waiters.take()
+        g.take_waiters()
     }
 }
 
-pub(super) fn resume_all(waiters: Option<Box<Vec<Arc<dyn Wake>>>>) {
-    for waiter in waiters.into_iter().flat_map(|w| *w) {
+pub(super) fn resume_all(waiters: Vec<Arc<dyn Wake>>) {
+    for waiter in waiters {
         waiter.resume();
     }
 }

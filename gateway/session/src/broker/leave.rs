@@ -49,14 +49,14 @@ impl Broker {
     pub(crate) fn leave(
         &self,
         entry: &Arc<Entry>,
-        state: Box<SessionState>,
+        state: SessionState,
         will: Option<Will>,
         held: Option<Arc<Held>>,
         s: &mut Scratch,
     ) {
         let mut slot = entry.lock();
         slot.live = None;
-        slot.unsettled = held;
+        slot.set_unsettled(held);
         self.stats.connections.fetch_sub(1, Ordering::Relaxed);
         let now = now_ms();
         if state.expiry == 0 {
@@ -82,18 +82,18 @@ impl Broker {
                     // Not later than the end of the session (MQTT 5 §3.1.3.2.2).
                     let delay = u64::from(will.delay.min(state.expiry));
                     let at = now + delay * 1000;
-                    slot.appointments.get_or_insert_default().will =
-                        Some(self.deferred.schedule(at, entry, generation, Due::Will));
-                    slot.will = Some(Box::new(will));
+                    let due = slot.appointments.get_or_insert_default();
+                    due.will = Some(self.deferred.schedule(at, entry, generation, Due::Will));
+                    due.message = Some(will);
                 }
                 Some(will) => self.publish_will(&entry.owner, &will, s),
                 None => {}
             }
-            slot.state = Some(state);
+            slot.state = Some(Box::new(state));
         }
-        let waiters = std::mem::take(&mut slot.waiters);
+        let waiters = slot.take_waiters();
         drop(slot);
-        for waiter in waiters.into_iter().flat_map(|waiters| *waiters) {
+        for waiter in waiters {
             portcullis_router::Wake::wake(&*waiter);
         }
     }
@@ -108,7 +108,7 @@ impl Broker {
         if slot.number != 0 {
             s.journal.delete_session(&entry.client_id, slot.number);
         }
-        if let Some(will) = slot.will.take() {
+        if let Some(will) = slot.take_will() {
             self.publish_will(&entry.owner, &will, s);
         }
     }
@@ -126,7 +126,7 @@ impl Broker {
                     if let Some(due) = &mut slot.appointments {
                         due.will = None;
                     }
-                    if let Some(will) = slot.will.take() {
+                    if let Some(will) = slot.take_will() {
                         self.publish_will(&entry.owner, &will, s);
                     }
                     if slot.number != 0 {
@@ -146,15 +146,18 @@ impl Broker {
     }
 
     pub(super) fn unsubscribe_all(&self, state: &SessionState, mailbox: &Mailbox) {
-        for filter in state.subscriptions.keys() {
+        for filter in state.subscriptions.filters() {
             let (share, filter) = split_share(filter);
             self.router.unsubscribe(filter, share, mailbox);
         }
     }
 
     pub(super) fn cancel_appointments(&self, slot: &mut Slot) {
-        let Some(due) = slot.appointments.take() else { return };
-        [due.expiry, due.will].into_iter().flatten().for_each(|appointment| self.deferred.cancel(appointment));
+        let Some(due) = &mut slot.appointments else { return };
+        [due.expiry.take(), due.will.take()]
+            .into_iter()
+            .flatten()
+            .for_each(|appointment| self.deferred.cancel(appointment));
     }
 }
 

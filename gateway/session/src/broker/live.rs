@@ -7,7 +7,7 @@ use portcullis_mqtt::ReasonCode;
 use portcullis_router::Backlog;
 
 use super::Broker;
-use crate::handle::Control;
+use crate::handle::{Control, Handle};
 
 /// A connection as the admin interface shows it.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct ConnectionSummary {
     /// Its client identifier.
     pub client_id: Arc<str>,
     /// Where it comes from.
-    pub facts: Arc<ConnectionFacts>,
+    pub facts: ConnectionFacts,
     /// Its grant.
     pub grant: Arc<Grant>,
     /// Seconds since 1970 at which it was let in.
@@ -46,10 +46,10 @@ impl Broker {
             let slot = entry.lock();
             if let Some(live) = &slot.live {
                 found.push(ConnectionSummary {
-                    client_id: Arc::clone(&entry.client_id),
-                    facts: Arc::clone(&live.facts),
+                    client_id: (&*entry.client_id).into(),
+                    facts: self.facts(&live.handle),
                     grant: Arc::clone(&live.grant),
-                    since: live.since,
+                    since: slot.since.into(),
                     backlog: slot.mailbox.backlog(),
                 });
             }
@@ -81,11 +81,11 @@ impl Broker {
     }
 
     /// Asks something of all connections that `which` picks. Returns how many.
-    pub fn request_where(&self, control: &Control, mut which: impl FnMut(&ConnectionFacts, &Grant) -> bool) -> usize {
+    pub fn request_where(&self, control: &Control, mut which: impl FnMut(&Handle, &Grant) -> bool) -> usize {
         let mut asked = 0;
         self.registry.for_each(|entry| {
             if let Some(live) = &entry.lock().live
-                && which(&live.facts, &live.grant)
+                && which(&live.handle, &live.grant)
             {
                 live.handle.request(control.clone());
                 asked += 1;
@@ -113,8 +113,8 @@ impl Broker {
     /// how many. Logins that another one is deciding meanwhile are looked at again once they are admitted.
     pub fn rechained(&self, listener: &str, policies: Arc<[Arc<str>]>) -> usize {
         self.changes.note_chain(listener, Arc::clone(&policies));
-        self.request_where(&Control::Reevaluate, |facts, grant| {
-            *facts.listener == *listener && !policies.contains(&grant.policy.name)
+        self.request_where(&Control::Reevaluate, |handle, grant| {
+            **handle.listener() == *listener && !policies.contains(&grant.policy.name)
         })
     }
 

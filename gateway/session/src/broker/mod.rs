@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use portcullis_grant::ConnectionFacts;
 use portcullis_router::{MailboxLimits, Router, RouterLimits};
 use portcullis_store::Store;
 
@@ -22,6 +23,7 @@ pub(crate) use open::{Opened, Opening};
 use crate::deferred::Deferred;
 use crate::durable::{Durable, RecoveryError, SOON, recover};
 use crate::handle::Handle;
+use crate::machine::Origin;
 use crate::registry::Registry;
 use crate::scratch::Scratch;
 use crate::stats::{Stats, Totals};
@@ -128,14 +130,30 @@ impl Broker {
 
     /// A handle for a new connection.
     #[must_use]
-    pub fn handle(&self) -> Arc<Handle> {
-        Arc::new(Handle::new(self.connections.fetch_add(1, Ordering::Relaxed)))
+    pub fn handle(&self, from: Origin) -> Arc<Handle> {
+        Arc::new(Handle::new(self.number(), from))
+    }
+
+    fn number(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A name for a connection that is none of MQTT.
+    #[must_use]
+    pub fn connection_name(&self) -> Arc<str> {
+        self.name_of(self.number())
     }
 
     /// The name of a connection: unique while the data directory lives, as good as chance makes it.
+    fn name_of(&self, number: u64) -> Arc<str> {
+        format!("{:08x}-{number}", self.boot).into()
+    }
+
+    /// What policies, and whoever observes, are told of a connection. Put together when it is wanted: idle connections are
+    /// many, and questions about them few.
     #[must_use]
-    pub fn connection_name(&self, handle: &Handle) -> Arc<str> {
-        format!("{:08x}-{}", self.boot, handle.number).into()
+    pub fn facts(&self, handle: &Handle) -> ConnectionFacts {
+        handle.facts(self.name_of(handle.number))
     }
 
     /// The totals now.

@@ -1,13 +1,13 @@
 //! Who is told what happens to clients.
 
-use portcullis_grant::{ConnectionFacts, FilterRefusal, Grant, Refusal};
+use portcullis_grant::{Account, ConnectionFacts, FilterRefusal, Grant, Refusal};
 
 use crate::machine::End;
 
 /// Told of what happens to clients: audit, `portcullis why`, logs. Called on the connections' threads: be quick.
 pub trait Observer: Send + Sync + 'static {
-    /// A client was let in.
-    fn admitted(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant);
+    /// A client was let in; how that was decided.
+    fn admitted(&self, connection: &ConnectionFacts, client_id: &str, grant: &Grant, account: Account);
     /// A login was refused.
     fn refused(&self, connection: &ConnectionFacts, client_id: &str, username: Option<&str>, refusal: &Refusal);
     /// A publication, subscription or will was refused. `what` is `publish`, `subscribe`, `receive` or `will`.
@@ -38,7 +38,7 @@ pub trait Observer: Send + Sync + 'static {
 pub struct Silent;
 
 impl Observer for Silent {
-    fn admitted(&self, _: &ConnectionFacts, _: &str, _: &Grant) {}
+    fn admitted(&self, _: &ConnectionFacts, _: &str, _: &Grant, _: Account) {}
     fn refused(&self, _: &ConnectionFacts, _: &str, _: Option<&str>, _: &Refusal) {}
     fn action_refused(&self, _: &ConnectionFacts, _: &str, _: &Grant, _: &str, _: &str) {}
     fn message_refused(&self, _: &ConnectionFacts, _: &str, _: &Grant, _: &str, _: &str, _: &FilterRefusal) {}

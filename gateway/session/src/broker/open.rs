@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portcullis_grant::{Action, ConnectionFacts, Grant, Identity};
+use portcullis_grant::{Action, Grant, Identity};
 use portcullis_router::{Mailbox, MailboxLimits};
 
 use super::Broker;
@@ -18,7 +18,7 @@ use crate::unix_now;
 /// What came of asking for a session.
 pub(crate) enum Opened {
     /// It is the caller's.
-    Yes { entry: Arc<Entry>, mailbox: Arc<Mailbox>, state: Box<SessionState>, present: bool },
+    Yes { entry: Arc<Entry>, mailbox: Arc<Mailbox>, state: SessionState, present: bool },
     /// Another connection has it and was told to leave, or what that one did is not on disk yet; the caller is woken
     /// when it may try again.
     Wait,
@@ -33,7 +33,6 @@ pub(crate) enum Opened {
 pub(crate) struct Opening<'a> {
     pub client_id: &'a str,
     pub clean_start: bool,
-    pub facts: &'a Arc<ConnectionFacts>,
     pub grant: &'a Arc<Grant>,
     /// What the gatekeeper answered so far about subscriptions of the session.
     pub asked: &'a HashMap<Action, bool>,
@@ -44,7 +43,7 @@ pub(crate) struct Opening<'a> {
 impl Broker {
     /// Asks for the session of `client_id`.
     pub(crate) fn open(&self, login: &Opening<'_>, s: &mut Scratch) -> Opened {
-        let &Opening { client_id, clean_start, facts, grant, asked, limits, handle } = login;
+        let &Opening { client_id, clean_start, grant, asked, limits, handle } = login;
         loop {
             let mailbox = || self.router.mailbox(limits, false);
             let (entry, _) = self.registry.get_or_create(client_id, &grant.identity, mailbox);
@@ -60,39 +59,35 @@ impl Broker {
             }
             // What the last connection did is known here before it is on disk. Were it answered again now (a PUBREC for
             // what is resent, a PUBREL), that would be an acknowledgement of what may yet be lost.
-            if slot.unsettled.as_ref().is_some_and(|held| held.keeps_waiting(handle)) {
+            if slot.unsettled().is_some_and(|held| held.keeps_waiting(handle)) {
                 return Opened::Wait;
             }
-            slot.unsettled = None;
+            slot.set_unsettled(None);
             let resumed = slot.state.as_deref().filter(|_| !clean_start);
             if let Some(action) = resumed.and_then(|state| unanswered(state, grant, asked)) {
                 return Opened::Ask(action);
             }
             self.cancel_appointments(&mut slot);
-            let mut state = slot.state.take().unwrap_or_default();
+            let mut state = slot.state.take().map(|state| *state).unwrap_or_default();
             let known = slot.generation > 0;
             if known && clean_start {
                 self.unsubscribe_all(&state, &slot.mailbox);
                 slot.mailbox.close();
                 slot.mailbox = self.router.mailbox(limits, false);
-                state = Box::default();
+                state = SessionState::default();
                 if slot.number != 0 {
                     s.journal.delete_session(&entry.client_id, slot.number);
                     slot.number = 0;
                 }
-                if let Some(will) = slot.will.take() {
+                if let Some(will) = slot.take_will() {
                     self.publish_will(&entry.owner, &will, s);
                 }
             }
             // The client is back before the delay has passed: the will is not sent (MQTT 5 §3.1.3.2.2).
-            slot.will = None;
-            slot.generation += 1;
-            slot.live = Some(Live {
-                handle: Arc::clone(handle),
-                facts: Arc::clone(facts),
-                grant: Arc::clone(grant),
-                since: unix_now(),
-            });
+            slot.appointments = None;
+            slot.generation = slot.generation.wrapping_add(1).max(1);
+            slot.since = u32::try_from(unix_now()).unwrap_or(u32::MAX);
+            slot.live = Some(Live { handle: Arc::clone(handle), grant: Arc::clone(grant) });
             self.stats.connections.fetch_add(1, Ordering::Relaxed);
             self.stats.connected.fetch_add(1, Ordering::Relaxed);
             let mailbox = Arc::clone(&slot.mailbox);

@@ -54,10 +54,11 @@ impl Broker {
         }
         if let Some(will) = will {
             let delay = u64::from(will.delay.min(expiry)).saturating_sub(gone_for);
-            slot.appointments.get_or_insert_default().will =
-                Some(self.deferred.schedule(now + delay * 1000, &entry, slot.generation, Due::Will));
+            let generation = slot.generation;
+            let due = slot.appointments.get_or_insert_default();
+            due.will = Some(self.deferred.schedule(now + delay * 1000, &entry, generation, Due::Will));
             let message = Arc::new(will.message.with_lifetime(will.lifetime));
-            slot.will = Some(Box::new(Will { message, delay: will.delay, limits: RetainedLimits::NONE }));
+            due.message = Some(Will { message, delay: will.delay, limits: RetainedLimits::NONE });
         }
     }
 }

@@ -32,11 +32,11 @@ impl Machine {
         };
         let Some(grant) = connecting.grant.clone() else { return Step::More };
         let assigned = connecting.client_id.is_empty().then(random_client_id);
-        let renamed = grant.client_id.as_ref().filter(|_| self.facts.protocol == "mqtt");
+        let renamed = grant.client_id.as_ref().filter(|_| !self.handle.is_http());
         let client_id = match (renamed, &assigned) {
             (Some(id), _) => id.to_string(),
             // What an HTTP client calls its session is its own business: another's of that name is another session.
-            (None, None) if self.facts.protocol != "mqtt" => grant.identity.http_session(&connecting.client_id),
+            (None, None) if self.handle.is_http() => grant.identity.http_session(&connecting.client_id),
             (None, Some(id)) => id.clone(),
             (None, None) => connecting.client_id.clone(),
         };
@@ -62,7 +62,6 @@ impl Machine {
         let login = Opening {
             client_id: &client_id,
             clean_start: connecting.clean_start,
-            facts: &self.facts,
             grant: &grant,
             asked: &connecting.asked,
             limits,
@@ -96,7 +95,7 @@ impl Machine {
         grant: &Arc<Grant>,
         client_id: &str,
     ) -> Option<Refused> {
-        if self.facts.protocol == "mqtt" && client_id.starts_with(HTTP_SESSION) {
+        if !self.handle.is_http() && client_id.starts_with(HTTP_SESSION) {
             return Some(Refused::Reason(
                 ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
                 "client identifiers that begin with `http:` are those of sessions over HTTP",
@@ -141,7 +140,7 @@ impl Machine {
                     })));
                 }
                 Permission::Deny => {
-                    self.broker.observer.action_refused(&self.facts, &connecting.client_id, grant, "will", m.topic());
+                    self.broker.observer.action_refused(&self.facts(), &connecting.client_id, grant, "will", m.topic());
                     return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant does not permit its will"));
                 }
             }
@@ -214,7 +213,7 @@ impl Machine {
         grant: Arc<Grant>,
         entry: Arc<crate::registry::Entry>,
         mailbox: Arc<portcullis_router::Mailbox>,
-        mut state: Box<crate::state::SessionState>,
+        mut state: crate::state::SessionState,
         present: bool,
         assigned: Option<&str>,
         s: &mut Scratch,
@@ -229,7 +228,8 @@ impl Machine {
         window = lower(window, grant.limits().receive_maximum);
         // A window of nothing would hold every message for ever.
         window = window.max(1);
-        let mut greeting = std::mem::take(&mut self.early);
+        let before = self.before.take().map(|before| *before).unwrap_or_default();
+        let mut greeting = before.early;
         greeting.extend(self.greeting(&connecting, &grant, present, assigned).unwrap_or_default());
         // A session that was there comes with the bounds of its last connection, or with none of its own from the store.
         mailbox.set_limits(mailbox_limits(rules, &grant));
@@ -241,7 +241,7 @@ impl Machine {
         // A session that is stored for its will alone has no messages to keep.
         mailbox.set_session(if state.expiry > 0 { number } else { 0 });
         let expires = expiry_time(&grant, now);
-        self.broker.observer.admitted(&self.facts, &entry.client_id, &grant);
+        self.broker.observer.admitted(&self.facts(), &entry.client_id, &grant, connecting.account);
         let mut open = Box::new(Open {
             entry,
             mailbox: Arc::clone(&mailbox),
@@ -257,29 +257,25 @@ impl Machine {
             renew: renewal_time(&grant, now),
             grant,
             routes: RouteCache::default(),
-            aliases: None,
-            exchange: connecting
-                .method
-                .take()
-                .map(|method| Box::new(Exchange { method: method.into(), challenge: None, reply_by: u64::MAX })),
-            regranting: None,
+            seldom: None,
             judge_again: false,
-            answers: None,
-            filtered: None,
             counted: connecting.counted,
             problem_information: connecting.problem_information,
             number,
             held: None,
-            offerings: None,
             expiry_was_zero: connecting.session_expiry == 0,
         });
+        if let Some(method) = connecting.method.take() {
+            let exchange = Exchange { method: method.into(), challenge: None, reply_by: u64::MAX };
+            open.seldom().exchange = Some(exchange);
+        }
         if present {
-            open.apply_grant(&self.broker, &self.facts, &connecting.asked, s);
+            open.apply_grant(&self.broker, &self.handle, &connecting.asked, s);
         }
         let owner: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
         let link = Link {
             owner,
-            writer: self.writer.clone(),
+            writer: before.writer,
             wire: open.wire(),
             max_packet: client_max_packet,
             topic_alias_maximum: connecting.topic_alias_maximum,
@@ -299,7 +295,7 @@ impl Machine {
         let Phase::Open(open) = &self.phase else { return };
         let (changes, asked_at) = (&self.broker.changes, self.asked_at);
         if changes.may_have_touched(&open.grant.depends_on, asked_at)
-            || changes.has_left(&open.grant.policy.name, &self.facts.listener, asked_at)
+            || changes.has_left(&open.grant.policy.name, self.handle.listener(), asked_at)
         {
             self.handle.request(Control::Reevaluate);
         }
@@ -319,9 +315,9 @@ impl Machine {
                 }
                 self.admit(s)
             }
-            Phase::Open(open) if open.regranting.is_some() => self.on_regranting(action, answer.denied.is_none(), s),
+            Phase::Open(open) if open.regranting().is_some() => self.on_regranting(action, answer.denied.is_none(), s),
             Phase::Open(open) => {
-                open.answers.get_or_insert_default().push((action, answer));
+                open.seldom().answers.push((action, answer));
                 Step::More
             }
             _ => Step::More,
@@ -365,7 +361,7 @@ impl Machine {
             self.broker.registry.release(&grant.identity);
         }
         self.broker.stats.logins_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.broker.observer.refused(&self.facts, &connecting.client_id, connecting.username.as_deref(), refusal);
+        self.broker.observer.refused(&self.facts(), &connecting.client_id, connecting.username.as_deref(), refusal);
         if connecting.version == ProtocolVersion::V5 {
             let denial = &refusal.denial;
             let message = denial.message.as_deref().filter(|_| connecting.problem_information);
@@ -377,7 +373,7 @@ impl Machine {
             } else {
                 reason.connect_return_code()
             };
-            self.early.extend_from_slice(&[0x20, 2, 0, code]);
+            self.early().extend_from_slice(&[0x20, 2, 0, code]);
         }
         Step::End(End::ours(reason, refusal.denial.detail.clone()))
     }
@@ -401,8 +397,8 @@ pub(super) fn mailbox_limits(rules: &ListenerRules, grant: &Grant) -> MailboxLim
 }
 
 /// Subscriptions that the session may have.
-pub(super) fn max_subscriptions(rules: &ListenerRules, grant: &Grant) -> usize {
-    lower(rules.max_subscriptions, grant.limits().subscriptions)
+pub(super) fn max_subscriptions(rules: &ListenerRules, grant: &Grant) -> u32 {
+    u32::try_from(lower(rules.max_subscriptions, grant.limits().subscriptions)).unwrap_or(u32::MAX)
 }
 
 /// The keep-alive in force. Before MQTT 5 a client cannot be told another than its own.

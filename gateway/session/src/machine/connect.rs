@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, Challenge, ConnectionFacts, Credentials, Filtered, Grant, Login, Outcome, Reply};
+use portcullis_grant::{
+    Account, Action, Challenge, ConnectionFacts, Credentials, Filtered, Grant, Login, Outcome, Reply,
+};
 use portcullis_mqtt::{
     Auth, ConnAck, ConnAckProperties, Connect, Frame, Packet, PacketType, ProtocolVersion, PublishProperties,
     ReasonCode, SubscriptionIds, decode_connect, decode_from_client, frame,
@@ -43,6 +45,8 @@ pub(super) struct Connecting {
     pub method: Option<String>,
     /// Once allowed.
     pub grant: Option<Arc<Grant>>,
+    /// How that was decided.
+    pub account: Account,
     /// While the client is challenged.
     pub challenge: Option<Challenge>,
     /// When it must have answered, in [`now_ms`].
@@ -88,6 +92,7 @@ impl Connecting {
             problem_information: p.request_problem_information,
             method: p.authentication_method.map(str::to_owned),
             grant: None,
+            account: Account::default(),
             challenge: None,
             reply_by: None,
             counted: false,
@@ -150,14 +155,13 @@ impl Machine {
                 return (bytes.len(), self.reject_bytes(format!("CONNECT: {e}")));
             }
         };
-        if self.facts.protocol == "mqtt" {
-            // Nobody else has it yet.
-            Arc::make_mut(&mut self.facts).protocol_version = connect.version.level();
+        if !self.handle.is_http() {
+            self.handle.set_version(connect.version.level());
         }
         let connecting = Box::new(Connecting::new(&connect));
         self.asked_at = self.broker.changes.so_far();
         let login = Box::new(Login {
-            connection: (*self.facts).clone(),
+            connection: self.facts(),
             credentials: Credentials {
                 client_id: connect.client_id.to_owned(),
                 username: connect.username.map(str::to_owned),
@@ -196,8 +200,9 @@ impl Machine {
             ));
         };
         match outcome {
-            Outcome::Allow(grant) => {
+            Outcome::Allow(grant, account) => {
                 connecting.grant = Some(grant);
+                connecting.account = account;
                 connecting.challenge = None;
                 self.phase = Phase::Admitting(connecting);
                 self.admit(s)
@@ -218,7 +223,7 @@ impl Machine {
                     self.phase = Phase::Deciding(connecting);
                     return self.refuse_reason(ReasonCode::NOT_AUTHORIZED, "the exchange took too many steps");
                 }
-                if !challenge_packet(&mut self.early, &method, &challenge.data, connecting.most()) {
+                if !challenge_packet(self.early(), &method, &challenge.data, connecting.most()) {
                     self.phase = Phase::Deciding(connecting);
                     return self.refuse_reason(
                         ReasonCode::PACKET_TOO_LARGE,
@@ -255,7 +260,7 @@ impl Machine {
             let step = self.refuse_reason(ReasonCode::PROTOCOL_ERROR, "AUTH with another method than CONNECT's");
             return (bytes.len(), step);
         };
-        let reply = self.reply((*self.facts).clone(), &connecting.client_id, &auth, challenge);
+        let reply = self.reply(self.facts(), &connecting.client_id, &auth, challenge);
         connecting.reply_by = None;
         self.phase = Phase::Deciding(connecting);
         (f.end, Step::Reply(reply))
@@ -317,7 +322,7 @@ impl Machine {
         for (reason_string, server_reference) in [(message, server_reference), (None, server_reference), (None, None)] {
             let properties = ConnAckProperties { reason_string, server_reference, ..ConnAckProperties::default() };
             let connack = Packet::ConnAck(ConnAck { session_present: false, code, properties });
-            if append(&mut self.early, &connack, version, most) {
+            if append(self.early(), &connack, version, most) {
                 return;
             }
         }

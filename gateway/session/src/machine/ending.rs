@@ -120,7 +120,7 @@ impl Machine {
             let end = End::ours(ReasonCode::KEEP_ALIVE_TIMEOUT, "nothing was heard for one and a half keep-alives");
             return self.end_now(end, s);
         }
-        if open.exchange.as_ref().is_some_and(|e| e.reply_by <= now) {
+        if open.exchange().is_some_and(|e| e.reply_by <= now) {
             let end = End::ours(ReasonCode::NOT_AUTHORIZED, "the client did not answer the challenge in time");
             return self.end_now(end, s);
         }
@@ -150,7 +150,7 @@ impl Machine {
             if open.counted {
                 self.broker.registry.release(&open.grant.identity);
             }
-            self.broker.observer.ended(&self.facts, &open.entry.client_id, end);
+            self.broker.observer.ended(&self.facts(), &open.entry.client_id, end);
             let open = *open;
             self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), open.held, s);
         }

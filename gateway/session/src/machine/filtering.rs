@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use portcullis_grant::{
-    Action, ConnectionFacts, FilterRefusal, Filtered, Grant, Passage, Permission, Publication, Replacement,
-};
+use portcullis_grant::{Action, FilterRefusal, Filtered, Grant, Passage, Permission, Publication, Replacement};
 use portcullis_mqtt::{Frame, ProtocolVersion, PublishFlags, PublishHead, PublishProperties, QoS, ReasonCode};
 use portcullis_router::{FrameMark, Message, Route, Run, Wire};
 
@@ -16,6 +14,7 @@ use super::publish::{Permitted, Told, encode_forward, read_u16};
 use super::reply::{PUBREC, acknowledge};
 use super::{Fault, Machine, Phase, Step, Stop};
 use crate::broker::Broker;
+use crate::handle::Handle;
 use crate::registry::Will;
 use crate::rules::{ListenerRules, RefusedPublish};
 use crate::scratch::Scratch;
@@ -58,7 +57,7 @@ impl Open {
         &mut self,
         broker: &Broker,
         rules: &ListenerRules,
-        facts: &ConnectionFacts,
+        handle: &Handle,
         packet: Whole<'_>,
         route: Arc<Route>,
         s: &mut Scratch,
@@ -69,7 +68,9 @@ impl Open {
             acknowledge(&mut s.replies, PUBREC, id, self.version, ReasonCode::SUCCESS);
             return Ok(end);
         }
-        let Some(outcome) = self.filtered.take() else { return Err(Stop::Filter(self.passage(facts, &packet)?)) };
+        let Some(outcome) = self.seldom.as_mut().and_then(|seldom| seldom.filtered.take()) else {
+            return Err(Stop::Filter(self.passage(handle, &packet)?));
+        };
         let with = match &*outcome {
             Filtered::Replace(with) => with,
             _ => &Replacement::default(),
@@ -78,7 +79,7 @@ impl Open {
         let permitted = match self.permits_replaced(rules, with, &packet) {
             Ok(permitted) => permitted,
             Err(stop) => {
-                self.filtered = Some(outcome);
+                self.seldom().filtered = Some(outcome);
                 return Err(stop);
             }
         };
@@ -89,7 +90,7 @@ impl Open {
         let refused = match &*outcome {
             Filtered::Refuse(refusal) => {
                 broker.observer.message_refused(
-                    facts,
+                    &broker.facts(handle),
                     &self.entry.client_id,
                     &self.grant,
                     "publish",
@@ -103,7 +104,13 @@ impl Open {
                 Some(refusal.reason)
             }
             _ if !permitted => {
-                broker.observer.action_refused(facts, &self.entry.client_id, &self.grant, "publish", topic);
+                broker.observer.action_refused(
+                    &broker.facts(handle),
+                    &self.entry.client_id,
+                    &self.grant,
+                    "publish",
+                    topic,
+                );
                 Some(ReasonCode::NOT_AUTHORIZED)
             }
             _ => None,
@@ -175,11 +182,11 @@ impl Open {
         }
     }
 
-    fn passage(&self, facts: &ConnectionFacts, packet: &Whole<'_>) -> Result<Box<Passage>, Fault> {
+    fn passage(&self, handle: &Handle, packet: &Whole<'_>) -> Result<Box<Passage>, Fault> {
         let properties = packet.properties()?;
         Ok(Box::new(Passage {
-            listener: Arc::clone(&facts.listener),
-            client_id: Arc::clone(&self.entry.client_id),
+            listener: Arc::clone(handle.listener()),
+            client_id: (&*self.entry.client_id).into(),
             identity: Arc::clone(&self.grant.identity),
             topic: packet.topic.to_owned(),
             qos: packet.flags.qos,
@@ -218,7 +225,7 @@ impl Machine {
                 self.admit(s)
             }
             Phase::Open(open) => {
-                open.filtered = Some(Box::new(outcome));
+                open.seldom().filtered = Some(Box::new(outcome));
                 Step::More
             }
             _ => Step::More,
@@ -258,7 +265,7 @@ impl Machine {
             Filtered::Refuse(refusal) => {
                 let FilterRefusal { reason, failed, .. } = refusal;
                 let topic = message.topic();
-                self.broker.observer.message_refused(&self.facts, client_id, grant, "will", topic, &refusal);
+                self.broker.observer.message_refused(&self.facts(), client_id, grant, "will", topic, &refusal);
                 return Some(match failed {
                     true => Refused::Reason(ReasonCode::SERVER_UNAVAILABLE, "a message filter failed over its will"),
                     false => Refused::Reason(reason, "a message filter refuses its will"),
@@ -271,7 +278,7 @@ impl Machine {
     fn will_passage(&self, grant: &Arc<Grant>, client_id: &str, message: &Message) -> Passage {
         let properties = PublishProperties::decode(message.forward()).unwrap_or_default();
         Passage {
-            listener: Arc::clone(&self.facts.listener),
+            listener: Arc::clone(self.handle.listener()),
             client_id: client_id.into(),
             identity: Arc::clone(&grant.identity),
             topic: message.topic().to_owned(),

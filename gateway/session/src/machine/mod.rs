@@ -153,6 +153,16 @@ pub struct Origin {
     pub http: Option<u8>,
 }
 
+/// What a connection needs until it has a session.
+#[derive(Default)]
+struct Before {
+    writer: Option<Arc<dyn DirectWriter>>,
+    /// When it must be through with CONNECT, in [`now_ms`].
+    connect_by: u64,
+    /// Bytes for the client while there is no mailbox yet.
+    early: Vec<u8>,
+}
+
 /// Octets of a packet that are a sign of life before it is whole: what a line of a kilobit a second carries in eight seconds.
 const FAIR_PART: usize = 1024;
 
@@ -161,17 +171,13 @@ pub struct Machine {
     broker: Arc<Broker>,
     rules: Arc<ListenerRules>,
     handle: Arc<Handle>,
-    facts: Arc<ConnectionFacts>,
-    writer: Option<Arc<dyn DirectWriter>>,
     phase: Phase,
-    /// When it must be through with CONNECT, in [`now_ms`].
-    connect_by: u64,
+    /// Until there is a session.
+    before: Option<Box<Before>>,
     /// The last time that something whole came, or a fair part of a packet.
     heard_at: u64,
     /// Octets of a packet that is not whole yet which had come then.
     heard_of_packet: u32,
-    /// Bytes for the client while there is no mailbox yet.
-    early: Vec<u8>,
     /// What had changed in the directory when a policy was last asked who this is.
     asked_at: u64,
 }
@@ -183,40 +189,32 @@ impl Machine {
         broker: Arc<Broker>,
         rules: Arc<ListenerRules>,
         handle: Arc<Handle>,
-        origin: Origin,
         writer: Option<Arc<dyn DirectWriter>>,
     ) -> Self {
         let now = now_ms();
-        let facts = Arc::new(ConnectionFacts {
-            id: broker.connection_name(&handle),
-            listener: origin.listener,
-            protocol: if origin.http.is_some() { "http" } else { "mqtt" },
-            protocol_version: origin.http.unwrap_or_default(),
-            transport: origin.transport,
-            peer: origin.peer,
-            details: origin.details,
-            identity: None,
-        });
         let connect_by = now + rules.connect_timeout_ms;
         Self {
             broker,
             rules,
             handle,
-            facts,
-            writer,
             phase: Phase::AwaitConnect,
-            connect_by,
+            before: Some(Box::new(Before { writer, connect_by, early: Vec::new() })),
             heard_at: now,
             heard_of_packet: 0,
-            early: Vec::new(),
             asked_at: 0,
         }
     }
 
-    /// Where the connection comes from.
+    /// What is to be told of the connection.
     #[must_use]
-    pub fn facts(&self) -> &Arc<ConnectionFacts> {
-        &self.facts
+    pub fn facts(&self) -> ConnectionFacts {
+        self.broker.facts(&self.handle)
+    }
+
+    /// How others reach the connection.
+    #[must_use]
+    pub fn handle(&self) -> &Arc<Handle> {
+        &self.handle
     }
 
     /// The topics that are filtered: the `filters` of [`ListenerRules`].
@@ -229,7 +227,7 @@ impl Machine {
     #[must_use]
     pub fn grant(&self) -> Option<&Arc<Grant>> {
         match &self.phase {
-            Phase::Open(open) => Some(open.regranting.as_ref().map_or(&open.grant, |regranting| &regranting.grant)),
+            Phase::Open(open) => Some(open.regranting().map_or(&open.grant, |regranting| &regranting.grant)),
             Phase::Admitting(connecting) => connecting.grant.as_ref(),
             _ => None,
         }
@@ -259,7 +257,15 @@ impl Machine {
     /// What is to be written to the client while there is no mailbox.
     #[must_use]
     pub fn take_early(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.early)
+        self.before.as_mut().map(|before| std::mem::take(&mut before.early)).unwrap_or_default()
+    }
+
+    fn early(&mut self) -> &mut Vec<u8> {
+        &mut self.before.get_or_insert_default().early
+    }
+
+    fn connect_by(&self) -> u64 {
+        self.before.as_ref().map_or(u64::MAX, |before| before.connect_by)
     }
 
     /// Octets of the largest packet that is taken now.
@@ -293,13 +299,19 @@ impl Machine {
         (used, step)
     }
 
+    /// When the client was last heard of, in [`now_ms`].
+    #[must_use]
+    pub fn heard_at(&self) -> u64 {
+        self.heard_at
+    }
+
     /// When [`Self::on_time`] wants to be called, in [`now_ms`]; what a client does meanwhile may move it.
     #[must_use]
     pub fn next_time(&self) -> Option<u64> {
         match &self.phase {
             Phase::Open(open) => open.next_time(self.heard_at),
-            Phase::Challenged(connecting) => Some(connecting.reply_by.unwrap_or(u64::MAX).min(self.connect_by)),
-            Phase::AwaitConnect | Phase::Deciding(_) | Phase::Admitting(_) => Some(self.connect_by),
+            Phase::Challenged(connecting) => Some(connecting.reply_by.unwrap_or(u64::MAX).min(self.connect_by())),
+            Phase::AwaitConnect | Phase::Deciding(_) | Phase::Admitting(_) => Some(self.connect_by()),
             Phase::Ended => None,
         }
     }

@@ -3,6 +3,7 @@
 //! A filter may match far more than may wait for a client. The rest is kept here as references that keep no message
 //! alive: one that is replaced meanwhile reaches the client as the publication that replaced it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use portcullis_grant::Grant;
@@ -60,34 +61,34 @@ impl Open {
     /// Begins to send what a subscription found.
     pub(super) fn offer(&mut self, retained: &Retained, mut offering: Offering, batch: &mut Batch) {
         // One after the other, so that none waits for ever behind those that come later.
-        if self.offerings.is_none() && offering.send(&self.mailbox, retained, &self.grant, batch) {
+        if !self.has_offerings() && offering.send(&self.mailbox, retained, &self.grant, batch) {
             return;
         }
-        let waiting: usize = self.offerings.iter().flat_map(|all| all.iter()).map(Offering::left).sum();
+        let waiting: usize = self.seldom.iter().flat_map(|seldom| &seldom.offerings).map(Offering::left).sum();
         if waiting + offering.left() > MOST {
             batch.counts.refused += offering.left() as u64;
             return;
         }
-        self.offerings.get_or_insert_default().push_back(offering);
+        self.seldom().offerings.push_back(offering);
     }
 
     /// Goes on sending.
     fn go_on_offering(&mut self, retained: &Retained, batch: &mut Batch) {
-        let Some(offerings) = &mut self.offerings else { return };
+        let Some(offerings) = self.seldom.as_mut().map(|seldom| &mut seldom.offerings) else { return };
         while let Some(offering) = offerings.front_mut() {
-            let wanted = self.state.subscriptions.contains_key(&*offering.filter);
+            let wanted = self.state.subscriptions.contains_key(&offering.filter);
             if wanted && !offering.send(&self.mailbox, retained, &self.grant, batch) {
                 return;
             }
             offerings.pop_front();
         }
-        self.offerings = None;
+        *offerings = VecDeque::new();
     }
 
     /// Puts what waits under the grant in force, which its subscriptions are under already.
     pub(super) fn regrant_offerings(&mut self) {
-        let Some(offerings) = &mut self.offerings else { return };
-        offerings.retain_mut(|offering| match self.state.subscriptions.get(&*offering.filter) {
+        let Some(offerings) = self.seldom.as_mut().map(|seldom| &mut seldom.offerings) else { return };
+        offerings.retain_mut(|offering| match self.state.subscriptions.get(&offering.filter) {
             Some(held) => {
                 offering.qos = offering.qos.min(held.granted);
                 offering.filtered = true;
@@ -103,7 +104,7 @@ impl Machine {
     /// it waits for that.
     pub fn on_room(&mut self, s: &mut Scratch) {
         let broker = Arc::clone(&self.broker);
-        if let Some(open) = self.open().filter(|open| open.offerings.is_some()) {
+        if let Some(open) = self.open().filter(|open| open.has_offerings()) {
             open.go_on_offering(&broker.router.retained, &mut s.batch);
         }
     }
@@ -111,13 +112,13 @@ impl Machine {
     /// Whether [`Self::on_room`] has anything to do.
     #[must_use]
     pub fn is_offering(&self) -> bool {
-        matches!(&self.phase, Phase::Open(open) if open.offerings.is_some())
+        matches!(&self.phase, Phase::Open(open) if open.has_offerings())
     }
 
     /// Whether [`Self::on_room`] would have something to do once what is written now has gone: nothing else may come to
     /// remind the owner.
     #[must_use]
     pub fn wants_room(&mut self) -> bool {
-        self.open().is_some_and(|open| open.offerings.is_some() && open.mailbox.is_moving())
+        self.open().is_some_and(|open| open.has_offerings() && open.mailbox.is_moving())
     }
 }

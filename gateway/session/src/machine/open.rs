@@ -23,14 +23,14 @@ use crate::state::SessionState;
 pub(super) struct Open {
     pub entry: Arc<Entry>,
     pub mailbox: Arc<Mailbox>,
-    pub state: Box<SessionState>,
+    pub state: SessionState,
     pub grant: Arc<Grant>,
     pub version: ProtocolVersion,
     pub will: Option<Box<Will>>,
     pub max_packet: u32,
     /// Octets of the largest packet that the client takes (MQTT 5 §3.1.2.11.4); `u32::MAX`: any.
     pub client_max_packet: u32,
-    pub max_subscriptions: usize,
+    pub max_subscriptions: u32,
     /// Milliseconds of silence that end the connection. 0: none do.
     pub silence_ms: u32,
     /// When the grant ends, in [`portcullis_router::now_ms`]. `u64::MAX`: never.
@@ -38,21 +38,12 @@ pub(super) struct Open {
     /// When to have it looked at again.
     pub renew: u64,
     pub routes: RouteCache,
-    /// Topics by alias, from 1 (MQTT 5 §3.3.2.3.4).
-    pub aliases: Option<Box<[Option<Arc<str>>]>>,
-    /// Enhanced authentication: its method, and the question that awaits an answer.
-    pub exchange: Option<Box<Exchange>>,
-    /// Another grant, while its policy is asked about the session's subscriptions.
-    pub regranting: Option<Box<Regranting>>,
+    /// What few connections have, or not for long.
+    pub seldom: Option<Box<Seldom>>,
     /// Publish rate, where the listener or the grant bounds it.
     pub rate: Option<Box<Rate>>,
     /// What was remembered does not count any more once the grant was looked at.
     pub judge_again: bool,
-    /// Answers for the packet at hand that hold only for it.
-    #[allow(clippy::box_collection, reason = "one word instead of three in every connection")]
-    pub answers: Option<Box<Vec<(Action, Authorization)>>>,
-    /// What filters made of the packet at hand.
-    pub filtered: Option<Box<Filtered>>,
     /// Whether this connection counts against the identity's limit.
     pub counted: bool,
     /// Whether the client wants reason strings (MQTT 5 §3.1.2.11.7).
@@ -61,11 +52,28 @@ pub(super) struct Open {
     pub number: u64,
     /// Replies that wait for the store.
     pub held: Option<Arc<Held>>,
-    /// What is retained for new subscriptions and was not sent yet.
-    #[allow(clippy::box_collection, reason = "one word instead of four in every connection")]
-    pub offerings: Option<Box<VecDeque<Offering>>>,
     /// CONNECT asked for an expiry of 0: DISCONNECT may not raise it (MQTT 5 §3.14.2.2.2).
     pub expiry_was_zero: bool,
+}
+
+// A size class of the allocator's.
+const _: () = assert!(size_of::<Open>() <= 160);
+
+/// See [`Open::seldom`].
+#[derive(Default)]
+pub(super) struct Seldom {
+    /// Topics by alias, from 1 (MQTT 5 §3.3.2.3.4).
+    pub aliases: Option<Box<[Option<Arc<str>>]>>,
+    /// Enhanced authentication: its method, and the question that awaits an answer.
+    pub exchange: Option<Exchange>,
+    /// Another grant, while its policy is asked about the session's subscriptions.
+    pub regranting: Option<Box<Regranting>>,
+    /// Answers for the packet at hand that hold only for it.
+    pub answers: Vec<(Action, Authorization)>,
+    /// What filters made of the packet at hand.
+    pub filtered: Option<Box<Filtered>>,
+    /// What is retained for new subscriptions and was not sent yet.
+    pub offerings: VecDeque<Offering>,
 }
 
 /// Enhanced authentication of an open connection.
@@ -83,13 +91,33 @@ impl Open {
         self.number != 0 && self.state.expiry > 0
     }
 
+    pub(super) fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    pub(super) fn exchange(&self) -> Option<&Exchange> {
+        self.seldom.as_ref()?.exchange.as_ref()
+    }
+
+    pub(super) fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        self.seldom.as_mut()?.exchange.as_mut()
+    }
+
+    pub(super) fn regranting(&self) -> Option<&Regranting> {
+        self.seldom.as_ref()?.regranting.as_deref()
+    }
+
+    pub(super) fn has_offerings(&self) -> bool {
+        self.seldom.as_ref().is_some_and(|seldom| !seldom.offerings.is_empty())
+    }
+
     pub(super) fn wire(&self) -> Wire {
         self.version.into()
     }
 
     pub(super) fn next_time(&self, heard_at: u64) -> Option<u64> {
         let silence = if self.silence_ms == 0 { u64::MAX } else { heard_at + u64::from(self.silence_ms) };
-        let reply = self.exchange.as_ref().map_or(u64::MAX, |e| e.reply_by);
+        let reply = self.exchange().map_or(u64::MAX, |e| e.reply_by);
         let next = silence.min(self.expires).min(self.renew).min(reply);
         (next != u64::MAX).then_some(next)
     }
@@ -112,10 +140,10 @@ impl Machine {
             let next = match self.packet(bytes, at, s) {
                 Ok(Some(end)) => {
                     at = end;
-                    if let Some(open) = self.open() {
+                    if let Some(seldom) = self.open().and_then(|open| open.seldom.as_mut()) {
                         // Answers that hold only once have had their packet.
-                        open.answers = None;
-                        open.filtered = None;
+                        seldom.answers = Vec::new();
+                        seldom.filtered = None;
                     }
                     continue;
                 }
@@ -179,11 +207,11 @@ impl Machine {
     /// Processes the packet at `at`, and with it those that make a run with it. Returns where the next begins; none when
     /// the packet is not whole yet.
     fn packet(&mut self, bytes: &[u8], at: usize, s: &mut Scratch) -> Result<Option<usize>, Stop> {
-        let Self { broker, rules, facts, phase, .. } = self;
+        let Self { broker, rules, handle, phase, .. } = self;
         let Phase::Open(open) = phase else { return Ok(None) };
         let Some(f) = frame(bytes, at, open.max_packet)? else { return Ok(None) };
         match f.first >> 4 {
-            3 => return open.publish(broker, rules, facts, bytes, at, f, s).map(Some),
+            3 => return open.publish(broker, rules, handle, bytes, at, f, s).map(Some),
             4..=7 if matches!(f.first, 0x40 | 0x50 | 0x62 | 0x70) && f.end - f.body == 2 => {
                 return Ok(Some(open.acknowledgements(bytes, at, f, s)?));
             }
@@ -194,7 +222,7 @@ impl Machine {
     }
 
     fn other_packet(&mut self, bytes: &[u8], f: Frame, s: &mut Scratch) -> Result<(), Stop> {
-        let Self { broker, rules, facts, phase, .. } = self;
+        let Self { broker, rules, handle, phase, .. } = self;
         let Phase::Open(open) = phase else { return Ok(()) };
         let body = bytes.get(f.body..f.end).unwrap_or_default();
         match decode_from_client(open.version, f.first, body)? {
@@ -202,7 +230,7 @@ impl Machine {
             Packet::PubRec(ack) => open.pubrec(ack.packet_id, ack.reason, s),
             Packet::PubRel(ack) => open.pubrel(ack.packet_id, s),
             Packet::PubComp(ack) => open.pubcomp(ack.packet_id, s),
-            Packet::Subscribe(subscribe) => open.subscribe(broker, rules, facts, &subscribe, s)?,
+            Packet::Subscribe(subscribe) => open.subscribe(broker, rules, handle, &subscribe, s)?,
             Packet::Unsubscribe(unsubscribe) => open.unsubscribe(broker, &unsubscribe, s)?,
             Packet::PingReq => s.replies.extend_from_slice(&[0xD0, 0]),
             Packet::Disconnect(disconnect) => return Err(Stop::Step(self.on_disconnect(&disconnect)?)),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, ConnectionFacts, Permission, Publication};
+use portcullis_grant::{Action, Permission, Publication};
 use portcullis_mqtt::{
     Error, Frame, ProtocolVersion, PublishFlags, PublishHead, PublishProperties, QoS, ReasonCode, SubscriptionIds,
     frame, publish_head,
@@ -18,6 +18,7 @@ use super::open::Open;
 use super::reply::{PUBACK, PUBREC, acknowledge};
 use super::{Fault, Stop};
 use crate::broker::Broker;
+use crate::handle::Handle;
 use crate::rules::{ListenerRules, RefusedPublish};
 use crate::scratch::Scratch;
 use crate::sys;
@@ -46,7 +47,7 @@ impl Open {
         &mut self,
         broker: &Broker,
         rules: &ListenerRules,
-        facts: &ConnectionFacts,
+        handle: &Handle,
         bytes: &[u8],
         at: usize,
         f: Frame,
@@ -71,7 +72,7 @@ impl Open {
         let (route, permitted) = self.permitted(broker, rules, topic, flags, body.len() - head.payload_at)?;
         if permitted.filtered {
             let packet = Whole { bytes, at, f, head: &head, flags, topic, told };
-            return self.publish_filtered(broker, rules, facts, packet, route, s);
+            return self.publish_filtered(broker, rules, handle, packet, route, s);
         }
         let allowed = permitted.allowed;
         // What is not allowed is refused for that, below.
@@ -93,7 +94,7 @@ impl Open {
         }
         if !allowed {
             s.batch.counts.unauthorized += count;
-            broker.observer.action_refused(facts, &self.entry.client_id, &self.grant, "publish", topic);
+            broker.observer.action_refused(&broker.facts(handle), &self.entry.client_id, &self.grant, "publish", topic);
             self.refuse(rules, flags.qos, bytes, at, s)?;
             return Ok(end);
         }
@@ -192,7 +193,7 @@ impl Open {
         if usize::from(alias.get()) > most {
             return Err(invalid());
         }
-        let aliases = self.aliases.get_or_insert_with(|| vec![None; most].into());
+        let aliases = self.seldom().aliases.get_or_insert_with(|| vec![None; most].into());
         let place = aliases.get_mut(usize::from(alias.get()) - 1).ok_or_else(invalid)?;
         if topic.is_empty() {
             // An alias saves octets on the wire; here it costs a copy.
@@ -265,7 +266,7 @@ impl Open {
 
     /// The answer that holds only for the packet at hand, or a stop to get it.
     pub(super) fn answered(&self, action: Action) -> Result<bool, Stop> {
-        match self.answers.iter().flat_map(|answers| answers.iter()).find(|(asked, _)| *asked == action) {
+        match self.seldom.iter().flat_map(|seldom| &seldom.answers).find(|(asked, _)| *asked == action) {
             Some((_, answer)) => Ok(answer.denied.is_none()),
             None => Err(Stop::Ask(action)),
         }

@@ -9,6 +9,7 @@ use portcullis_router::now_ms;
 
 use super::admission::{expiry_time, jittered, mailbox_limits, max_subscriptions, renewal_time};
 use super::connect::{MOST_STEPS, challenge_packet, pairs};
+use super::open::Open;
 use super::pace::Rate;
 use super::reply::append;
 use super::{End, Fault, Machine, Phase, Step};
@@ -25,23 +26,25 @@ pub(super) struct Regranting {
     asked: HashMap<Action, bool>,
     /// The client has asked for it by AUTH.
     told: bool,
+    /// It is the one in force, which is judged again and not given anew. A new one may be the same in memory.
+    stays: bool,
 }
 
 impl Machine {
     /// AUTH on an open connection.
     pub(super) fn on_open_auth(&mut self, auth: &Auth<'_>) -> Result<Step, Fault> {
         let violation = |detail: &'static str| Fault::new(ReasonCode::PROTOCOL_ERROR, detail);
-        let facts = Arc::clone(&self.facts);
+        let mut connection = self.facts();
         let Phase::Open(open) = &mut self.phase else { return Ok(Step::More) };
         let client_id = open.entry.client_id.to_string();
-        let Some(exchange) = &mut open.exchange else {
+        let identity = Arc::clone(&open.grant.identity);
+        let Some(exchange) = open.exchange_mut() else {
             return Err(violation("AUTH without an authentication method in CONNECT"));
         };
         if auth.method != Some(&*exchange.method) {
             return Err(violation("AUTH with another method than CONNECT's"));
         }
-        let mut connection = (*facts).clone();
-        connection.identity = Some(Arc::clone(&open.grant.identity));
+        connection.identity = Some(identity);
         if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION {
             let challenge = exchange.challenge.take().ok_or_else(|| violation("AUTH continues what was not begun"))?;
             exchange.reply_by = u64::MAX;
@@ -67,12 +70,12 @@ impl Machine {
         s.replies.clear();
         let most = self.open().map_or(u32::MAX, |open| open.client_max_packet);
         let step = match outcome {
-            Outcome::Allow(grant) => {
-                return self.replace_grant(grant, true, s);
+            Outcome::Allow(grant, _) => {
+                return self.replace_grant(grant, true, false, s);
             }
             Outcome::Deny(refusal) => {
                 let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
-                self.broker.observer.refused(&self.facts, &client_id, None, &refusal);
+                self.broker.observer.refused(&self.facts(), &client_id, None, &refusal);
                 self.end_refused(&refusal, s)
             }
             Outcome::Challenge(challenge) if challenge.step > MOST_STEPS => {
@@ -87,7 +90,7 @@ impl Machine {
                 }
                 // As at CONNECT, the listener's bound holds whatever the policy says.
                 let most = self.rules.connect_timeout_ms;
-                if let Some(exchange) = self.open().and_then(|open| open.exchange.as_mut()) {
+                if let Some(exchange) = self.open().and_then(Open::exchange_mut) {
                     let within = challenge.reply_within.map_or(most, |s| most.min(u64::from(s) * 1000));
                     exchange.reply_by = now_ms() + within;
                     exchange.challenge = Some(challenge);
@@ -100,7 +103,7 @@ impl Machine {
     }
 
     fn method(&mut self) -> Box<str> {
-        self.open().and_then(|open| open.exchange.as_ref()).map(|e| e.method.clone()).unwrap_or_default()
+        self.open().and_then(|open| open.exchange()).map(|e| e.method.clone()).unwrap_or_default()
     }
 
     /// The answer to [`Step::Renew`].
@@ -114,10 +117,10 @@ impl Machine {
                 }
                 if judge_again { self.recheck(s) } else { Step::More }
             }
-            Renewal::Replace(grant) => self.replace_grant(grant, false, s),
+            Renewal::Replace(grant) => self.replace_grant(grant, false, false, s),
             Renewal::Revoke(refusal) => {
                 let client_id = self.open().map(|o| o.entry.client_id.to_string()).unwrap_or_default();
-                self.broker.observer.refused(&self.facts, &client_id, None, &refusal);
+                self.broker.observer.refused(&self.facts(), &client_id, None, &refusal);
                 s.replies.clear();
                 let step = self.end_refused(&refusal, s);
                 self.send_replies(s);
@@ -128,9 +131,9 @@ impl Machine {
 
     /// Puts another grant in force, once its policy was asked about the subscriptions that it is to be asked about: until
     /// then the old one holds. It must be about the same principal. `told`: the client asked for it, and is answered.
-    fn replace_grant(&mut self, grant: Arc<Grant>, told: bool, s: &mut Scratch) -> Step {
+    fn replace_grant(&mut self, grant: Arc<Grant>, told: bool, stays: bool, s: &mut Scratch) -> Step {
         if let Some(open) = self.open() {
-            open.regranting = Some(Box::new(Regranting { grant, asked: HashMap::new(), told }));
+            open.seldom().regranting = Some(Box::new(Regranting { grant, asked: HashMap::new(), told, stays }));
         }
         self.go_on_regranting(s)
     }
@@ -139,18 +142,18 @@ impl Machine {
     /// grant itself stays, with its rules and its end.
     fn recheck(&mut self, s: &mut Scratch) -> Step {
         let Some(open) = self.open() else { return Step::More };
-        if open.regranting.is_some() {
+        if open.regranting().is_some() {
             // Another grant is about to be put in force, and all of this with it.
             return Step::More;
         }
         open.grant.forget_answers();
         let grant = Arc::clone(&open.grant);
-        self.replace_grant(grant, false, s)
+        self.replace_grant(grant, false, true, s)
     }
 
     /// The policy of the grant that is to be put in force has answered about a subscription.
     pub(super) fn on_regranting(&mut self, action: Action, allowed: bool, s: &mut Scratch) -> Step {
-        if let Some(regranting) = self.open().and_then(|open| open.regranting.as_mut()) {
+        if let Some(regranting) = self.open().and_then(|open| open.seldom.as_mut()?.regranting.as_mut()) {
             regranting.asked.insert(action, allowed);
         }
         self.go_on_regranting(s)
@@ -158,11 +161,13 @@ impl Machine {
 
     fn go_on_regranting(&mut self, s: &mut Scratch) -> Step {
         let Some(open) = self.open() else { return Step::More };
-        let Some(regranting) = open.regranting.take() else { return Step::More };
+        let Some(regranting) = open.seldom.as_mut().and_then(|seldom| seldom.regranting.take()) else {
+            return Step::More;
+        };
         if open.entry.belongs_to(&regranting.grant.identity)
             && let Some(action) = open.unanswered(&regranting.grant, &regranting.asked)
         {
-            open.regranting = Some(regranting);
+            open.seldom().regranting = Some(regranting);
             return Step::Authorize(action);
         }
         let (method, most) = (self.method(), self.open().map_or(u32::MAX, |open| open.client_max_packet));
@@ -189,7 +194,7 @@ impl Machine {
     }
 
     fn put_in_force(&mut self, regranting: &Regranting, s: &mut Scratch) -> Result<(), End> {
-        let (broker, facts, rules) = (Arc::clone(&self.broker), Arc::clone(&self.facts), Arc::clone(&self.rules));
+        let (broker, handle, rules) = (Arc::clone(&self.broker), Arc::clone(&self.handle), Arc::clone(&self.rules));
         let Phase::Open(open) = &mut self.phase else { return Ok(()) };
         let grant = Arc::clone(&regranting.grant);
         if !open.entry.belongs_to(&grant.identity) {
@@ -199,7 +204,7 @@ impl Machine {
         if grant.expires_at.is_some_and(|at| at <= unix_now()) {
             return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant has expired already"));
         }
-        if !Arc::ptr_eq(&open.grant, &grant) {
+        if !regranting.stays {
             open.expires = expiry_time(&grant, now);
             open.renew = renewal_time(&grant, now);
         }
@@ -212,7 +217,7 @@ impl Machine {
             will.limits = rules.retained_by(grant.limits());
         }
         open.grant = grant;
-        open.apply_grant(&broker, &facts, &regranting.asked, s);
+        open.apply_grant(&broker, &handle, &regranting.asked, s);
         Ok(())
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use portcullis_grant::{
-    Action, ConnectionFacts, Grant, Permission, Publication, SubscribePermission, SubscriptionRequest,
-};
+use portcullis_grant::{Action, Grant, Permission, Publication, SubscribePermission, SubscriptionRequest};
 use portcullis_mqtt::{
     Packet, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
     Unsubscribe, UserProperties,
@@ -18,6 +16,7 @@ use super::reply::codes_size;
 use super::{Fault, Stop};
 use crate::broker::Broker;
 use crate::durable::encode_subscription;
+use crate::handle::Handle;
 use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
 use crate::state::{Held, SessionState};
@@ -34,7 +33,7 @@ impl Open {
         &mut self,
         broker: &Broker,
         rules: &ListenerRules,
-        facts: &ConnectionFacts,
+        handle: &Handle,
         packet: &Subscribe<'_>,
         s: &mut Scratch,
     ) -> Result<(), Stop> {
@@ -43,7 +42,7 @@ impl Open {
         let mut answers = Vec::new();
         for (i, wanted) in packet.filters.iter().enumerate() {
             // A packet has room for hundreds of thousands, and each costs a look at the grant and at what is retained.
-            let within = i < self.max_subscriptions;
+            let within = i < self.max_subscriptions as usize;
             answers.push(if within {
                 self.judge(rules, &wanted)?
             } else {
@@ -55,7 +54,7 @@ impl Open {
         for (wanted, answer) in packet.filters.iter().zip(answers) {
             let code = match answer {
                 Answer::Granted { qos, filtered } => {
-                    let limit = self.max_subscriptions;
+                    let limit = self.max_subscriptions as usize;
                     let new = !self.state.subscriptions.contains_key(wanted.filter);
                     if new && self.state.subscriptions.len() >= limit {
                         ReasonCode::QUOTA_EXCEEDED
@@ -76,7 +75,7 @@ impl Open {
                 Answer::Refused(code) => {
                     if code == ReasonCode::NOT_AUTHORIZED {
                         broker.observer.action_refused(
-                            facts,
+                            &broker.facts(handle),
                             &self.entry.client_id,
                             &self.grant,
                             "subscribe",
@@ -209,13 +208,13 @@ impl Open {
     pub(super) fn apply_grant(
         &mut self,
         broker: &Broker,
-        facts: &ConnectionFacts,
+        handle: &Handle,
         asked: &HashMap<Action, bool>,
         s: &mut Scratch,
     ) {
         let grant = Arc::clone(&self.grant);
         let (mut refused, stored) = (Vec::new(), self.is_stored());
-        for (filter, held) in &mut self.state.subscriptions {
+        for (filter, held) in self.state.subscriptions.iter_mut() {
             let (share, inner) = split_share(filter);
             let (permission, action) = judge_again(&grant, filter, held.requested);
             let (max_qos, filtered) = match permission {
@@ -224,7 +223,7 @@ impl Open {
                 }
                 SubscribePermission::Allow { max_qos, filtered } => (max_qos, filtered),
                 SubscribePermission::Deny | SubscribePermission::Ask { .. } => {
-                    refused.push(filter.clone());
+                    refused.push(filter.to_owned());
                     continue;
                 }
             };
@@ -246,7 +245,7 @@ impl Open {
             }
             let (share, inner) = split_share(&filter);
             broker.router.unsubscribe(inner, share, &self.mailbox);
-            broker.observer.action_refused(facts, &self.entry.client_id, &grant, "subscribe", &filter);
+            broker.observer.action_refused(&broker.facts(handle), &self.entry.client_id, &grant, "subscribe", &filter);
         }
         self.regrant_offerings();
         self.retain_queued(broker, any_refused, s);
@@ -258,7 +257,13 @@ impl Open {
                 Permission::Ask => asked.get(&will_action(message)) == Some(&true),
             };
             if !permitted {
-                broker.observer.action_refused(facts, &self.entry.client_id, &grant, "will", message.topic());
+                broker.observer.action_refused(
+                    &broker.facts(handle),
+                    &self.entry.client_id,
+                    &grant,
+                    "will",
+                    message.topic(),
+                );
                 self.will = None;
                 // Else it would be published after a restart.
                 if self.number != 0 {

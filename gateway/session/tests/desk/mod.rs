@@ -134,7 +134,7 @@ impl Desk {
             rules: Arc::new(rules),
             scratch: Scratch::default(),
             lines: Vec::new(),
-            on_login: Box::new(|login| Some(Outcome::Allow(compile(everything(&login.credentials.client_id))))),
+            on_login: Box::new(|login| Some(Outcome::allow(compile(everything(&login.credentials.client_id))))),
             on_reply: Box::new(|_| None),
             on_action: Box::new(|_| Some(Authorization { denied: None, valid_for: 0 })),
             renewals: 0,
@@ -152,7 +152,6 @@ impl Desk {
 
     /// A new connection with room for `room` octets.
     pub(crate) fn accept(&mut self, room: usize) -> usize {
-        let handle = self.broker.handle();
         let socket = Arc::new(Socket { room: Mutex::new(room), got: Mutex::default() });
         let origin = Origin {
             http: None,
@@ -161,9 +160,10 @@ impl Desk {
             peer: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
             details: None,
         };
+        let handle = self.broker.handle(origin);
         let writer = Arc::clone(&socket) as Arc<dyn DirectWriter>;
         let machine =
-            Machine::new(Arc::clone(&self.broker), Arc::clone(&self.rules), Arc::clone(&handle), origin, Some(writer));
+            Machine::new(Arc::clone(&self.broker), Arc::clone(&self.rules), Arc::clone(&handle), Some(writer));
         self.lines.push(Line { machine, handle, socket, doing: Doing::Reading, partial: Vec::new(), held: false });
         self.lines.len() - 1
     }

@@ -74,10 +74,10 @@ fn play_on(stored: bool, octets: &[u8]) {
                 draft.rules.truncate(1);
                 draft.rules[0].filter = format!("{STRANGER}/#");
                 draft.rules[0].actions = Actions::PUBLISH | Actions::SUBSCRIBE | Actions::WILL;
-                return Some(Outcome::Allow(compile(draft)));
+                return Some(Outcome::allow(compile(draft)));
             }
         };
-        Some(Outcome::Allow(compile(role.draft(id))))
+        Some(Outcome::allow(compile(role.draft(id))))
     });
     let mut dice = Dice(octets);
     while !dice.0.is_empty() {

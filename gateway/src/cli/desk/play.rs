@@ -291,7 +291,7 @@ impl<'c> Scenery<'c> {
         let got = shown::outcome(&outcome, draft.as_ref(), passed);
         self.grant = None;
         match (outcome, draft) {
-            (Outcome::Allow(grant), Some(draft)) => self.grant = Some((grant, draft)),
+            (Outcome::Allow(grant, _), Some(draft)) => self.grant = Some((grant, draft)),
             (Outcome::Challenge(challenge), _) => self.challenge = Some((challenge, connect)),
             _ => {}
         }

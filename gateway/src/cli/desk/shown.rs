@@ -98,7 +98,7 @@ fn challenge(of: &Challenge) -> Value {
 /// What was decided about a login. `passed`: the policy passed, and the refusal is the chain's.
 pub(super) fn outcome(of: &Outcome, draft: Option<&GrantDraft>, passed: bool) -> Value {
     match of {
-        Outcome::Allow(_) => draft.map_or(Value::Null, |draft| grant("allow", draft)),
+        Outcome::Allow(..) => draft.map_or(Value::Null, |draft| grant("allow", draft)),
         Outcome::Deny(_) if passed => json!({ "verdict": "pass" }),
         Outcome::Deny(refusal) => denial("deny", &refusal.denial),
         Outcome::Challenge(of) => challenge(of),
