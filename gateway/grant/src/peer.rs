@@ -1,7 +1,7 @@
 //! The other end of a connection.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Where a client connects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,10 +39,30 @@ impl Peer {
     #[must_use]
     pub fn address(&self) -> String {
         match self {
-            Self::Ip(address) => address.ip().to_canonical().to_string(),
+            Self::Ip(address) => match address.ip().to_canonical() {
+                IpAddr::V4(address) => dotted(address),
+                IpAddr::V6(address) => address.to_string(),
+            },
             Self::Unix { .. } => self.to_string(),
         }
     }
+}
+
+/// An address as it is written. Every login tells its policy; the standard library's way, which can align and fill, takes ten
+/// times as long.
+fn dotted(address: Ipv4Addr) -> String {
+    let mut text = String::with_capacity(15);
+    for octet in address.octets() {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+            if octet >= least {
+                text.push(char::from(b'0' + digit));
+            }
+        }
+    }
+    text
 }
 
 impl From<SocketAddr> for Peer {
@@ -64,6 +84,14 @@ impl fmt::Display for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for octet in 0..=255 {
+            let address = Ipv4Addr::new(octet, 0, 255 - octet, octet / 3);
+            assert_eq!(dotted(address), address.to_string());
+        }
+    }
 
     #[test]
     fn a_peer_is_shown_with_its_port_and_named_without() {

@@ -17,6 +17,7 @@ pub mod listener;
 pub mod proxy;
 mod refusal;
 pub mod request;
+mod socket;
 pub mod stop;
 pub mod tls;
 pub mod transport;

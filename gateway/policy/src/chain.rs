@@ -5,7 +5,7 @@
 //! `denial.detail`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use portcullis_grant::gatekeeper::Reply;
 use portcullis_grant::{
@@ -82,7 +82,7 @@ impl Chain {
                 shadow.takes(&login.connection, &login.credentials.client_id, login.credentials.username.as_deref())
             });
             if !able {
-                after(shadow, || Matter::Login(login.clone()), Some(Given::Pass), Duration::ZERO);
+                after(shadow, || Matter::Login(login.clone()), Some(Given::Pass), Instant::now());
                 continue;
             }
             asked.push(&**policy.name());
@@ -90,7 +90,7 @@ impl Chain {
             let known = login.connection.identity.as_deref();
             let terms = Terms { known, may_challenge: method.is_some(), step: 0, watch: &watch };
             let question = Question::Authenticate(&connection, &credentials);
-            let (begun, mut given) = (Instant::now(), None);
+            let mut given = None;
             let answer = policy
                 .ask(&generation, question, caller, |answer| {
                     given = shadow.is_some().then(|| Given::of(&answer));
@@ -98,7 +98,7 @@ impl Chain {
                 })
                 .await;
             let given = told(given, &answer);
-            after(shadow, || Matter::Login(login.clone()), given, begun.elapsed());
+            after(shadow, || Matter::Login(login.clone()), given, watch.begun);
             let step = answer.unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
             if let Step::Decided(outcome) = step {
                 return without_secrets(outcome, &login);
@@ -129,7 +129,7 @@ impl Chain {
         let known = reply.connection.identity.as_deref();
         let terms = Terms { known, may_challenge: true, step: reply.challenge.step, watch: &watch };
         let shadow = policy.shadow().filter(|shadow| shadow.takes(&reply.connection, &reply.client_id, None));
-        let (begun, mut given) = (Instant::now(), None);
+        let mut given = None;
         let answer = policy
             .ask(&generation, Question::Continue(&connection, &question), caller, |answer| {
                 given = shadow.is_some().then(|| Given::of(&answer));
@@ -137,7 +137,7 @@ impl Chain {
             })
             .await;
         let given = told(given, &answer);
-        after(shadow, || Matter::Reply(Box::new(reply.clone())), given, begun.elapsed());
+        after(shadow, || Matter::Reply(Box::new(reply.clone())), given, watch.begun);
         let step = answer.unwrap_or_else(|error| Step::Decided(watch.failed(&generation.stamp, &error)));
         match step {
             Step::Decided(outcome) => outcome,
@@ -170,7 +170,7 @@ impl Chain {
         let facts = convert::connection(&connection);
         let (watch, caller) = Watch::start(caller(&connection));
         let shadow = policy.shadow().filter(|shadow| shadow.takes_grant(&grant));
-        let (begun, mut given) = (Instant::now(), None);
+        let mut given = None;
         let answer = policy
             .ask(&generation, Question::Renew(&facts, &grant.state), caller, |answer| {
                 given = shadow.is_some().then(|| Given::of(&answer));
@@ -192,7 +192,7 @@ impl Chain {
             })
             .await;
         let given = told(given, &answer);
-        after(shadow, || Matter::Renew(connection.clone(), Arc::clone(&grant)), given, begun.elapsed());
+        after(shadow, || Matter::Renew(connection.clone(), Arc::clone(&grant)), given, watch.begun);
         answer.unwrap_or_else(|error| {
             // The contract: a failure keeps the grant until it ends by itself.
             tracing::warn!(target: "portcullis::policy", policy = &**name, "a grant could not be renewed and is kept for now: {error}");
@@ -217,7 +217,7 @@ impl Chain {
         let question = convert::action(&action);
         let (watch, caller) = Watch::start(Caller::default());
         let shadow = policy.shadow().filter(|shadow| shadow.takes_grant(&grant));
-        let (begun, mut given) = (Instant::now(), None);
+        let mut given = None;
         let answer = policy
             .ask(&generation, Question::Authorize(&identity, &grant.state, &question), caller, |answer| {
                 given = shadow.is_some().then(|| Given::of(&answer));
@@ -229,7 +229,7 @@ impl Chain {
             })
             .await;
         let given = told(given, &answer);
-        after(shadow, || Matter::Authorize(Arc::clone(&grant), action.clone()), given, begun.elapsed());
+        after(shadow, || Matter::Authorize(Arc::clone(&grant), action.clone()), given, watch.begun);
         let answer =
             answer.unwrap_or_else(|error| denied(DenyReason::Unavailable, format!("policy `{name}`: {error}")));
         grant.remember(&action, &answer);
@@ -242,9 +242,9 @@ impl Chain {
 }
 
 /// Hands a question that was answered to the candidate that runs beside the policy, if it is asked about this client.
-fn after(shadow: Option<Arc<Shadow>>, matter: impl FnOnce() -> Matter, given: Option<Given>, took: Duration) {
+fn after(shadow: Option<Arc<Shadow>>, matter: impl FnOnce() -> Matter, given: Option<Given>, begun: Instant) {
     if let (Some(shadow), Some(live)) = (shadow, given) {
-        shadow.offer(Asked { matter: matter(), live, took });
+        shadow.offer(Asked { matter: matter(), live, took: begun.elapsed() });
     }
 }
 

@@ -1,6 +1,7 @@
 //! One loaded version of a policy: compiled, linked, tested, and ready to be called.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -57,7 +58,8 @@ pub(crate) struct Runtime {
     pub(crate) indices: Arc<Indices>,
     pub(crate) limits: PolicyLimits,
     pub(crate) deadline: Duration,
-    pub(crate) pool: Pool<Instance>,
+    /// Boxed: a call moves its instance in and out of several futures.
+    pub(crate) pool: Pool<Box<Instance>>,
     /// Instances that were started.
     pub(crate) made: AtomicU64,
 }
@@ -246,11 +248,11 @@ impl fmt::Debug for Generation {
 
 impl Runtime {
     /// Starts an instance within a call's deadline.
-    pub(crate) async fn start(&self, call: Call, notes: &Arc<Notes>) -> wasmtime::Result<Instance> {
+    pub(crate) async fn start(&self, call: Call, notes: &Arc<Notes>) -> wasmtime::Result<Box<Instance>> {
         self.made.fetch_add(1, Ordering::Relaxed);
         self.with.uses.instance(InstanceEvent::Made);
         let state = State::new(Arc::clone(&self.with), self.limits.memory, call, Arc::clone(notes));
-        Instance::start(self.engine.wasmtime(), &self.pre, &self.indices, state).await
+        Instance::start(self.engine.wasmtime(), &self.pre, &self.indices, state).await.map(Box::new)
     }
 
     /// Asks one question. The deadline counts from the moment it is this call's turn, over guest and host time together.
@@ -272,22 +274,26 @@ impl Runtime {
     /// Runs a question on an instance, started for it if there is none. An instance that failed is dropped.
     pub(crate) async fn run(
         &self,
-        kept: Option<Instance>,
+        kept: Option<Box<Instance>>,
         question: &Question<'_>,
         call: Call,
         allowed: Duration,
-    ) -> Result<(Instance, Answer), CallError> {
+    ) -> Result<(Box<Instance>, Answer), CallError> {
         let _ticking = self.engine.ticker().enter();
         let until = call.deadline;
         let notes = kept.as_ref().map_or_else(Arc::default, |instance| Arc::clone(&instance.state().notes));
         notes.clear();
-        let work = async {
+        // Pinned where it is made: to move it would be to copy it.
+        let work = pin!(async {
             let mut instance = match kept {
                 Some(mut instance) => {
                     instance.state_mut().call = call;
                     instance
                 }
-                None => self.start(call, &notes).await.map_err(|why| self.start_error(&why, &notes, allowed))?,
+                // Boxed, since it is rare, and its future large.
+                None => {
+                    Box::pin(self.start(call, &notes)).await.map_err(|why| self.start_error(&why, &notes, allowed))?
+                }
             };
             let answer = instance.ask(question).await;
             instance.state().place.leave();
@@ -310,7 +316,7 @@ impl Runtime {
                     Err(error)
                 }
             }
-        };
+        });
         // Ticks end a guest that runs; this ends one that waits for the host.
         let done = tokio::time::timeout_at(until.into(), work)
             .await

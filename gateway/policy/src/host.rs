@@ -404,7 +404,7 @@ impl Host {
     }
 
     /// Starts the candidate.
-    async fn begin(&self, runtime: &Runtime) -> Result<Instance, Fault> {
+    async fn begin(&self, runtime: &Runtime) -> Result<Box<Instance>, Fault> {
         let _ticking = self.engine.ticker().enter();
         let allowed = runtime.limits.self_test;
         let call = Call { describing: true, ..Call::within(allowed) };
@@ -430,7 +430,7 @@ struct Loaded {
     abilities: Abilities,
 }
 
-async fn ask_description(runtime: &Runtime, instance: Instance) -> Result<(Description, Instance), Fault> {
+async fn ask_description(runtime: &Runtime, instance: Box<Instance>) -> Result<(Description, Box<Instance>), Fault> {
     let allowed = runtime.limits.self_test;
     let call = Call { describing: true, ..Call::within(allowed) };
     let asked = runtime.run(Some(instance), &Question::Describe, call, allowed).await;
@@ -440,7 +440,7 @@ async fn ask_description(runtime: &Runtime, instance: Instance) -> Result<(Descr
 }
 
 /// Puts the candidate through its own tests.
-async fn ask_self_test(runtime: &Runtime, instance: Instance) -> Result<Instance, Fault> {
+async fn ask_self_test(runtime: &Runtime, instance: Box<Instance>) -> Result<Box<Instance>, Fault> {
     let allowed = runtime.limits.self_test;
     let asked = runtime.run(Some(instance), &Question::SelfTest, Call::within(allowed), allowed).await;
     let (instance, answer) = asked.map_err(|why| Fault::SelfTest(why.to_string()))?;

@@ -1,5 +1,6 @@
 //! What is remembered of clients for `portcullis why`: bounded in clients, and in what is kept of each.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,57 +34,43 @@ struct Client {
 impl Book {
     /// Numbers a decision. Gives those that are to be told to others: none if it repeats the one before, two if repetitions
     /// end with it.
-    pub(super) fn add(&mut self, mut decision: Decision) -> Vec<Arc<Decision>> {
+    pub(super) fn add(&mut self, mut decision: Decision) -> [Option<Arc<Decision>>; 2] {
         let now = Instant::now();
-        let mut told = Vec::with_capacity(1);
-        let Some(key) = key(&decision) else {
-            told.push(self.number(decision));
-            return told;
-        };
-        let mut client = self.clients.remove(&key).unwrap_or_else(|| {
+        let Some(key) = key(&decision) else { return [None, Some(numbered(&mut self.seq, decision))] };
+        if !self.clients.contains_key(&*key) {
             if self.order.len() == CLIENTS
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.clients.remove(&oldest);
             }
-            self.order.push_back(key.clone());
-            Client::default()
-        });
+            self.order.push_back((*key).to_owned());
+            self.clients.insert((*key).to_owned(), Client::default());
+        }
+        let Some(client) = self.clients.get_mut(&*key) else { return [None, None] };
+        drop(key);
         let action = !matches!(&*decision.what, "login" | "end");
-        let last = client.decisions.back().filter(|last| action && decision.repeats(last)).cloned();
+        let last = client.decisions.back().filter(|last| action && decision.repeats(last));
         if let Some(last) = last {
             let recent = client.written.is_some_and(|written| now.duration_since(written) < QUIET);
             client.repeated += 1;
             decision.times = Some(last.times.unwrap_or(1) + 1);
-            let counted = self.number(decision);
+            let counted = numbered(&mut self.seq, decision);
             client.decisions.pop_back();
             client.decisions.push_back(Arc::clone(&counted));
-            if !recent {
-                told.push(counted);
-                (client.written, client.repeated) = (Some(now), 0);
+            if recent {
+                return [None, None];
             }
-        } else {
-            if client.repeated > 0
-                && let Some(last) = client.decisions.back()
-            {
-                told.push(Arc::clone(last));
-            }
-            if client.decisions.len() == DECISIONS {
-                client.decisions.pop_front();
-            }
-            let numbered = self.number(decision);
-            client.decisions.push_back(Arc::clone(&numbered));
-            told.push(numbered);
             (client.written, client.repeated) = (Some(now), 0);
+            return [None, Some(counted)];
         }
-        self.clients.insert(key, client);
-        told
-    }
-
-    fn number(&mut self, mut decision: Decision) -> Arc<Decision> {
-        self.seq += 1;
-        decision.seq = self.seq;
-        Arc::new(decision)
+        let repeated = client.decisions.back().filter(|_| client.repeated > 0).cloned();
+        if client.decisions.len() == DECISIONS {
+            client.decisions.pop_front();
+        }
+        let numbered = numbered(&mut self.seq, decision);
+        client.decisions.push_back(Arc::clone(&numbered));
+        (client.written, client.repeated) = (Some(now), 0);
+        [repeated, Some(numbered)]
     }
 
     /// The number that was given last.
@@ -100,18 +87,21 @@ impl Book {
     }
 }
 
+fn numbered(seq: &mut u64, mut decision: Decision) -> Arc<Decision> {
+    *seq += 1;
+    decision.seq = *seq;
+    Arc::new(decision)
+}
+
 /// Under which name a client is remembered. Who gives no client identifier is known by user name or identity, or shares a
 /// place. None: it is not about a client.
-fn key(decision: &Decision) -> Option<String> {
+fn key(decision: &Decision) -> Option<Cow<'_, str>> {
     let client_id = decision.client_id.as_ref()?;
     if !client_id.is_empty() {
-        return Some(client_id.clone());
+        return Some(client_id.into());
     }
-    decision
-        .username
-        .clone()
-        .or_else(|| decision.identity())
-        .or_else(|| decision.listener.as_ref().map(ToString::to_string))
+    let username = decision.username.as_deref().map(Cow::Borrowed);
+    username.or_else(|| decision.identity().map(Cow::Owned)).or_else(|| decision.listener.as_deref().map(Cow::Borrowed))
 }
 
 #[cfg(test)]
@@ -152,14 +142,15 @@ mod tests {
     #[test]
     fn repetitions_are_counted_and_the_count_is_told() {
         let mut book = Book::default();
-        let told: usize = (0..1000).map(|_| book.add(decision("publish", "loud").on("a/b")).len()).sum();
-        assert!(told < 500, "{told} of 1000 were told");
-        let end = book.add(decision("end", "loud"));
+        let told = |book: &mut Book, of| -> Vec<_> { book.add(of).into_iter().flatten().collect() };
+        let count: usize = (0..1000).map(|_| told(&mut book, decision("publish", "loud").on("a/b")).len()).sum();
+        assert!(count < 500, "{count} of 1000 were told");
+        let end = told(&mut book, decision("end", "loud"));
         assert_eq!(
             end.iter().map(|d| (&*d.what, d.times)).collect::<Vec<_>>(),
             [("publish", Some(1000)), ("end", None)]
         );
-        assert_eq!(book.add(decision("publish", "loud").on("a/b")).len(), 1);
-        assert_eq!(book.add(decision("publish", "loud").on("a/c")).len(), 1, "another topic is another refusal");
+        assert_eq!(told(&mut book, decision("publish", "loud").on("a/b")).len(), 1);
+        assert_eq!(told(&mut book, decision("publish", "loud").on("a/c")).len(), 1, "another topic is another refusal");
     }
 }

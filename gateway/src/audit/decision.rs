@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use portcullis_grant::{Account, ConnectionFacts, Grant, PolicyStamp};
 use serde::{Deserialize, Serialize};
 
-use super::words::{Moment, Name};
+use super::words::{Moment, Name, Place};
 
 /// Octets of a text that a stranger chose.
 const TEXT: usize = 128;
@@ -80,7 +80,7 @@ pub(crate) struct Decision {
     pub(crate) protocol: Option<Word>,
     /// The client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) peer: Option<String>,
+    pub(crate) peer: Option<Place>,
     /// The MQTT client identifier, empty when the client left it to the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<String>,
@@ -94,6 +94,7 @@ pub(crate) struct Decision {
 
 impl Decision {
     /// About a client.
+    #[inline]
     pub(super) fn about(
         what: &'static str,
         verdict: &'static str,
@@ -105,17 +106,19 @@ impl Decision {
             listener: Some((&connection.listener).into()),
             transport: Some(connection.transport.into()),
             protocol: Some(connection.protocol.into()),
-            peer: Some(connection.peer.to_string()),
+            peer: Some(Place::Of(connection.peer)),
             client_id: Some(bounded(client_id)),
             ..Self::of_gateway(what, verdict)
         }
     }
 
     /// About the gateway itself.
+    #[inline]
     pub(crate) fn of_gateway(what: &'static str, verdict: &'static str) -> Self {
         Self { at: Moment::now(), what: what.into(), verdict: verdict.into(), ..Self::default() }
     }
 
+    #[inline]
     pub(super) fn by_policy(mut self, policy: Option<&PolicyStamp>, account: Account) -> Self {
         if let Some(stamp) = policy {
             self = self.stamped(Some(stamp));
@@ -126,12 +129,14 @@ impl Decision {
     }
 
     /// With the policy that stands behind it, though it was not asked just now.
+    #[inline]
     pub(super) fn stamped(mut self, policy: Option<&PolicyStamp>) -> Self {
         self.policy = policy.map(|stamp| (&stamp.name).into());
         self.digest = policy.map(|stamp| (&stamp.digest).into());
         self
     }
 
+    #[inline]
     pub(super) fn under(mut self, grant: &Grant) -> Self {
         let who = &grant.identity;
         self.scheme = Some(bounded(&who.scheme));
@@ -148,6 +153,7 @@ impl Decision {
     }
 
     /// With an explanation.
+    #[inline]
     pub(crate) fn because(mut self, detail: &str) -> Self {
         self.detail = Some(detail[..detail.floor_char_boundary(DETAIL)].to_owned()).filter(|detail| !detail.is_empty());
         self

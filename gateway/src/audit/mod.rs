@@ -121,9 +121,11 @@ impl Audit {
             (told, book.last())
         };
         let stream = self.inner.stream.load();
-        told.iter().for_each(|entry| stream.tell(entry));
-        // Nobody is woken where nobody follows.
-        self.inner.latest.send_replace(last);
+        told.iter().flatten().for_each(|entry| stream.tell(entry));
+        // Whoever begins to follow after this look finds it in the book.
+        if self.inner.latest.receiver_count() > 0 {
+            self.inner.latest.send_replace(last);
+        }
     }
 
     /// A change in the directory, by whoever makes it on this thread.

@@ -5,7 +5,9 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use portcullis_grant::Peer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -52,25 +54,59 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// When something happened; RFC 3339 with microseconds in words, always as many digits, so that texts sort like times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment(OffsetDateTime);
+/// Where a client connected from; put into words when somebody reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Of(Peer),
+    Read(String),
+}
 
-impl Moment {
-    pub(super) fn now() -> Self {
-        Self(OffsetDateTime::now_utc())
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(peer) => peer.fmt(f),
+            Self::Read(text) => f.write_str(text),
+        }
     }
 }
 
-impl Default for Moment {
-    fn default() -> Self {
-        Self(OffsetDateTime::UNIX_EPOCH)
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::Read)
+    }
+}
+
+/// When something happened; RFC 3339 with microseconds in words, always as many digits, so that texts sort like times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// Since 1970.
+    micros: i64,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { micros: i64::try_from(since.as_micros()).unwrap_or(i64::MAX) }
+    }
+}
+
+impl From<OffsetDateTime> for Moment {
+    fn from(at: OffsetDateTime) -> Self {
+        Self { micros: (at.unix_timestamp_nanos().div_euclid(1000)) as i64 }
     }
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.0;
+        // What cannot be a date is none that a clock has told.
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.micros) * 1000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (month, micros) = (u8::from(at.month()), at.microsecond());
         write!(f, "{:04}-{month:02}-{:02}T", at.year(), at.day())?;
         write!(f, "{:02}:{:02}:{:02}.{micros:06}Z", at.hour(), at.minute(), at.second())
@@ -86,7 +122,7 @@ impl Serialize for Moment {
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        OffsetDateTime::parse(&text, &Rfc3339).map(Self).map_err(serde::de::Error::custom)
+        OffsetDateTime::parse(&text, &Rfc3339).map(Self::from).map_err(serde::de::Error::custom)
     }
 }
 
@@ -101,7 +137,7 @@ mod tests {
         assert_eq!(text.len(), "2026-11-28T03:25:31.123456Z".len(), "{text}");
         let read: Moment = serde_json::from_str(&serde_json::to_string(&now).unwrap()).unwrap();
         assert_eq!(read.to_string(), text);
-        let early = Moment(OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_000_007_000).unwrap());
+        let early = Moment::from(OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_000_007_000).unwrap());
         assert_eq!(early.to_string(), "2023-11-14T22:13:20.000007Z");
     }
 }

@@ -17,6 +17,8 @@ pub mod filter;
 pub mod gateway;
 pub mod http;
 pub mod limits;
+#[cfg(any(test, target_family = "wasm"))]
+mod memory;
 pub mod owned;
 pub mod rules;
 pub mod state;

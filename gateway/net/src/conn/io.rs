@@ -6,41 +6,15 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use portcullis_router::{Flush, Mailbox};
-use tokio::io::unix::AsyncFd;
+use portcullis_router::{DirectWriter, Flush, Mailbox};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::socket::Socket;
 use crate::handler::AsyncStream;
-
-/// Reads a socket, which has room for so much.
-fn read_direct(
-    fd: &AsyncFd<Arc<Socket>>,
-    cx: &mut Context<'_>,
-    room: usize,
-    mut read: impl FnMut(&Socket) -> io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        let mut guard = ready!(fd.poll_read_ready(cx))?;
-        match guard.try_io(|fd| read(fd.get_ref())) {
-            Ok(Ok(n)) => {
-                if n > 0 && n < room {
-                    // A short read emptied the socket: the next readiness is an event, and asking for it costs no system
-                    // call.
-                    guard.clear_ready();
-                }
-                return Poll::Ready(Ok(n));
-            }
-            Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
-            Ok(Err(e)) => return Poll::Ready(Err(e)),
-            Err(_would_block) => {}
-        }
-    }
-}
+use crate::socket::{Socket, Watched};
 
 pub(super) enum Io {
     /// Plain TCP.
-    Direct(AsyncFd<Arc<Socket>>),
+    Direct(Watched),
     /// TLS or WebSocket.
     Stream(Box<dyn AsyncStream>),
     /// Plain TCP that the runtime does not know while it is parked; none in the moment when it changes hands.
@@ -51,9 +25,9 @@ impl Io {
     /// Reads once. `Ready(Ok(0))` is the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Direct(fd) => {
+            Self::Direct(socket) => {
                 let room = buffer.len();
-                read_direct(fd, cx, room, |socket| socket.read(buffer))
+                socket.poll_read(cx, room, false, |socket| socket.read(buffer))
             }
             Self::Stream(stream) => {
                 let mut buffer = ReadBuf::new(buffer);
@@ -68,21 +42,12 @@ impl Io {
     /// zeros first would be to write everything twice.
     pub(super) fn poll_read_behind(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         match self {
-            Self::Direct(fd) => {
+            Self::Direct(socket) => {
                 let room = buffer.capacity() - buffer.len();
-                read_direct(fd, cx, room, |socket| socket.read_behind(buffer))
+                socket.poll_read(cx, room, false, |socket| socket.read_behind(buffer))
             }
             Self::Stream(stream) => pin!(stream.read_buf(buffer)).poll(cx),
             Self::Parked(_) => Poll::Pending,
-        }
-    }
-
-    /// Asks to be woken when there is something to read. True: there is already, or a stream that cannot tell.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> bool {
-        match self {
-            Self::Direct(fd) => fd.poll_read_ready(cx).is_ready(),
-            Self::Stream(_) => true,
-            Self::Parked(_) => false,
         }
     }
 
@@ -94,7 +59,7 @@ impl Io {
         unflushed: &mut bool,
     ) -> Poll<io::Result<()>> {
         match self {
-            Self::Direct(fd) => {
+            Self::Direct(socket) => {
                 if !mailbox.is_blocked() {
                     // Left by a publisher who had written long enough.
                     return match mailbox.flush() {
@@ -104,7 +69,7 @@ impl Io {
                     };
                 }
                 loop {
-                    let mut guard = ready!(fd.poll_write_ready(cx))?;
+                    let mut guard = ready!(socket.poll_write_ready(cx))?;
                     mailbox.unblock();
                     // Inside `try_io`, so that a writable edge between the attempt and the clearing is not lost.
                     let tried = guard.try_io(|_| match mailbox.flush() {
@@ -153,13 +118,17 @@ impl Io {
         while *at < bytes.len() {
             let rest = &bytes[*at..];
             let n = match self {
-                Self::Direct(fd) => {
-                    let mut guard = ready!(fd.poll_write_ready(cx))?;
-                    match guard.try_io(|fd| portcullis_router::DirectWriter::try_write(&**fd.get_ref(), rest)) {
-                        Ok(result) => result?,
-                        Err(_would_block) => continue,
+                Self::Direct(socket) => match socket.socket().try_write(rest) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        let mut guard = ready!(socket.poll_write_ready(cx))?;
+                        match guard.try_io(|fd| fd.get_ref().try_write(rest)) {
+                            Ok(result) => result?,
+                            Err(_would_block) => continue,
+                        }
                     }
-                }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    result => result?,
+                },
                 Self::Stream(stream) => ready!(Pin::new(stream).poll_write(cx, rest))?,
                 Self::Parked(_) => return Poll::Pending,
             };
@@ -177,8 +146,8 @@ impl Io {
     /// Says good-bye as the transport wants it.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Direct(fd) => {
-                fd.get_ref().shut_down();
+            Self::Direct(socket) => {
+                socket.socket().shut_down();
                 Poll::Ready(())
             }
             Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx).map(drop),

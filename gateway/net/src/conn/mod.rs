@@ -10,7 +10,6 @@ mod io;
 mod parking;
 mod partial;
 mod poll;
-mod socket;
 mod wheel;
 mod worker;
 
@@ -23,10 +22,10 @@ use portcullis_router::Full;
 use portcullis_session::{Broker, Control, End, ListenerRules, Machine, Origin};
 
 use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
+use crate::socket::{Socket, Watched};
 use crate::stop::StopSignal;
 use io::Io;
 use partial::Partial;
-use socket::Socket;
 use wheel::Armed;
 pub use wheel::Wheel;
 
@@ -110,13 +109,9 @@ impl ConnectionHandler for Arc<MqttHandler> {
     }
 
     fn tcp(&self, stream: std::net::TcpStream, facts: Facts) {
-        let socket = Arc::new(Socket(stream));
-        match socket::register(Arc::clone(&socket)) {
-            Ok(fd) => {
-                Connection::new(Arc::clone(self), Io::Direct(fd), Some(socket), facts.into()).spawn();
-            }
-            Err(e) => tracing::warn!(peer = %facts.peer, "the socket cannot be registered with the runtime: {e}"),
-        }
+        let socket = Socket::new(stream);
+        let io = Io::Direct(Watched::new(Arc::clone(&socket)));
+        Connection::new(Arc::clone(self), io, Some(socket), facts.into()).spawn();
     }
 
     fn stream(&self, stream: Box<dyn AsyncStream>, facts: Facts) {
@@ -133,7 +128,14 @@ enum Answer {
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
-type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The listener's word to end.
+enum Stopped {
+    /// It is asked in passing.
+    Unawaited(StopSignal),
+    /// The connection is woken by it. Boxed twice, so that it takes no more room than a signal.
+    Awaited(Box<Pin<Box<dyn Future<Output = ()> + Send>>>),
+}
 
 /// What a connection is doing besides reading.
 enum Doing {
@@ -186,7 +188,7 @@ struct Before {
     /// How many of them are written.
     written: usize,
     /// The listener's word to end. From then on the broker says it, which knows sessions; to wait for both would cost every idle
-    /// connection the memory of a waiter.
+    /// connection the memory of a waiter. It is waited for once the connection rests: most clients are let in before.
     stopped: Option<Stopped>,
 }
 
@@ -265,7 +267,7 @@ impl Connection {
             doing: Doing::Reading,
             look_next: None,
             partial: Partial::default(),
-            before: Some(Box::new(Before { early: Vec::new(), written: 0, stopped: Some(Box::pin(stop.stopped())) })),
+            before: Some(Box::new(Before { early: Vec::new(), written: 0, stopped: Some(Stopped::Unawaited(stop)) })),
             timer: None,
             waits_for: None,
             unflushed: false,

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use super::Connection;
 use super::io::Io;
-use super::socket;
+use crate::socket::Watched;
 
 /// Milliseconds of silence after which a connection is parked.
 const PARKED_AFTER_MS: u64 = 5000;
@@ -111,13 +111,15 @@ impl Parking {
         let Some(registry) = self.registry.as_ref().filter(|_| matches!(connection.io, Io::Direct(_))) else {
             return Some(connection);
         };
-        let Io::Direct(fd) = std::mem::replace(&mut connection.io, Io::Parked(None)) else { return Some(connection) };
-        let socket = fd.into_inner();
+        let Io::Direct(watched) = std::mem::replace(&mut connection.io, Io::Parked(None)) else {
+            return Some(connection);
+        };
+        let socket = watched.into_socket();
         let descriptor = socket.as_raw_fd();
         connection.io = Io::Parked(Some(socket));
         if let Err(e) = registry.register(&mut SourceFd(&descriptor), Token(number as usize), Interest::READABLE) {
             tracing::debug!("a connection cannot be parked: {e}");
-            return connection.unpark();
+            return Some(connection.unpark());
         }
         connection.arm_timer();
         parked.insert_unique(hash(number), connection, |other| hash(other.machine.handle().number));
@@ -140,9 +142,7 @@ impl Parking {
         {
             tracing::debug!("a parked socket was not in the poll: {e}");
         }
-        if let Some(connection) = connection.unpark() {
-            connection.wake_up();
-        }
+        connection.unpark().wake_up();
     }
 
     /// Wakes those for whom something comes, for as long as it is polled.
@@ -202,22 +202,14 @@ impl Drop for End {
 }
 
 impl Connection {
-    /// Gives the socket back to the reactor. None: it takes none; the connection has ended.
-    fn unpark(mut self: Box<Self>) -> Option<Box<Self>> {
+    /// Gives the socket back to itself, which goes to the reactor when it waits.
+    fn unpark(mut self: Box<Self>) -> Box<Self> {
         if let Io::Parked(socket) = &mut self.io
             && let Some(socket) = socket.take()
         {
-            match socket::register(socket) {
-                Ok(fd) => {
-                    self.io = Io::Direct(fd);
-                    self.woken_at = u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX);
-                }
-                Err(e) => {
-                    tracing::warn!("a socket cannot be registered with the runtime: {e}");
-                    return None;
-                }
-            }
+            self.io = Io::Direct(Watched::new(socket));
+            self.woken_at = u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX);
         }
-        Some(self)
+        self
     }
 }

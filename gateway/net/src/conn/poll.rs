@@ -12,7 +12,7 @@ use portcullis_session::{Control, End, Step};
 
 use super::io::Io;
 use super::worker::{self, READ_SIZE, Worker};
-use super::{Answer, Awake, Closing, Connection, Doing, Look, Patience};
+use super::{Answer, Awake, Closing, Connection, Doing, Look, Patience, Stopped};
 
 /// Milliseconds that a connection of which we have taken leave may take to receive it.
 const LAST_WORDS_MS: u64 = 1000;
@@ -91,7 +91,7 @@ impl Connection {
         let mut timed = false;
         if !matches!(self.doing, Doing::Closing(_)) {
             timed = self.look_around(w);
-            self.poll_stopped(cx, w);
+            self.look_whether_stopped(cx, w);
             // A question that comes of what is read is put in the same turn: a task that wakes itself to do so goes to the
             // end of the queue, and an idle worker is woken to take it from there, at each login.
             if self.advance(cx, w) && self.advance(cx, w) {
@@ -99,9 +99,13 @@ impl Connection {
             }
             // A session that came about in this poll: whoever stops the gateway tells the listeners before the sessions,
             // so that either this sees it or the broker already knows whom to tell.
-            if self.before.is_some() && self.machine.mailbox().is_some() {
-                self.poll_stopped(cx, w);
-                self.before = None;
+            if self.before.is_some() {
+                if self.machine.mailbox().is_some() {
+                    self.look_whether_stopped(cx, w);
+                    self.before = None;
+                } else {
+                    self.wait_for_stop(cx, w);
+                }
             }
         }
         if matches!(self.doing, Doing::Closing(_)) {
@@ -173,14 +177,30 @@ impl Connection {
     }
 
     /// Ends what is no session yet when the listener stops.
-    fn poll_stopped(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
+    fn look_whether_stopped(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
         let Some(before) = &mut self.before else { return };
-        if before.stopped.as_mut().is_some_and(|stopped| stopped.as_mut().poll(cx).is_ready()) {
+        let stopped = match &mut before.stopped {
+            None => false,
+            Some(Stopped::Unawaited(signal)) => signal.is_stopped(),
+            Some(Stopped::Awaited(stopped)) => stopped.as_mut().as_mut().poll(cx).is_ready(),
+        };
+        if stopped {
             before.stopped = None;
             let detail = "the listener stops".to_owned();
             let control = Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail };
             let step = self.machine.on_control(control, &mut w.scratch);
             self.take(step);
+        }
+    }
+
+    /// Has what is no session yet, and is about to rest, woken when the listener stops.
+    fn wait_for_stop(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
+        if let Some(before) = &mut self.before
+            && let Some(Stopped::Unawaited(signal)) = &before.stopped
+            && !matches!(self.doing, Doing::Closing(_))
+        {
+            before.stopped = Some(Stopped::Awaited(Box::new(Box::pin(signal.stopped()))));
+            self.look_whether_stopped(cx, w);
         }
     }
 
@@ -353,10 +373,15 @@ impl Connection {
             Poll::Ready(Ok(n)) => {
                 // Others first: one read a turn.
                 if n < room {
-                    match &self.io {
-                        Io::Direct(_) if !self.io.poll_readable(cx) => return false,
+                    match &mut self.io {
                         Io::Stream(_) if !last => return true,
-                        _ => {}
+                        Io::Stream(_) => {}
+                        Io::Parked(_) => return false,
+                        Io::Direct(socket) => {
+                            if !socket.poll_readable(cx) {
+                                return false;
+                            }
+                        }
                     }
                 }
                 cx.waker().wake_by_ref();

@@ -31,7 +31,7 @@ enum Established {
 
 /// Shakes hands and hands over, or closes.
 pub(crate) async fn shake_hands(
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     mut facts: Facts,
     live: Arc<Live>,
     shared: Arc<Shared>,
@@ -57,21 +57,33 @@ pub(crate) async fn shake_hands(
 }
 
 /// The handshakes that the listener asks for, one after the other.
-async fn establish(mut stream: TcpStream, facts: &mut Facts, live: &Live, shared: &Shared) -> io::Result<Established> {
+async fn establish(
+    mut stream: std::net::TcpStream,
+    facts: &mut Facts,
+    live: &Live,
+    shared: &Shared,
+) -> io::Result<Established> {
     if live.proxy.is_some() {
-        let source = proxy::receive(&mut stream).await?.map(Peer::from);
+        let mut registered = TcpStream::from_std(stream)?;
+        let source = proxy::receive(&mut registered).await?.map(Peer::from);
         facts.peer = source.unwrap_or(facts.peer);
         if let Err(refused) = shared.admission.admit_known(source, live) {
-            return Ok(Established::Refused(stream, refused));
+            return Ok(Established::Refused(registered, refused));
         }
+        if facts.transport == Transport::Tcp {
+            return Ok(Established::Socket(registered));
+        }
+        stream = registered.into_std()?;
     }
     let mut details = PeerDetails::default();
     let stream: Box<dyn AsyncStream> = match facts.transport {
-        Transport::Tcp => return Ok(Established::Socket(stream)),
-        Transport::Ws => Box::new(ws::accept(stream, &live.websocket, &mut details).await?),
+        Transport::Tcp => return Ok(Established::Socket(TcpStream::from_std(stream)?)),
+        Transport::Ws => Box::new(ws::accept(TcpStream::from_std(stream)?, &live.websocket, &mut details).await?),
         Transport::Tls | Transport::Wss => {
             let config = live.tls.as_ref().ok_or_else(|| io::Error::other("the listener has no certificate"))?;
-            let stream = TlsAcceptor::from(config.current()).accept(stream).await?;
+            let mut stream = TlsAcceptor::from(config.current()).accept(tls::Wire::new(stream)).await?;
+            let tickets = stream.get_ref().1.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+            stream.get_mut().0.establish(tickets);
             tls::describe(stream.get_ref().1, &mut details)?;
             if facts.transport.is_websocket() {
                 Box::new(ws::accept(stream, &live.websocket, &mut details).await?)

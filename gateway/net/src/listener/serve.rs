@@ -279,7 +279,6 @@ impl Acceptor {
         if self.shared.transport == Transport::Tcp && !proxied {
             return self.handler.tcp(stream, facts);
         }
-        let Some(stream) = registered(stream, &self.shared.name, peer) else { return };
         // A task of its own, which ends with the handshake: its future, which is large, does not stay in memory.
         let (live, shared, handler) = (Arc::clone(&live), Arc::clone(&self.shared), Arc::clone(&self.handler));
         tokio::spawn(shake_hands(stream, facts, live, shared, handler));

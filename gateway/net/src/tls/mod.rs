@@ -7,6 +7,7 @@ mod load;
 mod name;
 mod revoked;
 mod session;
+mod wire;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use error::TlsError;
 pub use load::{ClientAuth, Tls, TlsPurpose, TlsSpec};
 pub use revoked::Revoked;
 pub(crate) use session::describe;
+pub(crate) use wire::Wire;
 
 /// A TLS configuration that listeners share and that is replaced in one step: handshakes that begin later use the new
 /// one, connections that are established keep what they have. Cheap to clone.

@@ -8,6 +8,7 @@ mod open;
 mod publish;
 mod restore;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,7 +65,8 @@ pub struct Broker {
     pub(crate) stats: Stats,
     pub(crate) observer: Arc<dyn Observer>,
     connections: AtomicU64,
-    boot: u32,
+    /// What the names of all connections begin with.
+    boot: Box<str>,
     pub(crate) durable: Option<Durable>,
     sys: Mutex<Sys>,
     pub(crate) changes: Changes,
@@ -106,7 +108,7 @@ impl Broker {
             stats: Stats::default(),
             observer,
             connections: AtomicU64::new(1),
-            boot: getrandom::u32().unwrap_or_default(),
+            boot: format!("{:08x}-", getrandom::u32().unwrap_or_default()).into(),
             durable,
             sys: Mutex::new(Sys::new(env!("CARGO_PKG_VERSION"))),
             changes: Changes::default(),
@@ -146,7 +148,11 @@ impl Broker {
 
     /// The name of a connection: unique while the data directory lives, as good as chance makes it.
     fn name_of(&self, number: u64) -> Arc<str> {
-        format!("{:08x}-{number}", self.boot).into()
+        let mut name = String::with_capacity(self.boot.len() + 20);
+        name.push_str(&self.boot);
+        // A text takes everything.
+        let _ = write!(name, "{number}");
+        name.into()
     }
 
     /// What policies, and whoever observes, are told of a connection. Put together when it is wanted: idle connections are

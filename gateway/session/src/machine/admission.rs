@@ -51,13 +51,13 @@ impl Machine {
         }
         let named = assigned.as_ref().map(|_| client_id.as_str());
         // Before it takes a session over: a client that cannot be told of its own would have it for nothing.
-        if self.greeting(&connecting, &grant, false, named).is_none() {
+        let Some(greeting) = self.greeting(&connecting, &grant, false, named) else {
             self.phase = Phase::Admitting(connecting);
             return self.refuse_reason(
                 ReasonCode::PACKET_TOO_LARGE,
                 "the client takes no packet as large as the CONNACK that it needs",
             );
-        }
+        };
         let limits = mailbox_limits(&self.rules, &grant);
         let login = Opening {
             client_id: &client_id,
@@ -84,7 +84,8 @@ impl Machine {
                 )
             }
             Opened::Yes { entry, mailbox, state, present } => {
-                self.begin(connecting, grant, entry, mailbox, state, present, named, s)
+                let greeting = if present { self.greeting(&connecting, &grant, true, named) } else { Some(greeting) };
+                self.begin(connecting, grant, entry, mailbox, state, present, greeting.unwrap_or_default(), s)
             }
         }
     }
@@ -215,7 +216,7 @@ impl Machine {
         mailbox: Arc<portcullis_router::Mailbox>,
         mut state: crate::state::SessionState,
         present: bool,
-        assigned: Option<&str>,
+        greeting: Vec<u8>,
         s: &mut Scratch,
     ) -> Step {
         state.expiry = self.session_expiry(&connecting, &grant);
@@ -229,8 +230,9 @@ impl Machine {
         // A window of nothing would hold every message for ever.
         window = window.max(1);
         let before = self.before.take().map(|before| *before).unwrap_or_default();
-        let mut greeting = before.early;
-        greeting.extend(self.greeting(&connecting, &grant, present, assigned).unwrap_or_default());
+        // Behind a challenge that the client has not been sent yet.
+        let mut early = before.early;
+        early.extend(greeting);
         // A session that was there comes with the bounds of its last connection, or with none of its own from the store.
         mailbox.set_limits(mailbox_limits(rules, &grant));
         mailbox.set_persistent(state.expiry > 0);
@@ -282,7 +284,7 @@ impl Machine {
             window,
         };
         self.phase = Phase::Open(open);
-        mailbox.attach(link, &greeting, &mut s.batch);
+        mailbox.attach(link, &early, &mut s.batch);
         s.replies.clear();
         self.send_replies(s);
         self.look_again_if_changed();
