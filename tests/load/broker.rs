@@ -17,7 +17,7 @@ use portcullis_tests::tokens::{SigningKey, now};
 use portcullis_tests::{Config, Gateway, Transport, config, directory};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::Login;
@@ -124,6 +124,8 @@ pub(crate) struct Broker {
     tls: Arc<rustls::ClientConfig>,
     /// Client identifiers and what belongs to them; the last one counts for everybody beyond.
     logins: Vec<(Option<String>, Login)>,
+    /// What signs a token, and says what it says of everybody; none where nobody needs one.
+    tokens: Option<(SigningKey, Value)>,
 }
 
 enum Process {
@@ -159,6 +161,19 @@ impl Broker {
     pub(crate) fn login(&self, number: usize) -> (String, Login) {
         let (name, login) = &self.logins[number.min(self.logins.len() - 1)];
         (name.clone().unwrap_or_else(|| format!("load-{number}")), login.clone())
+    }
+
+    /// The same, where each client is somebody else as far as the front knows one from another.
+    pub(crate) fn own_login(&self, number: usize) -> (String, Login) {
+        let (name, mut login) = self.login(number);
+        if let Some((key, claims)) = &self.tokens {
+            let mut claims = claims.clone();
+            let subject = format!("tester-{number}");
+            claims["sub"] = subject.as_str().into();
+            login.username = Some(subject);
+            login.password = Some(key.token(&claims).into_bytes());
+        }
+        (name, login)
     }
 }
 
@@ -243,6 +258,7 @@ fn gateway(front: &Front) -> Result<Broker> {
         password: (!password.is_empty()).then(|| password.as_bytes().to_vec()),
         ..Login::default()
     };
+    let mut tokens = None;
     let logins = match front {
         Front::Anonymous | Front::Ask => vec![(None, Login::default())],
         Front::Badge(_) => {
@@ -251,7 +267,9 @@ fn gateway(front: &Front) -> Result<Broker> {
         }
         Front::Jwt { .. } | Front::Forgetful | Front::Chain(_) => {
             let claims = json!({ "iss": "load", "sub": "tester", "exp": now() + 86_400, "sites": sites });
-            vec![(None, login("tester", &key.token(&claims)))]
+            let all = vec![(None, login("tester", &key.token(&claims)))];
+            tokens = Some((key, claims));
+            all
         }
         Front::Device => {
             directory::app(&gateway, "load", &key.public_pem());
@@ -269,7 +287,13 @@ fn gateway(front: &Front) -> Result<Broker> {
     };
     let addresses =
         Transport::ALL.into_iter().map(|transport| (transport.name(), gateway.address(transport.name()))).collect();
-    Ok(Broker { process: Process::Gateway(Box::new(gateway), service), addresses, tls: client_config()?, logins })
+    Ok(Broker {
+        process: Process::Gateway(Box::new(gateway), service),
+        addresses,
+        tls: client_config()?,
+        logins,
+        tokens,
+    })
 }
 
 /// Starts the gateway. What it compiles is kept for those that are started after it.
@@ -324,7 +348,7 @@ fn launch(
             std::thread::yield_now();
         }
     }
-    Ok(Broker { process, addresses, tls: client_config()?, logins: vec![(None, Login::default())] })
+    Ok(Broker { process, addresses, tls: client_config()?, logins: vec![(None, Login::default())], tokens: None })
 }
 
 /// Tries a few times: a port that was free a moment ago may be somebody's by now.
@@ -410,7 +434,7 @@ fn floor() -> Result<Broker> {
     BufReader::new(child.stdout.take().context("its output")?).read_line(&mut line)?;
     let process = Process::Other(child, directory);
     let addresses = HashMap::from([("tcp", line.trim().parse().with_context(|| format!("{line:?} is no address"))?)]);
-    Ok(Broker { process, addresses, tls: client_config()?, logins: vec![(None, Login::default())] })
+    Ok(Broker { process, addresses, tls: client_config()?, logins: vec![(None, Login::default())], tokens: None })
 }
 
 fn rumqttd(program: &Path) -> Result<Broker> {

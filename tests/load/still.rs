@@ -27,7 +27,7 @@ const FIRST: usize = 1100;
 pub(crate) fn idle(broker: &Broker, transport: Transport, count: usize) -> Result<Outcome> {
     let road = broker.road(transport)?;
     let open = |number: usize| {
-        let (name, login) = broker.login(number);
+        let (name, login) = broker.own_login(number);
         Client::open(&road, number, Version::V311, &hello(Version::V311, &name, &login), &[])
             .with_context(|| format!("connection {number} of {count}"))
     };
