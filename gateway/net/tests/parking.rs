@@ -5,7 +5,7 @@
 mod mqtt_client;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mqtt_client::{Running, gate};
 use portcullis_grant::Gatekeeper;
@@ -38,6 +38,21 @@ fn who_is_parked_is_heard_and_served_again_and_again() {
     drop(s);
     gateway.until(|broker| broker.sessions() == 0);
     gateway.until_parked(0);
+}
+
+#[test]
+fn who_was_parked_and_came_back_has_to_be_quiet_for_longer() {
+    let quiet = Duration::from_secs(1);
+    let gateway = Running::start(gate::everybody());
+    gateway.wheel.park_after(quiet);
+    let mut c = gateway.connect(V311, "c");
+    gateway.until_parked(1);
+    let back = Instant::now();
+    c.ping();
+    gateway.until_parked(0);
+    gateway.until_parked(1);
+    // Four times as long, in clocks that count seconds.
+    assert!(back.elapsed() >= 3 * quiet, "{:?}", back.elapsed());
 }
 
 #[test]

@@ -210,8 +210,8 @@ struct Connection {
     unflushed: bool,
     /// It has been quiet for long enough to be parked.
     tired: bool,
-    /// When it was parked last and something came for it, in seconds of `now_ms`.
-    woken_at: u32,
+    /// When it was last seen to talk now and then, in seconds of `now_ms`; 0: never.
+    stirred_at: u32,
     /// None: what it comes from is counted, and outlives it.
     _guard: Option<ConnectionGuard>,
 }
@@ -272,7 +272,7 @@ impl Connection {
             waits_for: None,
             unflushed: false,
             tired: false,
-            woken_at: 0,
+            stirred_at: 0,
             _guard: guard,
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! A task and what the runtime keeps of a socket are more than a third of what an idle connection would be in memory. A parked one
 //! is in a table here, and its socket in a poll of its own, which is one socket to the runtime. Whatever comes for it (bytes, a
-//! wish, its time, a socket that has to be waited for) has it put back where it was. That is four system calls, once in so many
-//! seconds at the most; a connection that is not quiet pays nothing.
+//! wish, its time, a socket that has to be waited for) has it put back where it was. That is four system calls and two tasks
+//! that are woken, and a message that comes alone costs half as much again: so who was parked once, or talks now and then, has to be quiet for
+//! four times as long. A connection that is not quiet pays nothing.
 //!
 //! What is delivered to a parked connection is written by its publisher, as ever, and wakes nobody.
 
@@ -18,7 +19,6 @@ use hashbrown::HashTable;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 use parking_lot::Mutex;
-use portcullis_router::now_ms;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
@@ -84,7 +84,7 @@ impl Parking {
     }
 
     /// Milliseconds of silence after which a connection is parked. None: none is.
-    pub(super) fn after_ms(&self) -> Option<u64> {
+    pub(super) fn quiet_ms(&self) -> Option<u64> {
         self.registry.as_ref().map(|_| self.after_ms.load(Ordering::Relaxed)).filter(|ms| *ms != NEVER)
     }
 
@@ -105,7 +105,7 @@ impl Parking {
         // Nobody who is told of it finds the table without it.
         let mut parked = self.parked.lock();
         connection.machine.handle().register(&Waker::from(Arc::new(Bell { parking: Arc::clone(self), number })));
-        if !connection.rests() || self.after_ms().is_none() {
+        if !connection.rests() || self.quiet_ms().is_none() {
             return Some(connection);
         }
         let Some(registry) = self.registry.as_ref().filter(|_| matches!(connection.io, Io::Direct(_))) else {
@@ -208,7 +208,7 @@ impl Connection {
             && let Some(socket) = socket.take()
         {
             self.io = Io::Direct(Watched::new(socket));
-            self.woken_at = u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX);
+            self.stir();
         }
         self
     }

@@ -22,6 +22,9 @@ const PATIENCE_MS: u64 = 500;
 const UNREAD_REPLIES: usize = 256 * 1024;
 /// Half a packet larger than this is read into its own buffer; a smaller one is copied in front of the next read.
 const LARGE_PARTIAL: usize = 16 * 1024;
+/// Who was parked and has come back, or talks on and off, is parked after so many times as long: to park and to come back cost more than
+/// half as much as a message that comes alone.
+const QUIETER: u64 = 4;
 /// Octets that are worth a read, however little a packet lacks.
 const SMALL_READ: usize = 1024;
 
@@ -58,11 +61,30 @@ impl Connection {
         })
     }
 
-    /// Since when it is quiet: in [`now_ms`], from where on it may be parked. None: it cannot be.
+    /// From when on it may be parked, in [`now_ms`]. None: it cannot be.
     fn parks_at(&self) -> Option<u64> {
         let plain = matches!(self.io, Io::Direct(_)) && self.before.is_none();
-        let after = self.handler.wheel.parking.after_ms()?;
-        plain.then(|| self.machine.heard_at().max(u64::from(self.woken_at) * 1000) + after)
+        let quiet = self.handler.wheel.parking.quiet_ms()?;
+        let heard_at = self.machine.heard_at();
+        plain.then(|| match self.stirred_at {
+            0 => heard_at + quiet,
+            at => heard_at.max(u64::from(at) * 1000) + quiet * QUIETER,
+        })
+    }
+
+    /// Its time has come: is it quiet enough to be parked?
+    fn tire(&mut self) {
+        let (Some(at), Some(quiet)) = (self.parks_at(), self.handler.wheel.parking.quiet_ms()) else { return };
+        let now = now_ms();
+        self.tired = at <= now && self.rests();
+        if self.machine.heard_at() + quiet / 2 > now {
+            self.stir();
+        }
+    }
+
+    /// It says something now and then: it has to be quiet for longer.
+    pub(super) fn stir(&mut self) {
+        self.stirred_at = u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX).max(1);
     }
 
     /// Whether there is nothing that it waits for but its client, its time, and the wishes of others, of which there are none.
@@ -114,7 +136,9 @@ impl Connection {
         if self.machine.wants_room() {
             cx.waker().wake_by_ref();
         }
-        self.tired = timed && self.parks_at().is_some_and(|at| at <= now_ms()) && self.rests();
+        if timed {
+            self.tire();
+        }
         if !self.tired {
             self.arm_timer();
         }
