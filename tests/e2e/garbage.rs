@@ -163,8 +163,14 @@ async fn half_a_large_packet_holds_what_has_come_of_it_and_gives_it_back() {
         }
     })
     .await;
-    still_serves(&gateway).await;
-    assert!(more() < 2 * SENT, "{} octets for each half of {SENT}", more());
+    // What has come, room for as much again and one read, which may be memory that was somebody's before. What they grew out
+    // of is given back when the allocator comes to it.
+    within("the memory of halves that were smaller", async {
+        while more() >= 3 * SENT {
+            still_serves(&gateway).await;
+        }
+    })
+    .await;
     for mut stream in held {
         stream.write_all(&bytes[SENT..]).await.unwrap();
         let mut answers = [0; 8];
