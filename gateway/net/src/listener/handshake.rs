@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use portcullis_grant::{Peer, PeerDetails};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -84,6 +85,10 @@ async fn establish(
             let mut stream = TlsAcceptor::from(config.current()).accept(tls::Wire::new(stream)).await?;
             let tickets = stream.get_ref().1.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
             stream.get_mut().0.establish(tickets);
+            if !tickets {
+                // The client waits for the server's last word, whether or not anybody reads what it says next.
+                stream.get_mut().0.flush().await?;
+            }
             tls::describe(stream.get_ref().1, &mut details)?;
             if facts.transport.is_websocket() {
                 Box::new(ws::accept(stream, &live.websocket, &mut details).await?)
