@@ -10,6 +10,7 @@ mod io;
 mod parking;
 mod partial;
 mod poll;
+mod reading;
 mod wheel;
 mod worker;
 

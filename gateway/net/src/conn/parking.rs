@@ -22,12 +22,17 @@ use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-use super::Connection;
+use portcullis_router::now_ms;
+
 use super::io::Io;
+use super::{Connection, Doing};
 use crate::socket::Watched;
 
 /// Milliseconds of silence after which a connection is parked.
 const PARKED_AFTER_MS: u64 = 5000;
+/// Who was parked and has come back, or talks on and off, is parked after so many times as long: to park and to come back cost more than
+/// half as much as a message that comes alone.
+const QUIETER: u64 = 4;
 /// Nobody is parked.
 const NEVER: u64 = u64::MAX;
 /// Sockets that are heard of at a time.
@@ -202,6 +207,45 @@ impl Drop for End {
 }
 
 impl Connection {
+    /// From when on it may be parked, in [`now_ms`]. None: it cannot be.
+    pub(super) fn parks_at(&self) -> Option<u64> {
+        let plain = matches!(self.io, Io::Direct(_)) && self.before.is_none();
+        let quiet = self.handler.wheel.parking.quiet_ms()?;
+        let heard_at = self.machine.heard_at();
+        plain.then(|| match self.stirred_at {
+            0 => heard_at + quiet,
+            at => heard_at.max(u64::from(at) * 1000) + quiet * QUIETER,
+        })
+    }
+
+    /// Its time has come: is it quiet enough to be parked?
+    pub(super) fn tire(&mut self) {
+        let (Some(at), Some(quiet)) = (self.parks_at(), self.handler.wheel.parking.quiet_ms()) else { return };
+        let now = now_ms();
+        self.tired = at <= now && self.rests();
+        if self.machine.heard_at() + quiet / 2 > now {
+            self.stir();
+        }
+    }
+
+    /// It says something now and then: it has to be quiet for longer.
+    fn stir(&mut self) {
+        self.stirred_at = u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX).max(1);
+    }
+
+    /// Whether there is nothing that it waits for but its client, its time, and the wishes of others, of which there are none.
+    fn rests(&self) -> bool {
+        matches!(self.doing, Doing::Reading)
+            && self.before.is_none()
+            && self.look_next.is_none()
+            && self.waits_for.is_none()
+            && self.partial.is_empty()
+            && !self.unflushed
+            && !self.machine.is_offering()
+            && !self.machine.handle().is_called()
+            && self.machine.mailbox().is_some_and(|mailbox| mailbox.is_at_rest())
+    }
+
     /// Gives the socket back to itself, which goes to the reactor when it waits.
     fn unpark(mut self: Box<Self>) -> Box<Self> {
         if let Io::Parked(socket) = &mut self.io

@@ -6,27 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use portcullis_mqtt::{ReasonCode, frame_need};
-use portcullis_router::{Wake, now_ms};
+use portcullis_mqtt::ReasonCode;
+use portcullis_router::now_ms;
 use portcullis_session::{Control, End, Step};
 
 use super::io::Io;
-use super::worker::{self, READ_SIZE, Worker};
-use super::{Answer, Awake, Closing, Connection, Doing, Look, Patience, Stopped};
+use super::worker::{self, Worker};
+use super::{Answer, Awake, Closing, Connection, Doing, Look, Stopped};
 
 /// Milliseconds that a connection of which we have taken leave may take to receive it.
 const LAST_WORDS_MS: u64 = 1000;
-/// Milliseconds that a publisher waits for a receiver which does not read, before it goes on without it.
-const PATIENCE_MS: u64 = 500;
-/// Octets that may wait for a client which does not read its replies, before nothing more is read from it.
-const UNREAD_REPLIES: usize = 256 * 1024;
-/// Half a packet larger than this is read into its own buffer; a smaller one is copied in front of the next read.
-const LARGE_PARTIAL: usize = 16 * 1024;
-/// Who was parked and has come back, or talks on and off, is parked after so many times as long: to park and to come back cost more than
-/// half as much as a message that comes alone.
-const QUIETER: u64 = 4;
-/// Octets that are worth a read, however little a packet lacks.
-const SMALL_READ: usize = 1024;
 
 impl Future for Awake {
     type Output = ();
@@ -59,45 +48,6 @@ impl Connection {
             self.handler.broker.settle(&mut worker.scratch);
             done
         })
-    }
-
-    /// From when on it may be parked, in [`now_ms`]. None: it cannot be.
-    fn parks_at(&self) -> Option<u64> {
-        let plain = matches!(self.io, Io::Direct(_)) && self.before.is_none();
-        let quiet = self.handler.wheel.parking.quiet_ms()?;
-        let heard_at = self.machine.heard_at();
-        plain.then(|| match self.stirred_at {
-            0 => heard_at + quiet,
-            at => heard_at.max(u64::from(at) * 1000) + quiet * QUIETER,
-        })
-    }
-
-    /// Its time has come: is it quiet enough to be parked?
-    fn tire(&mut self) {
-        let (Some(at), Some(quiet)) = (self.parks_at(), self.handler.wheel.parking.quiet_ms()) else { return };
-        let now = now_ms();
-        self.tired = at <= now && self.rests();
-        if self.machine.heard_at() + quiet / 2 > now {
-            self.stir();
-        }
-    }
-
-    /// It says something now and then: it has to be quiet for longer.
-    pub(super) fn stir(&mut self) {
-        self.stirred_at = u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX).max(1);
-    }
-
-    /// Whether there is nothing that it waits for but its client, its time, and the wishes of others, of which there are none.
-    pub(super) fn rests(&self) -> bool {
-        matches!(self.doing, Doing::Reading)
-            && self.before.is_none()
-            && self.look_next.is_none()
-            && self.waits_for.is_none()
-            && self.partial.is_empty()
-            && !self.unflushed
-            && !self.machine.is_offering()
-            && !self.machine.handle().is_called()
-            && self.machine.mailbox().is_some_and(|mailbox| mailbox.is_at_rest())
     }
 }
 
@@ -229,7 +179,7 @@ impl Connection {
     }
 
     /// Does what the machine asks for.
-    fn take(&mut self, step: Step) {
+    pub(super) fn take(&mut self, step: Step) {
         if matches!(self.doing, Doing::Closing(_)) {
             return;
         }
@@ -347,166 +297,9 @@ impl Connection {
         written
     }
 
-    fn lost(&mut self, e: &io::Error) {
+    pub(super) fn lost(&mut self, e: &io::Error) {
         let end = self.machine.on_closed(format!("the connection was lost: {e}"));
         self.take(Step::End(end));
-    }
-
-    /// Reads, and has it processed. A stream cannot be asked whether it has more: it is read once more at once, rather than
-    /// after a wake-up that nearly always finds nothing.
-    fn poll_input(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
-        if self.read(cx, w, false) {
-            self.read(cx, w, true);
-        }
-    }
-
-    /// Reads once. True: there may be more, and nothing has asked to be woken for it. `last`: then it has.
-    fn read(&mut self, cx: &mut Context<'_>, w: &mut Worker, last: bool) -> bool {
-        if !matches!(self.doing, Doing::Reading) || self.machine.handle().is_paused() {
-            return false;
-        }
-        if let Some(patience) = &mut self.waits_for {
-            // The one that it waited for has had room.
-            patience.full.pop();
-        } else if let Some(full) = self.machine.full_receiver() {
-            // Another publisher filled it. To read now would be to have QoS 0 dropped that may as well wait.
-            self.waits_for = Some(Box::new(Patience { full: vec![full], until: now_ms() + PATIENCE_MS }));
-        }
-        if self.wait_for_receivers() {
-            return false;
-        }
-        if let Some(mailbox) = self.machine.mailbox()
-            && mailbox.unsent() > UNREAD_REPLIES
-        {
-            // It does not read what it is answered. The socket wakes us when it takes more; but if it took everything at
-            // this moment from a publisher's hands, nobody does.
-            if !mailbox.is_blocked() {
-                cx.waker().wake_by_ref();
-            }
-            return false;
-        }
-        let (read, room) =
-            if self.partial.len() >= LARGE_PARTIAL { self.read_on(cx, w) } else { self.read_anew(cx, w) };
-        match read {
-            Poll::Pending => {}
-            Poll::Ready(Ok(0)) => {
-                let end = self.machine.on_closed("the client closed the connection without DISCONNECT".to_owned());
-                self.take(Step::End(end));
-            }
-            Poll::Ready(Err(e)) => self.lost(&e),
-            Poll::Ready(Ok(n)) => {
-                // Others first: one read a turn.
-                if n < room {
-                    match &mut self.io {
-                        Io::Stream(_) if !last => return true,
-                        Io::Stream(_) => {}
-                        Io::Parked(_) => return false,
-                        Io::Direct(socket) => {
-                            if !socket.poll_readable(cx) {
-                                return false;
-                            }
-                        }
-                    }
-                }
-                cx.waker().wake_by_ref();
-            }
-        }
-        false
-    }
-
-    /// Reads into the worker's buffer, behind what there is of a packet. Says as well how much could have come.
-    fn read_anew(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> (Poll<io::Result<usize>>, usize) {
-        let before = self.partial.len();
-        let mut buffer = std::mem::take(&mut w.buffer);
-        if buffer.len() < LARGE_PARTIAL + READ_SIZE {
-            buffer.resize(LARGE_PARTIAL + READ_SIZE, 0);
-        }
-        buffer[..before].copy_from_slice(&self.partial);
-        let read = self.io.poll_read(cx, &mut buffer[before..before + READ_SIZE]);
-        if let Poll::Ready(Ok(1..)) = read {
-            let whole = before + count(&read);
-            let used = self.process(&buffer[..whole], w);
-            self.partial = buffer[used..whole].into();
-        }
-        w.buffer = buffer;
-        (read, READ_SIZE)
-    }
-
-    /// Reads what a large packet lacks, behind what there is of it. Room that nothing was written to is no memory yet, and
-    /// is never more than as much again as the client has proved to send, and one read. However much that is, it is less than
-    /// what the packet will be for each of its receivers.
-    fn read_on(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> (Poll<io::Result<usize>>, usize) {
-        let mut buffer = std::mem::take(&mut self.partial).into_vec();
-        let before = buffer.len();
-        let lacks = frame_need(&buffer, 0).map_or(READ_SIZE, |need| need.saturating_sub(before));
-        let room = lacks.clamp(SMALL_READ, before + READ_SIZE);
-        buffer.reserve_exact(room);
-        let read = self.io.poll_read_behind(cx, &mut buffer);
-        if let Poll::Ready(Ok(1..)) = read {
-            let used = self.process(&buffer, w);
-            if used == buffer.len() {
-                buffer = Vec::new();
-            } else if used > 0 {
-                buffer = buffer[used..].to_vec();
-            }
-        }
-        self.partial = buffer.into();
-        (read, room)
-    }
-
-    /// Processes what came while something else had to be waited for: nothing more may ever come to remind us.
-    fn go_on(&mut self, w: &mut Worker) {
-        if matches!(self.doing, Doing::Reading) && !self.partial.is_empty() {
-            let partial = std::mem::take(&mut self.partial).into_vec();
-            self.digest(partial, w);
-        }
-    }
-
-    /// Processes bytes that belong to nobody's buffer.
-    fn digest(&mut self, bytes: Vec<u8>, w: &mut Worker) {
-        let used = self.process(&bytes, w);
-        self.partial = if used == 0 { bytes.into() } else { bytes[used..].into() };
-    }
-
-    fn process(&mut self, bytes: &[u8], w: &mut Worker) -> usize {
-        let (used, step) = self.machine.process(bytes, &mut w.scratch);
-        self.take(step);
-        // Replies and deliveries leave before the next thing is done: a login that follows may take its time.
-        w.scratch.batch.flush();
-        self.note_full_receivers(w);
-        used
-    }
-
-    /// Back-pressure: receivers that hold too much stop their publishers.
-    fn note_full_receivers(&mut self, w: &mut Worker) {
-        let mut full = w.scratch.batch.take_full();
-        // Not for itself: it has to read the acknowledgements that empty its own queue.
-        let own = self.machine.mailbox().map_or(0, |m| m.number);
-        full.retain(|full| full.number() != own);
-        if full.is_empty() {
-            return;
-        }
-        match &mut self.waits_for {
-            Some(patience) => patience.full.append(&mut full),
-            None => self.waits_for = Some(Box::new(Patience { full, until: now_ms() + PATIENCE_MS })),
-        }
-        self.wait_for_receivers();
-    }
-
-    /// Waits for one after the other. False: they all have room.
-    fn wait_for_receivers(&mut self) -> bool {
-        let Some(patience) = &mut self.waits_for else { return false };
-        let waiter: Arc<dyn Wake> = Arc::clone(self.machine.handle()) as _;
-        while let Some(full) = patience.full.last() {
-            self.machine.handle().pause();
-            if full.wait(&waiter) {
-                return true;
-            }
-            self.machine.handle().unpause();
-            patience.full.pop();
-        }
-        self.waits_for = None;
-        false
     }
 
     pub(super) fn arm_timer(&mut self) {
@@ -573,10 +366,6 @@ impl Connection {
         }
         Poll::Ready(())
     }
-}
-
-fn count(read: &Poll<io::Result<usize>>) -> usize {
-    if let Poll::Ready(Ok(count)) = read { *count } else { 0 }
 }
 
 fn closing(end: End) -> Doing {
