@@ -27,8 +27,10 @@ pub(crate) struct Socket {
 pub(crate) enum Watched {
     /// Nothing was waited for yet.
     Not(Arc<Socket>),
-    /// The runtime watches it.
-    By(AsyncFd<Arc<Socket>>),
+    /// The same, and there was nothing more to read: its owner waits for it, or has it parked, before the turn is over.
+    Emptied(Arc<Socket>),
+    /// The runtime watches it. What that takes is not kept in each idle connection.
+    By(Box<AsyncFd<Arc<Socket>>>),
 }
 
 /// Registers the socket with the runtime of the calling task.
@@ -36,11 +38,11 @@ pub(crate) enum Watched {
 /// tokio's own `TcpStream` would do without `unsafe`, but it cannot be shared with the publishers who write to it: the
 /// direct write is what makes a delivery one system call.
 #[allow(unsafe_code)]
-fn register(socket: Arc<Socket>, interest: Interest) -> io::Result<AsyncFd<Arc<Socket>>> {
+fn register(socket: Arc<Socket>, interest: Interest) -> io::Result<Box<AsyncFd<Arc<Socket>>>> {
     socket.writes_watched.store(interest.is_writable(), Ordering::Relaxed);
     // SAFETY: the descriptor must stay open and the same for as long as the `AsyncFd` lives. It holds an `Arc` of the
     // socket, which owns the descriptor, closes it only when dropped and is never given another one.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
+    Ok(Box::new(unsafe { AsyncFd::register_with_interest(socket, interest) }?))
 }
 
 impl Watched {
@@ -50,18 +52,10 @@ impl Watched {
         Self::Not(socket)
     }
 
-    /// Watched by nobody again.
-    pub(crate) fn into_socket(self) -> Arc<Socket> {
-        match self {
-            Self::Not(socket) => socket,
-            Self::By(fd) => fd.into_inner(),
-        }
-    }
-
     /// The socket itself.
     pub(crate) fn socket(&self) -> &Arc<Socket> {
         match self {
-            Self::Not(socket) => socket,
+            Self::Not(socket) | Self::Emptied(socket) => socket,
             Self::By(fd) => fd.get_ref(),
         }
     }
@@ -77,14 +71,9 @@ impl Watched {
     ) -> Poll<io::Result<usize>> {
         if let Self::Not(socket) = self
             && !wait
+            && let Some(result) = read_now(socket, &mut read)
         {
-            loop {
-                match read(socket) {
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                    result => return Poll::Ready(result),
-                }
-            }
+            return Poll::Ready(result);
         }
         let fd = self.watch()?;
         loop {
@@ -101,6 +90,36 @@ impl Watched {
                 Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(e)) => return Poll::Ready(Err(e)),
                 Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// The same, but what is not watched yet stays so where there is nothing: then it waits for [`Self::poll_readable`].
+    pub(crate) fn poll_read_unwatched(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        mut read: impl FnMut(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::By(_) => return self.poll_read(cx, room, true, read),
+            Self::Emptied(_) => {}
+            Self::Not(socket) => match read_now(socket, &mut read) {
+                Some(result) => return Poll::Ready(result),
+                None => *self = Self::Emptied(Arc::clone(socket)),
+            },
+        }
+        Poll::Pending
+    }
+
+    /// After a read that took all there was: whoever watches the socket wakes its owner when there is more; what is not watched
+    /// waits for [`Self::poll_readable`]. True: there may be more already.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::By(fd) => fd.poll_read_ready(cx).is_ready(),
+            Self::Not(socket) | Self::Emptied(socket) => {
+                *self = Self::Emptied(Arc::clone(socket));
+                false
             }
         }
     }
@@ -126,12 +145,26 @@ impl Watched {
     }
 
     fn watch(&mut self) -> io::Result<&AsyncFd<Arc<Socket>>> {
-        if let Self::Not(socket) = self {
+        if let Self::Not(socket) | Self::Emptied(socket) = self {
             *self = Self::By(register(Arc::clone(socket), Interest::READABLE)?);
         }
         match self {
             Self::By(fd) => Ok(fd),
-            Self::Not(_) => Err(io::ErrorKind::NotConnected.into()),
+            Self::Not(_) | Self::Emptied(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// Reads without waiting. None: there was nothing.
+pub(crate) fn read_now(
+    socket: &Socket,
+    mut read: impl FnMut(&Socket) -> io::Result<usize>,
+) -> Option<io::Result<usize>> {
+    loop {
+        match read(socket) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+            result => return Some(result),
         }
     }
 }

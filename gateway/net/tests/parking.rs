@@ -41,18 +41,102 @@ fn who_is_parked_is_heard_and_served_again_and_again() {
 }
 
 #[test]
-fn who_was_parked_and_came_back_has_to_be_quiet_for_longer() {
-    let quiet = Duration::from_secs(1);
+fn who_is_let_in_and_says_nothing_more_is_parked_at_once() {
     let gateway = Running::start(gate::everybody());
-    gateway.wheel.park_after(quiet);
+    gateway.wheel.park_after(Duration::from_secs(600));
+    let mut clients: Vec<_> = (0..20).map(|n| gateway.connect(V311, &format!("c{n}"))).collect();
+    // Whose CONNECT was not there when they were accepted have a task until they are quiet; they are few.
+    let most = Instant::now() + Duration::from_secs(20);
+    while gateway.wheel.parked() == 0 {
+        assert!(Instant::now() < most, "nobody is parked");
+        clients.push(gateway.connect(V311, &format!("d{}", clients.len())));
+    }
+    for client in &mut clients {
+        client.ping();
+    }
+}
+
+#[test]
+fn who_has_not_said_who_it_is_waits_in_the_same_way() {
+    let gateway = Running::start_with(gate::everybody(), |rules| rules.connect_timeout_ms = 2000);
+    let mut silent: Vec<_> = (0..10).map(|_| gateway.raw()).collect();
+    gateway.until_parked(10);
+    let late = gateway.raw();
+    gateway.until_parked(11);
+    let mut late = Running::let_in(late, V5, "late");
+    for client in &mut silent {
+        client.closed();
+    }
+    late.ping();
+}
+
+#[test]
+fn who_is_parked_without_a_session_hears_that_the_listener_stops() {
+    let gateway = Running::start_with(gate::everybody(), |rules| rules.connect_timeout_ms = 3_600_000);
+    let mut silent: Vec<_> = (0..10).map(|_| gateway.raw()).collect();
+    gateway.until_parked(10);
+    gateway.stop_connections();
+    for client in &mut silent {
+        client.closed();
+    }
+}
+
+#[test]
+fn who_talks_has_a_task_until_it_is_quiet() {
+    let gateway = Running::start(gate::everybody());
+    gateway.wheel.park_after(Duration::from_secs(1));
     let mut c = gateway.connect(V311, "c");
     gateway.until_parked(1);
-    let back = Instant::now();
-    c.ping();
-    gateway.until_parked(0);
+    let most = Instant::now() + Duration::from_secs(20);
+    // Who is served is in no table either, but not for so long.
+    let stays_away = || {
+        let until = Instant::now() + Duration::from_millis(100);
+        while gateway.wheel.parked() == 0 {
+            if Instant::now() > until {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    };
+    loop {
+        c.ping();
+        if stays_away() {
+            break;
+        }
+        assert!(Instant::now() < most, "it talks all the time");
+    }
     gateway.until_parked(1);
-    // Four times as long, in clocks that count seconds.
-    assert!(back.elapsed() >= 3 * quiet, "{:?}", back.elapsed());
+    c.ping();
+}
+
+#[test]
+fn who_goes_without_a_word_right_after_another_is_missed_at_once() {
+    let gateway = start(gate::everybody());
+    for round in 0..50 {
+        let mut c = gateway.connect_with(V311, "c", |c| c.keep_alive = 0);
+        if round % 2 == 0 {
+            gateway.until_parked(1);
+        }
+        // What it says last and its end may come as one event.
+        c.send(b"\xC0\0");
+        drop(c);
+        gateway.until(|broker| broker.sessions() == 0);
+    }
+}
+
+#[test]
+fn a_parked_connection_that_panics_ends_alone() {
+    let gateway = start(gate::asking(|topic| {
+        assert!(topic != "worst", "the test wants it");
+        None
+    }));
+    let (mut a, mut b) = (gateway.connect(V311, "a"), gateway.connect(V311, "b"));
+    gateway.until_parked(2);
+    a.publish("worst", QoS::AtMostOnce, b"");
+    a.closed();
+    gateway.until(|broker| broker.sessions() == 1);
+    b.ping();
 }
 
 #[test]

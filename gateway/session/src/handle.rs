@@ -194,6 +194,12 @@ impl Handle {
         self.flags.load(Ordering::Acquire) != 0
     }
 
+    /// For the owner: whether anything was asked of it.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & CONTROL != 0
+    }
+
     /// For the timer: the time that the owner named has come.
     pub fn time_is_up(&self) {
         self.flags.fetch_or(TIMER, Ordering::Release);

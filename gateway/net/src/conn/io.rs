@@ -10,31 +10,36 @@ use portcullis_router::{DirectWriter, Flush, Mailbox};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::handler::AsyncStream;
-use crate::socket::{Socket, Watched};
+use crate::socket::{Socket, Watched, read_now};
 
 pub(super) enum Io {
     /// Plain TCP.
     Direct(Watched),
-    /// TLS or WebSocket.
-    Stream(Box<dyn AsyncStream>),
-    /// Plain TCP that the runtime does not know while it is parked; none in the moment when it changes hands.
-    Parked(Option<Arc<Socket>>),
+    /// TLS or WebSocket. Boxed twice, so that it takes no more room than a socket.
+    Stream(Box<Box<dyn AsyncStream>>),
+    /// Plain TCP that is parked: the runtime does not know it. Whoever finds nothing to read or no room to write is not woken
+    /// for it by this; more to read is the parking's to hear of, and with no room it is parked no longer.
+    Parked(Arc<Socket>),
 }
 
 impl Io {
+    pub(super) fn of(stream: Box<dyn AsyncStream>) -> Self {
+        Self::Stream(Box::new(stream))
+    }
+
     /// Reads once. `Ready(Ok(0))` is the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Direct(socket) => {
                 let room = buffer.len();
-                socket.poll_read(cx, room, false, |socket| socket.read(buffer))
+                socket.poll_read_unwatched(cx, room, |socket| socket.read(buffer))
             }
             Self::Stream(stream) => {
                 let mut buffer = ReadBuf::new(buffer);
                 ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
                 Poll::Ready(Ok(buffer.filled().len()))
             }
-            Self::Parked(_) => Poll::Pending,
+            Self::Parked(socket) => waiting(read_now(socket, |socket| socket.read(buffer))),
         }
     }
 
@@ -44,10 +49,10 @@ impl Io {
         match self {
             Self::Direct(socket) => {
                 let room = buffer.capacity() - buffer.len();
-                socket.poll_read(cx, room, false, |socket| socket.read_behind(buffer))
+                socket.poll_read_unwatched(cx, room, |socket| socket.read_behind(buffer))
             }
             Self::Stream(stream) => pin!(stream.read_buf(buffer)).poll(cx),
-            Self::Parked(_) => Poll::Pending,
+            Self::Parked(socket) => waiting(read_now(socket, |socket| socket.read_behind(buffer))),
         }
     }
 
@@ -104,7 +109,12 @@ impl Io {
                 }
                 Poll::Ready(Ok(()))
             }
-            Self::Parked(_) => Poll::Pending,
+            Self::Parked(_) if mailbox.is_blocked() => Poll::Pending,
+            Self::Parked(_) => match mailbox.flush() {
+                Flush::Blocked => Poll::Pending,
+                Flush::Dead => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Flush::Done | Flush::Owner => Poll::Ready(Ok(())),
+            },
         }
     }
 
@@ -130,7 +140,11 @@ impl Io {
                     result => result?,
                 },
                 Self::Stream(stream) => ready!(Pin::new(stream).poll_write(cx, rest))?,
-                Self::Parked(_) => return Poll::Pending,
+                Self::Parked(socket) => match socket.try_write(rest) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    result => result?,
+                },
             };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -146,12 +160,14 @@ impl Io {
     /// Says good-bye as the transport wants it.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Direct(socket) => {
-                socket.socket().shut_down();
-                Poll::Ready(())
-            }
-            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx).map(drop),
-            Self::Parked(_) => Poll::Ready(()),
+            Self::Stream(stream) => return Pin::new(stream).poll_shutdown(cx).map(drop),
+            Self::Direct(socket) => socket.socket().shut_down(),
+            Self::Parked(socket) => socket.shut_down(),
         }
+        Poll::Ready(())
     }
+}
+
+fn waiting(read: Option<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    read.map_or(Poll::Pending, Poll::Ready)
 }

@@ -78,7 +78,7 @@ impl MqttHandler {
             stop: from.stop,
             guard: None,
         };
-        Connection::new(Arc::clone(self), Io::Stream(Box::new(ours)), None, beginning).spawn();
+        Connection::new(Arc::clone(self), Io::of(Box::new(ours)), None, beginning).spawn();
         Box::new(theirs)
     }
 }
@@ -116,7 +116,7 @@ impl ConnectionHandler for Arc<MqttHandler> {
     }
 
     fn stream(&self, stream: Box<dyn AsyncStream>, facts: Facts) {
-        Connection::new(Arc::clone(self), Io::Stream(stream), None, facts.into()).spawn();
+        Connection::new(Arc::clone(self), Io::of(stream), None, facts.into()).spawn();
     }
 }
 
@@ -142,8 +142,8 @@ enum Stopped {
 enum Doing {
     /// Nothing: it reads.
     Reading,
-    /// The gatekeeper was asked.
-    Asking(Pending),
+    /// The gatekeeper was asked. Boxed twice, since hardly anybody has a question: each idle connection has room for one.
+    Asking(Box<Pending>),
     /// Another connection has the session and was told to leave.
     Waiting,
     /// It ends.
@@ -209,9 +209,9 @@ struct Connection {
     waits_for: Option<Box<Patience>>,
     /// The stream took bytes that it has not passed on yet.
     unflushed: bool,
-    /// It has been quiet for long enough to be parked.
+    /// It can be parked.
     tired: bool,
-    /// When it was last seen to talk now and then, in seconds of `now_ms`; 0: never.
+    /// When it was last heard while it was parked, in seconds of `now_ms`, counted from one; 0: never.
     stirred_at: u32,
     /// None: what it comes from is counted, and outlives it.
     _guard: Option<ConnectionGuard>,
@@ -280,7 +280,7 @@ impl Connection {
 }
 
 // A size class of the allocator's.
-const _: () = assert!(size_of::<Connection>() <= 192);
+const _: () = assert!(size_of::<Connection>() <= 160);
 
 impl Drop for Connection {
     fn drop(&mut self) {

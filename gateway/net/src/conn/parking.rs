@@ -1,18 +1,21 @@
-//! Plain connections that have been quiet for a while: parked, without a task and without a place in the runtime's reactor.
+//! Plain connections that are idle: parked, without a task and without a place in the runtime's reactor.
 //!
 //! A task and what the runtime keeps of a socket are more than a third of what an idle connection would be in memory. A parked one
-//! is in a table here, and its socket in a poll of its own, which is one socket to the runtime. Whatever comes for it (bytes, a
-//! wish, its time, a socket that has to be waited for) has it put back where it was. That is four system calls and two tasks
-//! that are woken, and a message that comes alone costs half as much again: so who was parked once, or talks now and then, has to be quiet for
-//! four times as long. A connection that is not quiet pays nothing.
+//! is in a table here, and its socket in a poll of its own, which is one socket to the runtime. Who is let in and says nothing
+//! more is parked at once, before the runtime has heard of its socket.
+//!
+//! Whoever is heard now and then is served here: it is polled once, and stays. Who talks (twice within two seconds), of whom
+//! somebody else wants something, or who has more to do than one turn, is given a task, and is parked again when it has been quiet for a while.
+//! To give a task and to take it back is what costs; a connection that is not quiet pays nothing.
 //!
 //! What is delivered to a parked connection is written by its publisher, as ever, and wakes nobody.
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -25,14 +28,14 @@ use tokio::sync::Notify;
 use portcullis_router::now_ms;
 
 use super::io::Io;
-use super::{Connection, Doing};
+use super::poll::listener_stops;
+use super::{Connection, Doing, Stopped};
 use crate::socket::Watched;
 
-/// Milliseconds of silence after which a connection is parked.
+/// Milliseconds of silence after which a connection that has a task is parked.
 const PARKED_AFTER_MS: u64 = 5000;
-/// Who was parked and has come back, or talks on and off, is parked after so many times as long: to park and to come back cost more than
-/// half as much as a message that comes alone.
-const QUIETER: u64 = 4;
+/// Connections that are served here before others get the worker's attention.
+const AT_A_TIME: usize = 16;
 /// Nobody is parked.
 const NEVER: u64 = u64::MAX;
 /// Sockets that are heard of at a time.
@@ -56,7 +59,17 @@ fn hash(number: u64) -> u64 {
     number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Wakes a parked connection.
+/// How a parked connection is heard of.
+#[derive(Clone, Copy)]
+struct Heard {
+    number: u64,
+    /// Its socket has something to read; else somebody else has rung for it.
+    by_socket: bool,
+    /// The client says nothing more.
+    ended: bool,
+}
+
+/// Rings for a parked connection.
 struct Bell {
     parking: Arc<Parking>,
     number: u64,
@@ -109,19 +122,16 @@ impl Parking {
         // Before the socket leaves the reactor, whoever wants something wakes the task, which is ending; from here on the bell.
         // Nobody who is told of it finds the table without it.
         let mut parked = self.parked.lock();
-        connection.machine.handle().register(&Waker::from(Arc::new(Bell { parking: Arc::clone(self), number })));
-        if !connection.rests() || self.quiet_ms().is_none() {
-            return Some(connection);
-        }
-        let Some(registry) = self.registry.as_ref().filter(|_| matches!(connection.io, Io::Direct(_))) else {
-            return Some(connection);
-        };
-        let Io::Direct(watched) = std::mem::replace(&mut connection.io, Io::Parked(None)) else {
-            return Some(connection);
-        };
-        let socket = watched.into_socket();
+        let bell = self.bell(number);
+        connection.machine.handle().register(&bell);
+        let stops = connection.hears_of_stop(&mut Context::from_waker(&bell));
+        let rests = !stops && connection.rests() && self.quiet_ms().is_some();
+        let Some(registry) = self.registry.as_ref().filter(|_| rests) else { return Some(connection) };
+        let Io::Direct(watched) = &connection.io else { return Some(connection) };
+        let socket = Arc::clone(watched.socket());
         let descriptor = socket.as_raw_fd();
-        connection.io = Io::Parked(Some(socket));
+        // The runtime watches it no longer.
+        connection.io = Io::Parked(socket);
         if let Err(e) = registry.register(&mut SourceFd(&descriptor), Token(number as usize), Interest::READABLE) {
             tracing::debug!("a connection cannot be parked: {e}");
             return Some(connection.unpark());
@@ -131,18 +141,46 @@ impl Parking {
         None
     }
 
-    /// Puts a connection back into a task.
-    fn wake(&self, number: u64) {
+    fn bell(self: &Arc<Self>, number: u64) -> Waker {
+        Waker::from(Arc::new(Bell { parking: Arc::clone(self), number }))
+    }
+
+    /// A token has the part of a number that a machine word has room for.
+    fn take(&self, number: u64) -> Option<Box<Connection>> {
         let mut parked = self.parked.lock();
         let found = parked.find_entry(hash(number), |other| other.machine.handle().number as usize == number as usize);
-        // It was woken by something else before.
-        let Ok(found) = found else { return };
-        let (connection, _) = found.remove();
+        let (connection, _) = found.ok()?.remove();
         if parked.capacity() > 64 && parked.len() < parked.capacity() / 8 {
             parked.shrink_to_fit(|other| hash(other.machine.handle().number));
         }
-        drop(parked);
-        if let (Some(registry), Io::Parked(Some(socket))) = (&self.registry, &connection.io)
+        Some(connection)
+    }
+
+    /// Has a connection do what it was heard for.
+    fn serve(self: &Arc<Self>, heard: Heard) {
+        // It is awake already, or gone.
+        let Some(mut connection) = self.take(heard.number) else { return };
+        let talks = heard.by_socket && connection.before.is_none() && connection.stir();
+        // Logins are for all workers, one beside the other; so is what may concern everybody at once.
+        if talks || connection.before.is_some() || connection.machine.handle().is_asked() {
+            return self.wake(connection);
+        }
+        let number = connection.machine.handle().number;
+        let bell = self.bell(number);
+        let polled = catch_unwind(AssertUnwindSafe(|| connection.poll(&mut Context::from_waker(&bell))));
+        // It left, or it panicked, which is told by then, and ends nobody else's connection. A socket that is closed leaves
+        // the poll.
+        let Ok(Poll::Pending) = polled else { return };
+        let again = self.called.lock().contains(&number);
+        if again || heard.ended || !connection.rests() {
+            return self.wake(connection);
+        }
+        self.parked.lock().insert_unique(hash(number), connection, |other| hash(other.machine.handle().number));
+    }
+
+    /// Gives a connection a task.
+    fn wake(&self, connection: Box<Connection>) {
+        if let (Some(registry), Io::Parked(socket)) = (&self.registry, &connection.io)
             && let Err(e) = registry.deregister(&mut SourceFd(&socket.as_raw_fd()))
         {
             tracing::debug!("a parked socket was not in the poll: {e}");
@@ -150,7 +188,7 @@ impl Parking {
         connection.unpark().wake_up();
     }
 
-    /// Wakes those for whom something comes, for as long as it is polled.
+    /// Serves those for whom something comes, for as long as it is polled.
     pub(super) async fn run(self: Arc<Self>) {
         let Some(poll) = self.poll.lock().take() else { return };
         let _end = End(Arc::clone(&self));
@@ -159,29 +197,41 @@ impl Parking {
             Err(e) => return tracing::warn!("parked connections cannot be heard: {e}"),
         };
         let mut events = Events::with_capacity(EVENTS);
+        let mut heard = Vec::new();
         loop {
             tokio::select! {
                 ready = poll.readable_mut() => {
                     let Ok(mut ready) = ready else { return };
-                    // Its events come once: they are fetched until there are none.
-                    let fetched = ready.try_io(|poll| {
-                        poll.get_mut().poll(&mut events, Some(Duration::ZERO))?;
-                        if events.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-                    });
-                    if let Ok(Err(e)) = fetched && e.kind() != io::ErrorKind::Interrupted {
-                        tracing::warn!("parked connections cannot be heard: {e}");
-                        return;
+                    match ready.get_inner_mut().poll(&mut events, Some(Duration::ZERO)) {
+                        // Its events come once: they are fetched until there is room for more than there were.
+                        Ok(()) if events.iter().count() < EVENTS => ready.clear_ready(),
+                        Ok(()) => {}
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(e) => {
+                            tracing::warn!("parked connections cannot be heard: {e}");
+                            return;
+                        }
                     }
-                    for event in &events {
-                        self.wake(event.token().0 as u64);
-                    }
+                    heard.extend(events.iter().map(|event| Heard {
+                        number: event.token().0 as u64,
+                        by_socket: true,
+                        ended: event.is_read_closed() || event.is_error(),
+                    }));
                     events.clear();
                 }
                 () = self.bell.notified() => {}
             }
-            for number in std::mem::take(&mut *self.called.lock()) {
-                self.wake(number);
+            let called = std::mem::take(&mut *self.called.lock());
+            heard.extend(called.into_iter().map(|number| Heard { number, by_socket: false, ended: false }));
+            for some in heard.chunks(AT_A_TIME) {
+                for one in some {
+                    self.serve(*one);
+                }
+                if some.len() == AT_A_TIME {
+                    tokio::task::yield_now().await;
+                }
             }
+            heard.clear();
         }
     }
 }
@@ -211,49 +261,80 @@ impl Connection {
     pub(super) fn parks_at(&self) -> Option<u64> {
         let plain = matches!(self.io, Io::Direct(_)) && self.before.is_none();
         let quiet = self.handler.wheel.parking.quiet_ms()?;
-        let heard_at = self.machine.heard_at();
-        plain.then(|| match self.stirred_at {
-            0 => heard_at + quiet,
-            at => heard_at.max(u64::from(at) * 1000) + quiet * QUIETER,
-        })
+        plain.then(|| self.machine.heard_at() + quiet)
     }
 
     /// Its time has come: is it quiet enough to be parked?
     pub(super) fn tire(&mut self) {
-        let (Some(at), Some(quiet)) = (self.parks_at(), self.handler.wheel.parking.quiet_ms()) else { return };
-        let now = now_ms();
-        self.tired = at <= now && self.rests();
-        if self.machine.heard_at() + quiet / 2 > now {
-            self.stir();
+        self.tired = self.parks_at().is_some_and(|at| at <= now_ms()) && self.rests();
+    }
+
+    /// All that had come is read. Who has nothing else to do, be it let in or not, is parked before the runtime hears of its socket;
+    /// everybody else's is watched.
+    pub(super) fn wait_for_more(&mut self, cx: &mut Context<'_>) {
+        if !matches!(self.io, Io::Direct(Watched::Emptied(_))) {
+            return;
+        }
+        self.tired = !self.talks(seconds()) && self.handler.wheel.parking.quiet_ms().is_some() && self.rests();
+        if !self.tired
+            && let Io::Direct(socket) = &mut self.io
+            && socket.poll_readable(cx)
+        {
+            cx.waker().wake_by_ref();
         }
     }
 
-    /// It says something now and then: it has to be quiet for longer.
-    fn stir(&mut self) {
-        self.stirred_at = u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX).max(1);
+    /// Whether it was heard while it was parked in this second or the last.
+    fn talks(&self, now: u32) -> bool {
+        self.stirred_at != 0 && self.stirred_at + 1 >= now
+    }
+
+    /// It was heard while it was parked. True: it talks.
+    fn stir(&mut self) -> bool {
+        let now = seconds();
+        let talks = self.talks(now);
+        self.stirred_at = now;
+        talks
     }
 
     /// Whether there is nothing that it waits for but its client, its time, and the wishes of others, of which there are none.
     fn rests(&self) -> bool {
-        matches!(self.doing, Doing::Reading)
-            && self.before.is_none()
+        let written = match (self.machine.mailbox(), &self.before) {
+            (Some(mailbox), None) => mailbox.is_at_rest() && !self.machine.is_offering(),
+            (None, Some(before)) => before.early.is_empty() && self.machine.awaits_connect(),
+            _ => false,
+        };
+        written
+            && matches!(self.doing, Doing::Reading)
             && self.look_next.is_none()
             && self.waits_for.is_none()
             && self.partial.is_empty()
             && !self.unflushed
-            && !self.machine.is_offering()
             && !self.machine.handle().is_called()
-            && self.machine.mailbox().is_some_and(|mailbox| mailbox.is_at_rest())
+    }
+
+    /// Has the task of `cx` woken when the listener stops, where that has to be waited for. True: it has stopped, and the connection ends.
+    fn hears_of_stop(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(before) = &mut self.before else { return false };
+        let Some(Stopped::Awaited(stopped)) = &mut before.stopped else { return false };
+        let stops = stopped.as_mut().as_mut().poll(cx).is_ready();
+        if stops {
+            before.stopped = None;
+            self.machine.handle().request(listener_stops());
+        }
+        stops
     }
 
     /// Gives the socket back to itself, which goes to the reactor when it waits.
     fn unpark(mut self: Box<Self>) -> Box<Self> {
-        if let Io::Parked(socket) = &mut self.io
-            && let Some(socket) = socket.take()
-        {
-            self.io = Io::Direct(Watched::new(socket));
-            self.stir();
+        if let Io::Parked(socket) = &self.io {
+            self.io = Io::Direct(Watched::new(Arc::clone(socket)));
         }
         self
     }
+}
+
+/// Of [`now_ms`], from one.
+fn seconds() -> u32 {
+    u32::try_from(now_ms() / 1000 + 1).unwrap_or(u32::MAX - 1)
 }

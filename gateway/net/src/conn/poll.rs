@@ -41,13 +41,22 @@ impl Future for Awake {
 }
 
 impl Connection {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// One turn. Pending: something wakes the task when there is more to do, or the connection is tired and can be parked.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.machine.handle().register(cx.waker());
-        worker::with(|worker| {
+        let done = worker::with(|worker| {
             let done = self.drive(cx, worker);
             self.handler.broker.settle(&mut worker.scratch);
             done
-        })
+        });
+        if done.is_pending() && !matches!(self.doing, Doing::Closing(_)) {
+            // After all has been written that is to be written.
+            self.wait_for_more(cx);
+            if !self.tired {
+                self.arm_timer();
+            }
+        }
+        done
     }
 }
 
@@ -88,9 +97,6 @@ impl Connection {
         }
         if timed {
             self.tire();
-        }
-        if !self.tired {
-            self.arm_timer();
         }
         Poll::Pending
     }
@@ -160,9 +166,7 @@ impl Connection {
         };
         if stopped {
             before.stopped = None;
-            let detail = "the listener stops".to_owned();
-            let control = Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail };
-            let step = self.machine.on_control(control, &mut w.scratch);
+            let step = self.machine.on_control(listener_stops(), &mut w.scratch);
             self.take(step);
         }
     }
@@ -190,23 +194,23 @@ impl Connection {
             Step::End(end) => closing(end),
             Step::Login(login) => {
                 let gate = gate(self);
-                Doing::Asking(Box::pin(async move { Answer::Outcome(gate.authenticate(*login).await) }))
+                asking(async move { Answer::Outcome(gate.authenticate(*login).await) })
             }
             Step::Reply(reply) => {
                 let gate = gate(self);
-                Doing::Asking(Box::pin(async move { Answer::Outcome(gate.continue_authentication(*reply).await) }))
+                asking(async move { Answer::Outcome(gate.continue_authentication(*reply).await) })
             }
             Step::Authorize(action) => {
                 let Some(grant) = self.machine.grant().cloned() else { return };
                 let gate = gate(self);
-                Doing::Asking(Box::pin(async move {
+                asking(async move {
                     let answer = gate.authorize(grant, action.clone()).await;
                     Answer::Authorization(action, answer)
-                }))
+                })
             }
             Step::Filter(passage) => {
                 let gate = gate(self);
-                Doing::Asking(Box::pin(async move { Answer::Filtered(gate.filter(*passage).await) }))
+                asking(async move { Answer::Filtered(gate.filter(*passage).await) })
             }
             Step::Renew | Step::Recheck => {
                 let again = matches!(step, Step::Recheck);
@@ -223,10 +227,10 @@ impl Connection {
                 let mut facts = self.machine.facts();
                 facts.identity = Some(Arc::clone(&grant.identity));
                 let gate = gate(self);
-                Doing::Asking(Box::pin(async move {
+                asking(async move {
                     let looked = if again { gate.recheck(facts, grant) } else { gate.renew(facts, grant) };
                     Answer::Renewal(looked.await)
-                }))
+                })
             }
         };
     }
@@ -234,7 +238,7 @@ impl Connection {
     /// Hears the gatekeeper, as often as one answer leads to the next question.
     fn poll_decision(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Go {
         while let Doing::Asking(pending) = &mut self.doing {
-            let Poll::Ready(answer) = pending.as_mut().poll(cx) else { return Go::Rest };
+            let Poll::Ready(answer) = Pin::new(pending.as_mut()).poll(cx) else { return Go::Rest };
             self.doing = Doing::Reading;
             self.catch_up(w);
             let step = match answer {
@@ -359,13 +363,22 @@ impl Connection {
             }
         }
         // A client that took its leave, or is gone, hears nothing more: closing the socket says it all, in one system call.
-        let told = by_client && matches!(self.io, Io::Direct(_));
+        let told = by_client && !matches!(self.io, Io::Stream(_));
         if !told && self.io.poll_shutdown(cx).is_pending() && patient {
             self.arm_timer();
             return Poll::Pending;
         }
         Poll::Ready(())
     }
+}
+
+/// What is said to those who have no session when their listener stops.
+pub(super) fn listener_stops() -> Control {
+    Control::Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, detail: "the listener stops".to_owned() }
+}
+
+fn asking(question: impl Future<Output = Answer> + Send + 'static) -> Doing {
+    Doing::Asking(Box::new(Box::pin(question)))
 }
 
 fn closing(end: End) -> Doing {

@@ -72,7 +72,7 @@ impl Connection {
                         Io::Stream(_) => {}
                         Io::Parked(_) => return false,
                         Io::Direct(socket) => {
-                            if !socket.poll_readable(cx) {
+                            if !socket.poll_more(cx) {
                                 return false;
                             }
                         }

@@ -115,7 +115,7 @@ impl Wheel {
         self.parking.len()
     }
 
-    /// Turns the wheel, keeps the broker's appointments, and wakes those who are parked, for as long as it is polled.
+    /// Turns the wheel, keeps the broker's appointments, and serves those who are parked, for as long as it is polled.
     pub async fn run(self: Arc<Self>, broker: Arc<Broker>) {
         tokio::join!(Arc::clone(&self).turns(broker), Arc::clone(&self.parking).run());
     }

@@ -104,7 +104,15 @@ impl Running {
     }
 
     fn open(&self, connect: &Connect<'_>) -> Result<Client, u8> {
-        let mut c = self.raw();
+        Self::enter(self.raw(), connect)
+    }
+
+    /// Is let in on a connection that has said nothing yet.
+    pub fn let_in(c: Client, version: ProtocolVersion, id: &str) -> Client {
+        Self::enter(c, &connect(version, id)).unwrap()
+    }
+
+    fn enter(mut c: Client, connect: &Connect<'_>) -> Result<Client, u8> {
         c.version = connect.version;
         c.encode(Packet::Connect(*connect));
         let (code, present) = c.packet(|p| match p {

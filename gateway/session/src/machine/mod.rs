@@ -254,6 +254,12 @@ impl Machine {
         }
     }
 
+    /// Whether nothing whole has come yet.
+    #[must_use]
+    pub fn awaits_connect(&self) -> bool {
+        matches!(self.phase, Phase::AwaitConnect)
+    }
+
     /// What is to be written to the client while there is no mailbox.
     #[must_use]
     pub fn take_early(&mut self) -> Vec<u8> {
