@@ -50,6 +50,33 @@ pub fn device(gateway: &Gateway, app: &str, owner: &str, name: &str, proof: Proo
     text(&ask(gateway, &arguments), "client_id")
 }
 
+/// Makes so many devices that are like the one with this client identifier, and gives theirs. At once: a command for each would
+/// take minutes where there are thousands.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn devices_like(gateway: &Gateway, client_id: &str, count: usize) -> Vec<String> {
+    let all: Value = serde_json::from_str(&gateway.ask(&["directory", "export"])).expect("an export is JSON");
+    let devices = all["devices"].as_array().expect("devices in an export");
+    let one = devices.iter().find(|device| device["client_id"] == client_id).expect("the device in an export");
+    let names: Vec<String> = (0..count).map(|number| format!("{client_id}-{number}")).collect();
+    let made = names.iter().enumerate().map(|(number, name)| {
+        let mut device = one.clone();
+        // As random as the gateway's own would look.
+        device["id"] =
+            format!("{:032x}", (number as u128 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)).into();
+        device["client_id"] = name.as_str().into();
+        device["namespace"] = name.as_str().into();
+        device
+    });
+    let document = serde_json::json!({ "version": all["version"], "devices": made.collect::<Vec<_>>() });
+    let file = gateway.directory().join("devices.json");
+    std::fs::write(&file, document.to_string()).expect("a file in the test's directory can be written");
+    let _ = gateway.ask(&["directory", "import", file.to_str().expect("a path in UTF-8")]);
+    names
+}
+
 /// Makes a secret key, and gives its identifier and the secret. `owner`: `app:ID` or `consumer:ID`.
 ///
 /// # Panics

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portcullis_mqtt::ProtocolVersion;
 
-use crate::identity::Identity;
 use crate::peer::Peer;
+use crate::principal::Principal;
 
 /// Where the bytes came from: known before any credential is looked at.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct ConnectionFacts {
     /// What is dear and seldom asked for. None on plain TCP.
     pub details: Option<Arc<PeerDetails>>,
     /// Who is already known on this connection (re-authentication, renewal, guarded HTTP mounts).
-    pub identity: Option<Arc<Identity>>,
+    pub identity: Option<Arc<Principal>>,
 }
 
 /// What a TLS handshake or an HTTP upgrade told, kept only while a policy may ask for it.

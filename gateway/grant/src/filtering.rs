@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_mqtt::{QoS, ReasonCode};
 
 use crate::gatekeeper::PolicyStamp;
-use crate::identity::Identity;
+use crate::principal::Principal;
 
 /// A message on its way, as filters see it. The grant permits it.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Passage {
     /// The session's client identifier.
     pub client_id: Arc<str>,
     /// Who publishes.
-    pub identity: Arc<Identity>,
+    pub identity: Arc<Principal>,
     /// Topic name.
     pub topic: String,
     /// Quality of service.

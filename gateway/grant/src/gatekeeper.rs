@@ -19,7 +19,7 @@ use crate::grant::Grant;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Which policy decided, for audit and `portcullis why`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyStamp {
     /// The policy's configured name.
     pub name: Arc<str>,

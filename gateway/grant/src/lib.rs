@@ -12,7 +12,9 @@ pub mod filtering;
 pub mod gatekeeper;
 pub mod grant;
 pub mod identity;
+mod names;
 pub mod peer;
+pub mod principal;
 pub mod rules;
 pub mod shared;
 
@@ -25,7 +27,8 @@ pub use gatekeeper::{
     Publication, Refusal, Renewal, Reply, SubscriptionRequest,
 };
 pub use grant::{Dependency, Grant, GrantDraft, GrantError, Limits, Terms};
-pub use identity::{HTTP_SESSION, Identity};
+pub use identity::Identity;
 pub use peer::Peer;
+pub use principal::{HTTP_SESSION, Principal};
 pub use rules::{ActionRefusal, Actions, Effect, Permission, Rule, RuleSet, SubscribePermission};
 pub use shared::Grants;

@@ -1,10 +1,12 @@
 //! What a grant permits: rules as a policy words them, and the native matcher that they compile to.
 //!
 //! The order of rules has no meaning. Where several rules match, `deny` wins over `ask` and `ask` over `allow`; what no
-//! rule matches is denied. This file owns the words; [`set`] compiles and matches them, [`ask`] remembers answers.
+//! rule matches is denied. This file owns the words; [`set`] compiles and matches them, `own` keeps
+//! apart those with the client's names, [`ask`] remembers answers.
 //! Nothing here knows where a rule came from.
 
 pub mod ask;
+pub(crate) mod own;
 pub mod set;
 
 pub use ask::{ActionRefusal, AskCache, now_ms};

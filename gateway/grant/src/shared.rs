@@ -1,6 +1,6 @@
-//! One grant in memory for all clients of whom a policy says the same.
+//! One grant in memory for all clients of whom a policy says the same, and one set of terms for all whose grants differ in names.
 //!
-//! A grant with its identity and rules is half a kilobyte and more. Where a policy admits everybody on the same terms, or one
+//! Terms with their rules are half a kilobyte and more. Where a policy grants each client the same but for what is its own, or one
 //! principal connects many times, each connection would have its own copy of it.
 
 use std::hash::BuildHasher;
@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use parking_lot::Mutex;
 
 use crate::grant::{Grant, Terms};
+use crate::principal::Principal;
 
 /// Identities are what strangers may choose, so that the seed is random.
 static HASHER: LazyLock<foldhash::fast::RandomState> = LazyLock::new(foldhash::fast::RandomState::default);
@@ -16,19 +17,43 @@ static HASHER: LazyLock<foldhash::fast::RandomState> = LazyLock::new(foldhash::f
 const SETS: usize = 64;
 const WAYS: usize = 4;
 
-/// The grants that one version of a policy gave lately: those of 256 different terms at the most, none of which is kept alive.
+/// The grants that one version of a policy gave lately, and their terms: 256 of each at the most, none of which is kept alive.
 /// Where more than these are in use at a time nothing is lost but the sharing.
 #[derive(Debug, Default)]
 pub struct Grants {
-    /// By the hash of identity and end; within a set the latest comes first. Nothing until there is a grant.
-    sets: Mutex<Vec<[Known; WAYS]>>,
+    /// By hash; within a set the latest comes first. Nothing until there is a grant.
+    known: Mutex<(Known<Terms>, Known<Grant>)>,
 }
 
-/// Terms, and the latest grant on them.
-#[derive(Debug, Default)]
-struct Known {
-    terms: Weak<Terms>,
-    grant: Weak<Grant>,
+#[derive(Debug)]
+struct Known<T>(Vec<[Weak<T>; WAYS]>);
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Known<T> {
+    fn find(&mut self, hash: u64, same: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        if self.0.is_empty() {
+            self.0.resize_with(SETS, Default::default);
+        }
+        let set = self.0.get(hash as usize % SETS)?;
+        set.iter().filter_map(Weak::upgrade).find(|known| same(known))
+    }
+
+    /// Takes the place of one that nobody has any more, or of the oldest.
+    fn add(&mut self, hash: u64, new: &Arc<T>) {
+        let Some(set) = self.0.get_mut(hash as usize % SETS) else { return };
+        let place = set.iter().position(|known| known.strong_count() == 0).unwrap_or(WAYS - 1);
+        if let Some(older) = set.get_mut(..=place) {
+            older.rotate_right(1);
+        }
+        if let Some(first) = set.first_mut() {
+            *first = Arc::downgrade(new);
+        }
+    }
 }
 
 impl Grants {
@@ -36,32 +61,40 @@ impl Grants {
     /// has its policy asked about actions is everybody's own: it remembers the answers.
     #[must_use]
     pub fn share(&self, grant: Grant) -> Arc<Grant> {
-        if grant.asks() {
-            return Arc::new(grant);
+        self.keep(grant, false)
+    }
+
+    /// The same for a grant that takes the place of another: where the principal is equal it stays the one in memory.
+    #[must_use]
+    pub fn share_again(&self, grant: Grant, old: &Grant) -> Arc<Grant> {
+        let same = *grant.identity == *old.identity;
+        self.keep(if same { grant.of(Arc::clone(&old.identity)) } else { grant }, same)
+    }
+
+    /// `known`: its terms are those in memory.
+    fn keep(&self, grant: Grant, known: bool) -> Arc<Grant> {
+        let terms_hash = HASHER.hash_one(&**grant.terms());
+        let hash = HASHER.hash_one((terms_hash, &grant.identity.names, grant.expires_at(), grant.state()));
+        let mut lately = self.known.lock();
+        let (all_terms, grants) = &mut *lately;
+        let alone = grant.asks();
+        if let Some(same) = grants.find(hash, |other| !alone && other.says_what(&grant)) {
+            return same;
         }
-        let at = HASHER.hash_one((&grant.identity, grant.expires_at)) as usize % SETS;
-        let mut sets = self.sets.lock();
-        if sets.is_empty() {
-            sets.resize_with(SETS, Default::default);
-        }
-        let Some(set) = sets.get_mut(at) else { return Arc::new(grant) };
-        for known in set.iter_mut() {
-            let Some(terms) = known.terms.upgrade().filter(|terms| *terms == *grant.terms()) else { continue };
-            if let Some(same) = known.grant.upgrade().filter(|other| other.state == grant.state) {
-                return same;
+        let new = match all_terms.find(terms_hash, |terms| *terms == **grant.terms()) {
+            Some(terms) if !known => {
+                let names = grant.identity.names.clone();
+                Arc::new(grant.of(Arc::new(Principal { terms, names })))
             }
-            let new = Arc::new(grant.on(terms));
-            known.grant = Arc::downgrade(&new);
-            return new;
-        }
-        let new = Arc::new(grant);
-        // The place of terms that nobody has any more, or of the oldest.
-        let place = set.iter().position(|known| known.terms.strong_count() == 0).unwrap_or(WAYS - 1);
-        if let Some(older) = set.get_mut(..=place) {
-            older.rotate_right(1);
-        }
-        if let Some(first) = set.first_mut() {
-            *first = Known { terms: Arc::downgrade(new.terms()), grant: Arc::downgrade(&new) };
+            found => {
+                if found.is_none() {
+                    all_terms.add(terms_hash, grant.terms());
+                }
+                Arc::new(grant)
+            }
+        };
+        if !alone {
+            grants.add(hash, &new);
         }
         new
     }
@@ -120,13 +153,13 @@ mod tests {
     #[test]
     fn who_differs_in_what_the_policy_keeps_of_him_has_the_rest_in_common() {
         let grants = Grants::default();
-        let with = |state: u8| grants.share(grant(GrantDraft { state: vec![state], ..draft("ada", Effect::Allow) }));
+        let with = |state: u8| grants.share(grant(GrantDraft { state: vec![state; 9], ..draft("ada", Effect::Allow) }));
         let (first, second, again) = (with(1), with(2), with(2));
-        assert!(Arc::ptr_eq(&first.identity, &second.identity));
-        assert_eq!((&*first.state, &*second.state), (&[1][..], &[2][..]));
+        assert!(Arc::ptr_eq(first.terms(), second.terms()));
+        assert_eq!((first.state(), second.state()), (&[1; 9][..], &[2; 9][..]));
         assert!(Arc::ptr_eq(&second, &again));
         drop((second, again));
-        assert!(Arc::ptr_eq(&first.identity, &with(3).identity), "the terms outlive the latest grant on them");
+        assert!(Arc::ptr_eq(first.terms(), with(3).terms()), "the terms outlive the latest grant on them");
     }
 
     #[test]
@@ -143,6 +176,7 @@ mod tests {
         let all: Vec<_> = (0..5000).map(|n| grants.share(grant(draft(&name(n), Effect::Allow)))).collect();
         let last = all.last().unwrap();
         assert!(Arc::ptr_eq(last, &grants.share(grant(draft(&name(4999), Effect::Allow)))));
-        assert!(all.iter().enumerate().all(|(n, grant)| grant.identity.subject == name(n)));
+        assert!(all.iter().enumerate().all(|(n, grant)| grant.identity.subject() == name(n)));
+        assert!(all.iter().all(|grant| Arc::ptr_eq(grant.terms(), last.terms())), "they differ in their names alone");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use portcullis_grant::gatekeeper::Reply;
 use portcullis_grant::{
     Account, Action, ActionRefusal, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Filtered,
-    Gatekeeper, Grant, Identity, Login, Outcome, Passage, PolicyStamp, Refusal, Renewal, Sources,
+    Gatekeeper, Grant, Login, Outcome, Passage, PolicyStamp, Principal, Refusal, Renewal, Sources,
 };
 
 use crate::bindings::exports::portcullis::policy::renewal;
@@ -88,7 +88,13 @@ impl Chain {
             asked.push(&**policy.name());
             let (watch, caller) = Watch::start(caller(&login.connection));
             let known = login.connection.identity.as_deref();
-            let terms = Terms { known, may_challenge: method.is_some(), step: 0, watch: &watch };
+            let terms = Terms {
+                known,
+                client_id: &login.credentials.client_id,
+                may_challenge: method.is_some(),
+                step: 0,
+                watch: &watch,
+            };
             let question = Question::Authenticate(&connection, &credentials);
             let mut given = None;
             let answer = policy
@@ -127,7 +133,13 @@ impl Chain {
         let question = convert::reply(&reply);
         let (watch, caller) = Watch::start(caller(&reply.connection));
         let known = reply.connection.identity.as_deref();
-        let terms = Terms { known, may_challenge: true, step: reply.challenge.step, watch: &watch };
+        let terms = Terms {
+            known,
+            client_id: &reply.client_id,
+            may_challenge: true,
+            step: reply.challenge.step,
+            watch: &watch,
+        };
         let shadow = policy.shadow().filter(|shadow| shadow.takes(&reply.connection, &reply.client_id, None));
         let mut given = None;
         let answer = policy
@@ -172,17 +184,18 @@ impl Chain {
         let shadow = policy.shadow().filter(|shadow| shadow.takes_grant(&grant));
         let mut given = None;
         let answer = policy
-            .ask(&generation, Question::Renew(&facts, &grant.state), caller, |answer| {
+            .ask(&generation, Question::Renew(&facts, grant.state()), caller, |answer| {
                 given = shadow.is_some().then(|| Given::of(&answer));
                 let Answer::Renewal(decision) = answer else { return Err("an answer to another question".to_owned()) };
                 let renewal = match decision {
                     renewal::Decision::Keep(seconds) => Renewal::Keep(seconds),
-                    renewal::Decision::Replace(grant) => {
-                        let new = compile(&generation, grant)?;
+                    renewal::Decision::Replace(new) => {
+                        let names: Vec<&str> = grant.identity.names().collect();
+                        let new = compile(&generation, &names, new)?;
                         if !same_principal(&new.identity, connection.identity.as_deref()) {
                             return Err("a renewed grant for another identity".to_owned());
                         }
-                        Renewal::Replace(generation.grants.share(new))
+                        Renewal::Replace(generation.grants.share_again(new, &grant))
                     }
                     renewal::Decision::Revoke(denial) => {
                         Renewal::Revoke(watch.refusal(convert::denial(denial)?, &generation.stamp))
@@ -219,7 +232,7 @@ impl Chain {
         let shadow = policy.shadow().filter(|shadow| shadow.takes_grant(&grant));
         let mut given = None;
         let answer = policy
-            .ask(&generation, Question::Authorize(&identity, &grant.state, &question), caller, |answer| {
+            .ask(&generation, Question::Authorize(&identity, grant.state(), &question), caller, |answer| {
                 given = shadow.is_some().then(|| Given::of(&answer));
                 let Answer::Authorization(decision) = answer else {
                     return Err("an answer to another question".to_owned());
@@ -259,7 +272,9 @@ fn told<T>(given: Option<Given>, answer: &Result<T, CallError>) -> Option<Given>
 /// On what terms a verdict is read.
 pub(crate) struct Terms<'a> {
     /// Who is known already: the answer must be about the same principal.
-    pub(crate) known: Option<&'a Identity>,
+    pub(crate) known: Option<&'a Principal>,
+    /// The client's identifier.
+    pub(crate) client_id: &'a str,
     pub(crate) may_challenge: bool,
     /// Questions so far.
     pub(crate) step: u8,
@@ -309,7 +324,7 @@ impl Terms<'_> {
                 (refuse(denial), CallOutcome::Deny)
             }
             Verdict::Allow(grant) => {
-                let grant = compile(generation, grant)?;
+                let grant = compile(generation, &[self.client_id], grant)?;
                 if same_principal(&grant.identity, self.known) {
                     let grant = generation.grants.share(grant);
                     (Step::Decided(Outcome::Allow(grant, self.watch.account())), CallOutcome::Allow)
@@ -339,7 +354,7 @@ impl Terms<'_> {
     }
 }
 
-fn compile(generation: &Generation, grant: wit::Grant) -> Result<Grant, String> {
+fn compile(generation: &Generation, known: &[&str], grant: wit::Grant) -> Result<Grant, String> {
     let mut draft = convert::grant(grant)?;
     if !generation.abilities.exports("renewal") {
         // The contract: without the export, never.
@@ -348,21 +363,22 @@ fn compile(generation: &Generation, grant: wit::Grant) -> Result<Grant, String> 
     if let Some(ear) = &generation.runtime.with.shared.outside.ear {
         ear.granted(&draft);
     }
-    Grant::compile(draft, generation.stamp.clone()).map_err(|why| crate::capability::escaped(&why.to_string()))
+    Grant::compile_for(known, draft, generation.stamp.clone())
+        .map_err(|why| crate::capability::escaped(&why.to_string()))
 }
 
 /// Whether a verdict keeps the contract.
 pub(crate) fn check(generation: &Generation, verdict: Verdict) -> Result<(), String> {
     match verdict {
-        Verdict::Allow(grant) => compile(generation, grant).map(|_| ()),
+        Verdict::Allow(grant) => compile(generation, &[], grant).map(|_| ()),
         Verdict::Deny(denial) => convert::denial(denial).map(|_| ()),
         Verdict::Challenge(challenge) => convert::challenge(challenge, generation.stamp.clone(), 1).map(|_| ()),
         Verdict::Pass => Ok(()),
     }
 }
 
-fn same_principal(new: &Identity, known: Option<&Identity>) -> bool {
-    known.is_none_or(|old| (&old.scheme, &old.subject, &old.tenant) == (&new.scheme, &new.subject, &new.tenant))
+fn same_principal(new: &Principal, known: Option<&Principal>) -> bool {
+    known.is_none_or(|old| (old.scheme(), old.subject(), old.tenant()) == (new.scheme(), new.subject(), new.tenant()))
 }
 
 /// A policy's words for operators without what the client offered: some quote it, and it goes to logs and audit.

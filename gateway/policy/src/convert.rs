@@ -6,7 +6,7 @@
 use portcullis_grant::gatekeeper::{Action, Reply};
 use portcullis_grant::{
     Actions, Challenge, ConnectionFacts, Credentials, Denial, DenyReason, Effect, GrantDraft, HttpAnswer, HttpHead,
-    Identity, PolicyStamp, Rule,
+    Identity, PolicyStamp, Principal, Rule,
 };
 use portcullis_mqtt::QoS;
 
@@ -41,14 +41,14 @@ pub(crate) fn connection(of: &ConnectionFacts) -> wit::Connection {
     }
 }
 
-pub(crate) fn identity(of: &Identity) -> wit::Identity {
+pub(crate) fn identity(of: &Principal) -> wit::Identity {
     wit::Identity {
-        scheme: of.scheme.clone(),
-        subject: of.subject.clone(),
-        tenant: of.tenant.clone(),
-        acting_for: of.acting_for.clone(),
-        roles: of.roles.clone(),
-        attributes: of.attributes.clone(),
+        scheme: of.scheme().to_owned(),
+        subject: of.subject().to_owned(),
+        tenant: of.tenant().map(str::to_owned),
+        acting_for: of.acting_for().map(str::to_owned),
+        roles: of.roles().map(str::to_owned).collect(),
+        attributes: of.attributes().map(|(name, value)| (name.to_owned(), value.into_owned())).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_grant::gatekeeper::Reply;
-use portcullis_grant::{DenyReason, Gatekeeper, Outcome, Permission};
+use portcullis_grant::{DenyReason, Gatekeeper, Identity, Outcome, Permission, Principal};
 use portcullis_mqtt::QoS;
 use portcullis_policy::{CallOutcome, Chain, Policy};
 use support::*;
@@ -18,7 +18,7 @@ use support::*;
 async fn allow_deny_pass() {
     let (policy, chain) = alone(&host(), spec("p", guest())).await;
     let grant = granted(ask(&chain, "a").await);
-    assert_eq!((grant.identity.scheme.as_str(), grant.identity.subject.as_str()), ("test", "alice"));
+    assert_eq!((grant.identity.scheme(), grant.identity.subject()), ("test", "alice"));
     assert_eq!(*grant.policy.name, *"p");
     assert_eq!(grant.publish("a/b", QoS::ExactlyOnce, true), Permission::Allow);
     assert_eq!(grant.publish("b", QoS::AtMostOnce, false), Permission::Deny);
@@ -259,8 +259,8 @@ async fn authenticating_again_as_somebody_else_is_refused() {
     let mut again = login("a");
     again.connection.identity = Some(Arc::clone(&first.identity));
     granted(chain.authenticate(again.clone()).await);
-    let somebody = portcullis_grant::Identity { subject: "bob".to_owned(), ..(*first.identity).clone() };
-    again.connection.identity = Some(Arc::new(somebody));
+    let somebody = Identity { scheme: "test".to_owned(), subject: "bob".to_owned(), ..Identity::default() };
+    again.connection.identity = Some(Arc::new(Principal::from(&somebody)));
     assert_eq!(denied(chain.authenticate(again).await).reason, DenyReason::NotAuthorized);
 }
 

@@ -30,7 +30,7 @@ async fn no_call_fails_while_a_policy_is_swapped() {
                 while !stop.load(Ordering::Relaxed) || seen.contains(&0) {
                     let grant = granted(ask(&chain, "a").await);
                     // Grant and stamp are of one and the same generation.
-                    let (which, generation) = if grant.identity.subject == "one" { (0, &one) } else { (1, &two) };
+                    let (which, generation) = if grant.identity.subject() == "one" { (0, &one) } else { (1, &two) };
                     assert_eq!(&grant.policy, generation.stamp());
                     seen[which] += 1;
                     tokio::task::yield_now().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, MutexGuard};
-use portcullis_grant::{Grant, Identity};
+use portcullis_grant::{Grant, Principal};
 use portcullis_router::{Mailbox, Message, RetainedLimits};
 
 use crate::deferred::Appointment;
@@ -18,10 +18,10 @@ const SHARDS: usize = 64;
 
 /// Who a session belongs to. The scheme does not count: a person may come with a token today and a key tomorrow.
 #[derive(Clone, Debug)]
-pub(crate) struct Owner(Arc<Identity>);
+pub(crate) struct Owner(Arc<Principal>);
 
-impl From<&Arc<Identity>> for Owner {
-    fn from(identity: &Arc<Identity>) -> Self {
+impl From<&Arc<Principal>> for Owner {
+    fn from(identity: &Arc<Principal>) -> Self {
         Self(Arc::clone(identity))
     }
 }
@@ -41,20 +41,20 @@ impl Hash for Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(tenant: Option<String>, subject: String, acting_for: Option<String>) -> Self {
-        Self(Arc::new(Identity { tenant, subject, acting_for, ..Identity::default() }))
+    pub(crate) fn new(tenant: Option<&str>, subject: &str, acting_for: Option<&str>) -> Self {
+        Self(Arc::new(Principal::named(subject, tenant, acting_for)))
     }
 
     pub(crate) fn tenant(&self) -> Option<&str> {
-        self.0.tenant.as_deref()
+        self.0.tenant()
     }
 
     pub(crate) fn subject(&self) -> &str {
-        &self.0.subject
+        self.0.subject()
     }
 
     pub(crate) fn acting_for(&self) -> Option<&str> {
-        self.0.acting_for.as_deref()
+        self.0.acting_for()
     }
 
     /// A text that no other owner has: each part with its length in front, `-` for one that there is not.
@@ -69,9 +69,9 @@ impl Owner {
         name.into()
     }
 
-    fn is(&self, identity: &Identity) -> bool {
-        let own = &self.0;
-        own.subject == identity.subject && own.tenant == identity.tenant && own.acting_for == identity.acting_for
+    fn is(&self, other: &Principal) -> bool {
+        let own = &*self.0;
+        (own.subject(), own.tenant(), own.acting_for()) == (other.subject(), other.tenant(), other.acting_for())
     }
 }
 
@@ -101,15 +101,16 @@ pub(crate) struct Slot {
     between: Option<Box<Between>>,
     /// Its number in the store; 0: it is not stored.
     pub number: u64,
-    /// Counts attachments; appointments of an earlier one are void.
-    pub generation: u32,
+    /// Counts attachments, from 1; appointments of an earlier one are void. 0: there was none; [`GONE`].
+    generation: u32,
     /// While it has a connection: since when, in seconds since 1970.
     pub since: u32,
     /// While it has no connection.
     pub appointments: Option<Box<Appointments>>,
-    /// Removed from the registry: whoever still holds it must look again.
-    pub gone: bool,
 }
+
+/// In place of a generation: it was removed from the registry, and whoever still holds it must look again.
+const GONE: u32 = u32::MAX;
 
 #[derive(Default)]
 struct Between {
@@ -131,6 +132,26 @@ pub(crate) struct Appointments {
 }
 
 impl Slot {
+    /// Which attachment is the latest.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Begins the next one.
+    pub(crate) fn begin_generation(&mut self) {
+        self.generation = self.generation % (GONE - 1) + 1;
+    }
+
+    /// Whether it was removed from the registry: whoever still holds it must look again.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.generation == GONE
+    }
+
+    /// It is removed from the registry.
+    pub(crate) fn end(&mut self) {
+        self.generation = GONE;
+    }
+
     /// Tells the session's connection to leave, and has `handle` woken when it has. False: there is none.
     pub(crate) fn give_way_to(&mut self, handle: &Arc<Handle>) -> bool {
         let Some(live) = &self.live else { return false };
@@ -183,14 +204,14 @@ pub(crate) struct Entry {
 }
 
 // With its counts a size class of the allocator's.
-const _: () = assert!(size_of::<Entry>() <= 112);
+const _: () = assert!(size_of::<Entry>() <= 96);
 
 impl Entry {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock()
     }
 
-    pub(crate) fn belongs_to(&self, identity: &Identity) -> bool {
+    pub(crate) fn belongs_to(&self, identity: &Principal) -> bool {
         self.owner.is(identity)
     }
 }
@@ -232,7 +253,7 @@ impl Registry {
     pub(crate) fn get_or_create(
         &self,
         client_id: &str,
-        identity: &Arc<Identity>,
+        identity: &Arc<Principal>,
         mailbox: impl FnOnce() -> Arc<Mailbox>,
     ) -> (Arc<Entry>, bool) {
         let (mut shard, hash) = self.shard(client_id);
@@ -251,7 +272,6 @@ impl Registry {
                 generation: 0,
                 since: 0,
                 appointments: None,
-                gone: false,
             }),
         });
         self.insert(&mut shard, hash, &entry);
@@ -276,7 +296,6 @@ impl Registry {
             generation: 1,
             since: 0,
             appointments: None,
-            gone: false,
         };
         let entry = Arc::new(Entry { client_id: client_id.into(), owner, slot: Mutex::new(slot) });
         let (mut shard, hash) = self.shard(client_id);
@@ -289,8 +308,8 @@ impl Registry {
         shard.find(hash, |entry| *entry.client_id == *client_id).cloned()
     }
 
-    /// Removes the entry, if it is still the one of its client identifier. The caller holds its slot's lock and sets
-    /// `gone`.
+    /// Removes the entry, if it is still the one of its client identifier. The caller holds its slot's lock and
+    /// says [`Slot::end`].
     pub(crate) fn remove(&self, entry: &Arc<Entry>) {
         let (mut shard, hash) = self.shard(&entry.client_id);
         if let Ok(found) = shard.find_entry(hash, |other| Arc::ptr_eq(other, entry)) {
@@ -312,7 +331,7 @@ impl Registry {
     }
 
     /// Counts a connection of an identity that may have at most `most`. False: it has that many.
-    pub(crate) fn admit(&self, identity: &Arc<Identity>, most: u64) -> bool {
+    pub(crate) fn admit(&self, identity: &Arc<Principal>, most: u64) -> bool {
         if most == 0 {
             return false;
         }
@@ -331,7 +350,7 @@ impl Registry {
     }
 
     /// Takes back what [`Self::admit`] counted.
-    pub(crate) fn release(&self, identity: &Arc<Identity>) {
+    pub(crate) fn release(&self, identity: &Arc<Principal>) {
         let mut counts = self.per_identity.lock();
         if let hashbrown::hash_map::Entry::Occupied(mut count) = counts.entry(Owner::from(identity)) {
             *count.get_mut() -= 1;

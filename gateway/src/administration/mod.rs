@@ -186,10 +186,10 @@ impl Administration for Office {
                         "protocol_version": connection.facts.protocol_version,
                         "peer": connection.facts.peer.to_string(),
                         "since": connection.since,
-                        "identity": format!("{}:{}", connection.grant.identity.scheme, connection.grant.identity.subject),
+                        "identity": format!("{}:{}", connection.grant.identity.scheme(), connection.grant.identity.subject()),
                         "policy": &*connection.grant.policy.name,
                         "digest": &*connection.grant.policy.digest,
-                        "expires_at": connection.grant.expires_at,
+                        "expires_at": connection.grant.expires_at(),
                     })
                 })
                 .collect();

@@ -139,10 +139,10 @@ impl Decision {
     #[inline]
     pub(super) fn under(mut self, grant: &Grant) -> Self {
         let who = &grant.identity;
-        self.scheme = Some(bounded(&who.scheme));
-        self.subject = Some(bounded(&who.subject));
-        self.tenant = who.tenant.as_deref().map(bounded);
-        self.acting_for = who.acting_for.as_deref().map(bounded);
+        self.scheme = Some(bounded(who.scheme()));
+        self.subject = Some(bounded(who.subject()));
+        self.tenant = who.tenant().map(bounded);
+        self.acting_for = who.acting_for().map(bounded);
         self
     }
 

@@ -43,9 +43,9 @@ impl authentication::Guest for Policy {
 }
 
 impl renewal::Guest for Policy {
-    fn renew(_: Connection, state: Vec<u8>) -> renewal::Decision {
+    fn renew(connection: Connection, state: Vec<u8>) -> renewal::Decision {
         let renewed = match config() {
-            Ok(config) => decision::renew(&Live, config, &state),
+            Ok(config) => decision::renew(&Live, config, connection.identity.as_ref(), &state),
             Err(error) => Err(answer::misconfigured(error)),
         };
         renewed.map_or_else(renewal::Decision::Revoke, renewal::Decision::Replace)

@@ -2,7 +2,7 @@
 
 use policy_support::wit::directory::{Device, DeviceSelector};
 use policy_support::wit::peer::Certificate;
-use policy_support::wit::types::{Connection, Credentials, Denial, DenyReason, Grant};
+use policy_support::wit::types::{Connection, Credentials, Denial, DenyReason, Grant, Identity};
 use policy_support::{Gateway, Outcome, bearer, deny};
 
 use crate::config::Config;
@@ -202,12 +202,17 @@ fn offers_header(gateway: &impl Gateway, connection: &Connection) -> bool {
         && ["authorization", "x-api-key"].iter().any(|name| !gateway.header(name).is_empty())
 }
 
-/// Looks at a device's login again.
+/// Looks at a device's login again. `identity` is what it was then.
 ///
 /// # Errors
 /// It would not be admitted now.
-pub fn renew(gateway: &impl Gateway, config: &Config, state: &[u8]) -> Result<Grant, Denial> {
-    let Some(Remembered { device: id, client_id, mut proof }) = Remembered::read(state) else {
+pub fn renew(
+    gateway: &impl Gateway,
+    config: &Config,
+    identity: Option<&Identity>,
+    state: &[u8],
+) -> Result<Grant, Denial> {
+    let Some(Remembered { device: id, client_id, mut proof }) = Remembered::read(state, identity) else {
         return Err(deny(DenyReason::NotAuthorized, "what was remembered of the login cannot be read: log in again"));
     };
     if let Some(proof) = proof.as_mut().filter(|_| id.is_empty()) {

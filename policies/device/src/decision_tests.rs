@@ -3,7 +3,7 @@
 use policy_support::fake::{Fake, connection, credentials, device, http};
 use policy_support::wit::directory::Device;
 use policy_support::wit::peer::{AlternativeName, Certificate};
-use policy_support::wit::types::{Actions, Connection, Credentials, DenyReason, Grant, Qos};
+use policy_support::wit::types::{Actions, Connection, Credentials, DenyReason, Grant, Identity, Qos};
 
 use super::{authenticate, renew};
 use crate::config::Config;
@@ -194,10 +194,13 @@ fn rules_are_configurable() {
 #[test]
 fn a_login_is_looked_at_again() {
     let state = |gateway: &Fake, transport, username| {
-        ask(gateway, &connection(transport), &credentials(NS, username, None)).unwrap().unwrap().state
+        let grant = ask(gateway, &connection(transport), &credentials(NS, username, None)).unwrap().unwrap();
+        (grant.identity, grant.state)
     };
-    let again = |gateway: &Fake, state: &[u8]| {
-        renew(gateway, &config("{}"), state).map(|grant| grant.identity.subject).map_err(|denial| denial.reason)
+    let again = |gateway: &Fake, (identity, state): &(Identity, Vec<u8>)| {
+        renew(gateway, &config("{}"), Some(identity), state)
+            .map(|grant| grant.identity.subject)
+            .map_err(|denial| denial.reason)
     };
     let named = state(&by_name(), "tcp", Some(NS));
     assert_eq!(again(&by_name(), &named), Ok("d1".into()));
@@ -213,7 +216,7 @@ fn a_login_is_looked_at_again() {
     assert_eq!(again(&by_certificate(), &proved), Ok("d2".into()));
     let replaced = Fake::default().with_certified_device(certified(), "f2");
     assert_eq!(again(&replaced, &proved), Err(DenyReason::BadCredentials));
-    assert_eq!(again(&by_name(), b"\x09what?"), Err(DenyReason::NotAuthorized));
+    assert_eq!(again(&by_name(), &(named.0, b"\x09what?".to_vec())), Err(DenyReason::NotAuthorized));
 }
 
 #[test]
@@ -246,8 +249,11 @@ fn an_alternative_name_names_a_registered_device() {
     let grant = ask_tls(&gateway, BY_DNS, NS).unwrap().unwrap();
     assert_eq!((grant.identity.subject.as_str(), grant.expires_at), ("d2", Some(2_000)));
     assert_eq!(grant.depends_on, ["device:d2", "certificate:f1"]);
-    assert_eq!(renew(&gateway, &config(BY_DNS), &grant.state).unwrap().rules, grant.rules);
-    assert!(renew(&gateway, &config("{}"), &grant.state).is_err(), "the operator took the entry away");
+    assert_eq!(renew(&gateway, &config(BY_DNS), Some(&grant.identity), &grant.state).unwrap().rules, grant.rules);
+    assert!(
+        renew(&gateway, &config("{}"), Some(&grant.identity), &grant.state).is_err(),
+        "the operator took the entry away"
+    );
     assert_eq!(ask_tls(&gateway, BY_DNS, "else").unwrap_err().0, DenyReason::ClientIdNotValid);
     let others = BY_DNS.replace("CN=CA", "CN=Another");
     assert_eq!(ask_tls(&gateway, &others, NS).unwrap_err().0, DenyReason::BadCredentials);
@@ -265,8 +271,8 @@ fn a_certificate_alone_makes_a_device_where_the_operator_says_so() {
     assert_eq!(grant.identity.tenant.as_deref(), Some("plant-north"));
     assert_eq!(grant.rules[0].filter, "sites/north/north-pump7/#");
     assert_eq!((grant.depends_on.as_slice(), grant.expires_at), (&["certificate:f1".to_owned()][..], Some(2_000)));
-    assert_eq!(renew(&gateway, &config(BY_URI), &grant.state).unwrap().rules, grant.rules);
-    assert!(renew(&gateway, &config(BY_DNS), &grant.state).is_err());
+    assert_eq!(renew(&gateway, &config(BY_URI), Some(&grant.identity), &grant.state).unwrap().rules, grant.rules);
+    assert!(renew(&gateway, &config(BY_DNS), Some(&grant.identity), &grant.state).is_err());
     assert_eq!(ask_tls(&gateway, BY_URI, "north-pump8").unwrap_err().0, DenyReason::ClientIdNotValid);
     let two = naming(&[("uri", "spiffe://plant.example/north/pump7"), ("uri", "spiffe://plant.example/north/pump8")]);
     assert_eq!(ask_tls(&two, BY_URI, "north-pump7").unwrap_err().0, DenyReason::BadCredentials);
@@ -279,7 +285,7 @@ fn what_the_directory_says_of_a_device_comes_before_its_certificate() {
     let gateway = naming(&uri).with_device(disabled);
     assert_eq!(ask_tls(&gateway, BY_URI, "north-pump7").unwrap_err().0, DenyReason::NotAuthorized);
     let grant = ask_tls(&naming(&uri), BY_URI, "north-pump7").unwrap().unwrap();
-    assert!(renew(&gateway, &config(BY_URI), &grant.state).is_err(), "it was registered since");
+    assert!(renew(&gateway, &config(BY_URI), Some(&grant.identity), &grant.state).is_err(), "it was registered since");
     let by_name = naming(&uri).with_device(device("d9", "north-pump7"));
     assert_eq!(ask_tls(&by_name, BY_URI, "north-pump7").unwrap_err().0, DenyReason::BadCredentials);
 }

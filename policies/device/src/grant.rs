@@ -10,8 +10,12 @@ use crate::config::Config;
 /// The word in `identity.scheme`.
 pub const SCHEME: &str = "device";
 
-/// Version of what is kept in `grant.state`.
+/// Version of what is kept in `grant.state` where the identity does not say it all.
 const STATE: u8 = 2;
+/// Version of what is kept where it does, which is the same for all such devices: whether there was a client identifier.
+const STATE_OF_NAMED: u8 = 3;
+/// The attribute with the topic prefix of a device.
+const NAMESPACE: &str = "namespace";
 
 /// The certificate that proved a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +46,13 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    fn write(&self) -> Option<Vec<u8>> {
+    /// For a device of this identity.
+    fn write(&self, identity: &Identity) -> Option<Vec<u8>> {
         match &self.proof {
+            None if self.device == identity.subject && self.client_id.is_empty() => Some(vec![STATE_OF_NAMED, 0]),
+            None if self.device == identity.subject && namespace(identity) == Some(&self.client_id) => {
+                Some(vec![STATE_OF_NAMED, 1])
+            }
             None => state::write(STATE, &[&self.device, &self.client_id, "", "", "", "", "", "", ""]),
             Some(proof) => {
                 let (place, name) = proof.names.first().map_or(("", ""), |(place, name)| (place, name));
@@ -65,9 +74,13 @@ impl Remembered {
         }
     }
 
-    /// Reads what an earlier login left. None: it is of an unknown version.
+    /// Reads what an earlier login of this identity left. None: it is of an unknown version.
     #[must_use]
-    pub fn read(bytes: &[u8]) -> Option<Self> {
+    pub fn read(bytes: &[u8], identity: Option<&Identity>) -> Option<Self> {
+        if let [STATE_OF_NAMED, named @ 0..=1] = bytes {
+            let client_id = if *named == 0 { "" } else { namespace(identity?)? };
+            return Some(Self { device: identity?.subject.clone(), client_id: client_id.to_owned(), proof: None });
+        }
         let [device, client_id, fingerprint, subject, common_name, not_after_at, issuer, place, name] =
             state::read(STATE, bytes)?;
         let proof = if fingerprint.is_empty() {
@@ -84,6 +97,10 @@ impl Remembered {
         };
         Some(Self { device: device.to_owned(), client_id: client_id.to_owned(), proof })
     }
+}
+
+fn namespace(identity: &Identity) -> Option<&str> {
+    identity.attributes.iter().find(|(name, _)| name == NAMESPACE).map(|(_, value)| value.as_str())
 }
 
 /// What the placeholders of a device's rules stand for.
@@ -154,7 +171,7 @@ fn admit(
     let known = if registered { device.id.clone() } else { String::new() };
     let remembered = Remembered { device: known, client_id: client_id.to_owned(), proof };
 
-    let mut attributes = vec![("namespace".to_owned(), device.namespace)];
+    let mut attributes = vec![(NAMESPACE.to_owned(), device.namespace)];
     attributes.extend(device.owner_id.map(|owner| ("owner".to_owned(), owner)));
     let identity = Identity {
         scheme: SCHEME.into(),
@@ -169,14 +186,27 @@ fn admit(
         limits: config.limits.clone(),
         depends_on,
         // What does not fit (a subject of kilobytes) is not remembered: a change then asks for a new login.
-        state: remembered.write().unwrap_or_default(),
+        state: remembered.write(&identity).unwrap_or_default(),
         ..answer::grant(identity, rules)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use policy_support::wit::types::Identity;
+
     use super::{Proof, Remembered};
+
+    fn identity(subject: &str, namespace: &str) -> Identity {
+        Identity {
+            scheme: "device".into(),
+            subject: subject.into(),
+            tenant: None,
+            acting_for: None,
+            roles: vec![],
+            attributes: vec![("namespace".into(), namespace.into())],
+        }
+    }
 
     #[test]
     fn what_is_remembered_is_read() {
@@ -190,10 +220,18 @@ mod tests {
             names: vec![("san.dns".into(), "x.example".into())],
         };
         let certified = Remembered { proof: Some(proof), ..plain.clone() };
-        for remembered in [plain, certified] {
-            assert_eq!(Remembered::read(&remembered.write().unwrap()), Some(remembered));
+        let on_http = Remembered { client_id: String::new(), ..plain.clone() };
+        for remembered in [&plain, &certified, &on_http] {
+            for identity in [identity("d", "c"), identity("d", "other"), identity("", "c")] {
+                let state = remembered.write(&identity).unwrap();
+                assert_eq!(Remembered::read(&state, Some(&identity)).as_ref(), Some(remembered));
+            }
         }
-        assert_eq!(Remembered::read(&[]), None);
-        assert_eq!(Remembered::read(&[1, 0, 0]), None);
+        let other = Remembered { device: "e".into(), client_id: "f".into(), proof: None };
+        assert_eq!(plain.write(&identity("d", "c")), other.write(&identity("e", "f")), "it is kept once for all");
+        for unknown in [&[][..], &[1, 0, 0], &[3], &[3, 2], &[3, 1, 0]] {
+            assert_eq!(Remembered::read(unknown, Some(&identity("d", "c"))), None);
+        }
+        assert_eq!(Remembered::read(&[3, 1], None), None);
     }
 }

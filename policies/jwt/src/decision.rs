@@ -2,7 +2,7 @@
 
 use policy_support::wit::jose::{self, KeySource, Requirements, VerifiedToken};
 use policy_support::wit::types::{Connection, Credentials, Denial, DenyReason, Grant};
-use policy_support::{Gateway, Outcome, SchemeGateway, client_id, deny, owned, state};
+use policy_support::{Gateway, Outcome, SchemeGateway, client_id, deny, owned};
 use serde_json::Value;
 
 use crate::claims;
@@ -11,9 +11,7 @@ use crate::grant::{Bearer, SCHEME, grant};
 use crate::offer::{self, Offer};
 use crate::oisp;
 use crate::oisp::config::{KEY, Oisp};
-
-/// Version of what is kept in `grant.state`.
-pub(crate) const STATE: u8 = 1;
+use crate::remembered::Remembered;
 
 /// The most octets of a subject or a token's identifier: both are written into logs and rules.
 pub(crate) const NAME_LIMIT: usize = 512;
@@ -70,19 +68,20 @@ pub fn renew(
     connection: &Connection,
     state: &[u8],
 ) -> Result<Grant, Denial> {
-    let Some([app, client_id, token]) = state::read(STATE, state) else {
+    let identity = connection.identity.as_ref();
+    let Some(Remembered { app, client_id, token }) = Remembered::read(state, identity) else {
         return Err(deny(
             DenyReason::NotAuthorized,
             "the token was not kept (it is too long, or of an older version): log in again",
         ));
     };
     let login = Login {
-        token,
+        token: &token,
         header: None,
-        earlier: Some(app).filter(|app| !app.is_empty()),
+        earlier: app,
         username: None,
         client_id: Some(client_id),
-        subject: connection.identity.as_ref().map(|identity| identity.subject.as_str()),
+        subject: identity.map(|identity| identity.subject.as_str()),
     };
     admit(gateway, config, &login).map_err(Refusal::into_denial)
 }
@@ -196,8 +195,8 @@ fn admit(gateway: &impl SchemeGateway, config: &Config, login: &Login<'_>) -> Re
     let bearer = Bearer { token: &token, subject, app, client_id, devices };
     let mut grant = grant(config, &bearer, gateway.now())?;
     if login.client_id.is_some() {
-        let app = if matches!(signer, Signer::App(_)) { app.unwrap_or_default() } else { "" };
-        grant.state = state::write(STATE, &[app, client_id, login.token]).unwrap_or_default();
+        let app = app.filter(|_| matches!(signer, Signer::App(_)));
+        grant.state = Remembered { app, client_id, token: login.token.into() }.write(subject).unwrap_or_default();
     }
     grant.client_id = renamed;
     Ok(grant)

@@ -264,7 +264,7 @@ fn a_login_is_looked_at_again() {
     assert_eq!(again(&rotated, &grant.state), Err(DenyReason::BadCredentials));
     assert_eq!(again(&gateway(), &[]), Err(DenyReason::NotAuthorized));
 
-    let long = format!("{TOKEN}{}", "A".repeat(4096));
+    let long = format!("{TOKEN}{}", "A".repeat(8192));
     let grant =
         ask(&gateway(), "{}", &connection("tcp"), &credentials("c", Some("app1"), Some(&long))).unwrap().unwrap();
     assert!(grant.state.is_empty());

@@ -7,3 +7,4 @@ pub mod decision;
 pub mod grant;
 pub mod offer;
 pub mod oisp;
+mod remembered;

@@ -56,18 +56,25 @@ struct Entry {
 
 /// What rules say, one octet for each action: bit 0 deny, bits 1–3 ask at QoS 0–2, bits 4–6 allow at QoS 0–2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Terms(u32);
+pub(super) struct Terms(u32);
 
-const PUBLISH: u32 = 0;
+pub(super) const PUBLISH: u32 = 0;
 const SUBSCRIBE: u32 = 8;
 const RETAIN: u32 = 16;
-const WILL: u32 = 24;
+pub(super) const WILL: u32 = 24;
 const DENY: u32 = 1;
 const ASK: u32 = 0b1110;
 const ALLOW: u32 = 0b111_0000;
 
+impl std::ops::BitOr for Terms {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 impl Terms {
-    fn of(rule: &Rule) -> Self {
+    pub(super) fn of(rule: &Rule) -> Self {
         let up_to = match rule.max_qos {
             QoS::AtMostOnce => 0b001,
             QoS::AtLeastOnce => 0b011,
@@ -108,6 +115,70 @@ impl Terms {
             Permission::Deny
         }
     }
+
+    /// What they say to sending something; if it is to be retained, that must be permitted too.
+    pub(super) fn send(self, qos: QoS, retain: bool, action: u32) -> Permission {
+        let plain = self.permission(action, qos);
+        if retain { plain.and(self.permission(RETAIN, qos)) } else { plain }
+    }
+
+    /// The strongest effect that any rule has on what is delivered.
+    pub(super) fn receive(self) -> Permission {
+        match self.of_action(SUBSCRIBE) {
+            octet if octet & DENY != 0 => Permission::Deny,
+            octet if octet & ASK != 0 => Permission::Ask,
+            octet if octet & ALLOW != 0 => Permission::Allow,
+            _ => Permission::Deny,
+        }
+    }
+}
+
+/// What rules have to do with a filter that somebody wants to subscribe to.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    covered_by_allow: Option<QoS>,
+    covered_by_ask: Option<QoS>,
+    /// The narrowest of those it merely reaches into.
+    touched_by_ask: Option<QoS>,
+    /// It reaches into a rule that denies.
+    filtered: bool,
+    denied: bool,
+}
+
+impl Reach {
+    pub(super) fn add(&mut self, rule: &str, terms: Terms, filter: &str) {
+        let octet = terms.of_action(SUBSCRIBE);
+        if octet == 0 || !topic::overlaps(rule, filter) {
+            return;
+        }
+        let covers = topic::covers(rule, filter);
+        if octet & DENY != 0 {
+            self.denied |= covers;
+            self.filtered = true;
+        } else if octet & ASK != 0 {
+            let max = highest(octet >> 1);
+            // The narrowest of those it merely reaches into; the widest of those that cover it.
+            self.touched_by_ask = Some(self.touched_by_ask.map_or(max, |old: QoS| old.min(max)));
+            if covers {
+                self.covered_by_ask = self.covered_by_ask.max(Some(max));
+            }
+        } else if covers {
+            self.covered_by_allow = self.covered_by_allow.max(Some(highest(octet >> 4)));
+        }
+    }
+
+    pub(super) fn permission(self, qos: QoS) -> SubscribePermission {
+        let Self { covered_by_allow, covered_by_ask, touched_by_ask, filtered, denied } = self;
+        if denied {
+            return SubscribePermission::Deny;
+        }
+        match (covered_by_ask, touched_by_ask, covered_by_allow) {
+            (Some(max), ..) => SubscribePermission::Ask { max_qos: max.min(qos), filtered },
+            (None, Some(ask), Some(max)) => SubscribePermission::Ask { max_qos: max.min(ask).min(qos), filtered },
+            (None, None, Some(max)) => SubscribePermission::Allow { max_qos: max.min(qos), filtered },
+            (None, _, None) => SubscribePermission::Deny,
+        }
+    }
 }
 
 impl Permission {
@@ -127,26 +198,20 @@ impl RuleSet {
     /// [`GrantError::BadFilter`] for what is not a topic filter or is a shared subscription's; [`GrantError::TooMany`]
     /// when there are more than 1,024 rules or their filters have together more than [`MAX_FILTER_OCTETS`].
     pub fn compile(rules: &[Rule]) -> Result<Self, GrantError> {
-        if rules.len() > 1024 {
-            return Err(GrantError::TooMany { what: "rules", count: rules.len(), limit: 1024 });
-        }
-        let octets: usize = rules.iter().map(|rule| rule.filter.len()).sum();
-        if octets > MAX_FILTER_OCTETS {
-            return Err(GrantError::TooMany { what: "octets of filters", count: octets, limit: MAX_FILTER_OCTETS });
-        }
-        let mut text = String::with_capacity(octets);
+        check(rules)?;
+        Ok(Self::of(&rules.iter().collect::<Vec<_>>()))
+    }
+
+    /// Compiles rules that were checked.
+    pub(super) fn of(rules: &[&Rule]) -> Self {
+        let mut text = String::with_capacity(rules.iter().map(|rule| rule.filter.len()).sum());
         let mut entries = Vec::with_capacity(rules.len());
-        for (index, rule) in rules.iter().enumerate() {
-            let bad = |why: String| GrantError::BadFilter { index, filter: rule.filter.clone(), why };
-            topic::valid_topic_filter(&rule.filter).map_err(|why| bad(why.to_string()))?;
-            if rule.filter.starts_with("$share/") {
-                return Err(bad("a shared subscription is judged by the filter inside it".to_owned()));
-            }
+        for rule in rules {
             let (class, prefix) = split(&rule.filter);
             entries.push(Entry {
                 hash: hash(&rule.filter.as_bytes()[..prefix]),
                 terms: Terms::of(rule),
-                // Both fit: the sum was checked above, and a valid filter has at most 65,535 octets.
+                // Both fit: the sum was checked, and a valid filter has at most 65,535 octets.
                 start: text.len() as u32,
                 len: rule.filter.len() as u16,
                 prefix: prefix as u16,
@@ -156,19 +221,24 @@ impl RuleSet {
         }
         let classes = entries.iter().filter(|e| e.class != EXACT).fold(0, |all, e| all | 1u64 << e.class);
         let exact = entries.iter().any(|e| e.class == EXACT);
-        Ok(Self { text: text.into(), buckets: into_buckets(&mut entries), entries: entries.into(), classes, exact })
+        Self { text: text.into(), buckets: into_buckets(&mut entries), entries: entries.into(), classes, exact }
+    }
+
+    /// All filters, end to end.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// May this be published? A retained publication needs both PUBLISH and RETAIN.
     #[must_use]
     pub fn publish(&self, topic: &str, qos: QoS, retain: bool) -> Permission {
-        self.send(topic, qos, retain, PUBLISH)
+        self.terms(topic).send(qos, retain, PUBLISH)
     }
 
     /// May this be the will? A retained will needs both WILL and RETAIN.
     #[must_use]
     pub fn will(&self, topic: &str, qos: QoS, retain: bool) -> Permission {
-        self.send(topic, qos, retain, WILL)
+        self.terms(topic).send(qos, retain, WILL)
     }
 
     /// Whether a message on this topic may be delivered: some rule lets the topic be subscribed to and none denies it.
@@ -181,12 +251,7 @@ impl RuleSet {
     /// says to the subscriptions that reach it.
     #[must_use]
     pub fn receive(&self, topic: &str) -> Permission {
-        match self.terms(topic).of_action(SUBSCRIBE) {
-            octet if octet & DENY != 0 => Permission::Deny,
-            octet if octet & ASK != 0 => Permission::Ask,
-            octet if octet & ALLOW != 0 => Permission::Allow,
-            _ => Permission::Deny,
-        }
+        self.terms(topic).receive()
     }
 
     /// May this filter be subscribed to?
@@ -196,47 +261,19 @@ impl RuleSet {
     /// this is done once for a subscription, not for a message.
     #[must_use]
     pub fn subscribe(&self, filter: &str, qos: QoS) -> SubscribePermission {
-        let (mut covered_by_allow, mut covered_by_ask, mut touched_by_ask) = (None, None, None);
-        let mut filtered = false;
-        for entry in &self.entries {
-            let octet = entry.terms.of_action(SUBSCRIBE);
-            let rule = self.filter_of(entry);
-            if octet == 0 || !topic::overlaps(rule, filter) {
-                continue;
-            }
-            let covers = topic::covers(rule, filter);
-            if octet & DENY != 0 {
-                if covers {
-                    return SubscribePermission::Deny;
-                }
-                filtered = true;
-            } else if octet & ASK != 0 {
-                let max = highest(octet >> 1);
-                // The narrowest of those it merely reaches into; the widest of those that cover it.
-                touched_by_ask = Some(touched_by_ask.map_or(max, |old: QoS| old.min(max)));
-                if covers {
-                    covered_by_ask = covered_by_ask.max(Some(max));
-                }
-            } else if covers {
-                covered_by_allow = covered_by_allow.max(Some(highest(octet >> 4)));
-            }
-        }
-        match (covered_by_ask, touched_by_ask, covered_by_allow) {
-            (Some(max), ..) => SubscribePermission::Ask { max_qos: max.min(qos), filtered },
-            (None, Some(ask), Some(max)) => SubscribePermission::Ask { max_qos: max.min(ask).min(qos), filtered },
-            (None, None, Some(max)) => SubscribePermission::Allow { max_qos: max.min(qos), filtered },
-            (None, _, None) => SubscribePermission::Deny,
-        }
+        let mut reach = Reach::default();
+        self.reach(filter, &mut reach);
+        reach.permission(qos)
     }
 
-    fn send(&self, topic: &str, qos: QoS, retain: bool, action: u32) -> Permission {
-        let terms = self.terms(topic);
-        let plain = terms.permission(action, qos);
-        if retain { plain.and(terms.permission(RETAIN, qos)) } else { plain }
+    pub(super) fn reach(&self, filter: &str, reach: &mut Reach) {
+        for entry in &self.entries {
+            reach.add(self.filter_of(entry), entry.terms, filter);
+        }
     }
 
     /// What all the rules that match a topic name say together.
-    fn terms(&self, topic: &str) -> Terms {
+    pub(super) fn terms(&self, topic: &str) -> Terms {
         let mut found = Terms::default();
         if self.exact {
             for entry in self.bucket(EXACT, topic.as_bytes()) {
@@ -303,6 +340,25 @@ impl RuleSet {
     }
 }
 
+/// Whether these can be a grant's rules: how many, how long, and each a topic filter.
+pub(super) fn check(rules: &[Rule]) -> Result<(), GrantError> {
+    if rules.len() > 1024 {
+        return Err(GrantError::TooMany { what: "rules", count: rules.len(), limit: 1024 });
+    }
+    let octets: usize = rules.iter().map(|rule| rule.filter.len()).sum();
+    if octets > MAX_FILTER_OCTETS {
+        return Err(GrantError::TooMany { what: "octets of filters", count: octets, limit: MAX_FILTER_OCTETS });
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let bad = |why: String| GrantError::BadFilter { index, filter: rule.filter.clone(), why };
+        topic::valid_topic_filter(&rule.filter).map_err(|why| bad(why.to_string()))?;
+        if rule.filter.starts_with("$share/") {
+            return Err(bad("a shared subscription is judged by the filter inside it".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Sorts entries into buckets and says where each begins.
 fn into_buckets(entries: &mut [Entry]) -> Box<[u16]> {
     let keyed = entries.iter().filter(|entry| entry.class != 0).count();
@@ -336,7 +392,7 @@ fn split(filter: &str) -> (u8, usize) {
 }
 
 /// Whether a filter, from some level on, matches a topic from the same level on. Both have at least one level.
-fn rest_matches(mut filter: &[u8], mut topic: &[u8]) -> bool {
+pub(super) fn rest_matches(mut filter: &[u8], mut topic: &[u8]) -> bool {
     loop {
         let (level, more) = next_level(filter);
         if level == b"#" {

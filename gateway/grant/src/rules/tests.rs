@@ -3,10 +3,12 @@
 use portcullis_mqtt::{QoS, topic};
 use proptest::prelude::*;
 
+use super::own::Rules;
 use super::*;
 use crate::denial::{Denial, DenyReason};
 use crate::gatekeeper::{Action, Authorization, Publication, SubscriptionRequest};
 use crate::grant::GrantError;
+use crate::names::Words;
 
 fn rule(effect: Effect, actions: Actions, filter: &str, max_qos: QoS) -> Rule {
     Rule { effect, actions, filter: filter.to_owned(), max_qos }
@@ -91,6 +93,12 @@ fn topic_filter() -> impl Strategy<Value = String> {
         .prop_filter("not empty", |f| !f.is_empty())
 }
 
+/// What may be a client's name: levels, and worse.
+fn name() -> impl Strategy<Value = String> {
+    let odd = prop::sample::select(vec!["/", "a/", "/b", "+", "#", "a/+", "\0A"]).prop_map(str::to_owned);
+    prop_oneof![4 => topic_name(), 1 => odd]
+}
+
 fn qos() -> impl Strategy<Value = QoS> {
     prop_oneof![Just(QoS::AtMostOnce), Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)]
 }
@@ -138,6 +146,24 @@ proptest! {
     }
 
     #[test]
+    fn names_kept_apart_change_nothing(
+        rules in rules(), subject in name(), tenant in prop::option::of(name()), more in prop::collection::vec(name(), 0..3),
+        filter in topic_filter(), topics in prop::collection::vec(topic_name(), 1..6), qos in qos(),
+    ) {
+        let mut words = Words::new(&subject, tenant.as_deref(), None);
+        more.iter().for_each(|word| words.add(word));
+        let (whole, apart, names) = (compiled(&rules), Rules::compile(&rules, &words).unwrap(), words.names());
+        for topic in &topics {
+            for retain in [false, true] {
+                prop_assert_eq!(apart.publish(&names, topic, qos, retain), whole.publish(topic, qos, retain), "publish {}", topic);
+                prop_assert_eq!(apart.will(&names, topic, qos, retain), whole.will(topic, qos, retain), "will {}", topic);
+            }
+            prop_assert_eq!(apart.receive(&names, topic), whole.receive(topic), "receive {}", topic);
+        }
+        prop_assert_eq!(apart.subscribe(&names, &filter, qos), whole.subscribe(&filter, qos));
+    }
+
+    #[test]
     fn the_order_of_rules_has_no_meaning(rules in rules(), filter in topic_filter(), name in topic_name(), qos in qos()) {
         let turned: Vec<_> = rules.iter().rev().cloned().collect();
         let (one, other) = (compiled(&rules), compiled(&turned));
@@ -151,6 +177,21 @@ proptest! {
             let _ = (set.publish(&name, QoS::AtMostOnce, true), set.subscribe(&name, QoS::AtMostOnce), set.may_receive(&name));
         }
     }
+}
+
+#[test]
+fn rules_with_a_clients_names_are_the_same_for_all() {
+    let of = |name: &str, filters: &[String]| {
+        let rules: Vec<_> = filters.iter().map(|f| rule(Effect::Allow, Actions::ALL, f, QoS::AtLeastOnce)).collect();
+        Rules::compile(&rules, &Words::new(name, None, None)).unwrap()
+    };
+    let filters =
+        |name: &str| [format!("{name}/stream"), format!("x/{name}/#"), "load/#".to_owned(), format!("+/{name}")];
+    assert_eq!(of("ada", &filters("ada")), of("bob", &filters("bob")));
+    let many = |name: &str| (0..17).map(|n| format!("{name}/{n}")).collect::<Vec<_>>();
+    assert_ne!(of("ada", &many("ada")), of("bob", &many("bob")), "many are looked up, by the whole of their texts");
+    let names = Words::new("ada", None, None).names();
+    assert_eq!(of("ada", &many("ada")).publish(&names, "ada/16", QoS::AtLeastOnce, true), Permission::Allow);
 }
 
 #[test]

@@ -205,7 +205,7 @@ pub(crate) async fn ask(
 ) -> Result<Arc<Grant>, Denial> {
     let login = Login { connection: connection.clone(), credentials: Credentials::default() };
     let refusal = match gatekeeper.authenticate(login).await {
-        Outcome::Allow(grant, account) if grant.expires_at.is_none_or(|at| at > unix_now()) => {
+        Outcome::Allow(grant, account) if grant.expires_at().is_none_or(|at| at > unix_now()) => {
             witness.admitted(connection, &grant, account);
             return Ok(grant);
         }

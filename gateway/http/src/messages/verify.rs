@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
-use portcullis_grant::{ConnectionFacts, Grant, HttpHead, Identity, PeerDetails};
+use portcullis_grant::{ConnectionFacts, Grant, HttpHead, PeerDetails};
 use portcullis_mqtt::{QoS, ReasonCode};
 
 use super::Messages;
@@ -167,16 +167,15 @@ fn original(head: &HttpHead, family: Family) -> Result<HttpHead, Answer> {
 /// 200 with who it is. All the headers are there, empty where there is nothing to say, so that a gateway that copies them
 /// overwrites what its client had sent under the same names.
 fn admitted_as(grant: &Grant) -> Answer {
-    let Identity { scheme, subject, tenant, acting_for, roles, .. } = &*grant.identity;
-    let joined: Vec<String> =
-        roles.iter().filter_map(|role| safe(role, ",").to_str().ok().map(str::to_owned)).collect();
+    let who = &grant.identity;
+    let joined: Vec<String> = who.roles().filter_map(|role| safe(role, ",").to_str().ok().map(str::to_owned)).collect();
     let fields = [
-        ("x-auth-subject", safe(subject, "")),
-        ("x-auth-tenant", safe(tenant.as_deref().unwrap_or_default(), "")),
-        ("x-auth-scheme", safe(scheme, "")),
-        ("x-auth-acting-for", safe(acting_for.as_deref().unwrap_or_default(), "")),
+        ("x-auth-subject", safe(who.subject(), "")),
+        ("x-auth-tenant", safe(who.tenant().unwrap_or_default(), "")),
+        ("x-auth-scheme", safe(who.scheme(), "")),
+        ("x-auth-acting-for", safe(who.acting_for().unwrap_or_default(), "")),
         ("x-auth-roles", HeaderValue::try_from(joined.join(",")).unwrap_or(HeaderValue::from_static(""))),
-        ("x-auth-expires", grant.expires_at.map_or(HeaderValue::from_static(""), HeaderValue::from)),
+        ("x-auth-expires", grant.expires_at().map_or(HeaderValue::from_static(""), HeaderValue::from)),
     ];
     if let Some((name, _)) = fields.iter().find(|(_, value)| value.len() > LONGEST) {
         // Cut short, it would name somebody else, or leave out a role that forbids.

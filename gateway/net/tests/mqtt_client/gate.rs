@@ -143,7 +143,7 @@ pub fn challenging() -> Arc<dyn Gatekeeper> {
 pub fn renewing() -> Arc<dyn Gatekeeper> {
     let mut gate = Gate::new(|l| Some(Outcome::allow(grant(&l.credentials.client_id, everything(), None))));
     gate.renewal = Box::new(|old| {
-        if old.identity.subject == "narrowed" {
+        if old.identity.subject() == "narrowed" {
             let rules = vec![subscribe(Effect::Allow, "b", QoS::ExactlyOnce)];
             return Renewal::Replace(grant("narrowed", rules, None));
         }

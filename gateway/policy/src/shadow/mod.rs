@@ -138,7 +138,7 @@ impl Shadow {
 
     /// Whether it is asked about this grant.
     pub(crate) fn takes_grant(&self, grant: &Grant) -> bool {
-        self.share == Share::ALL || self.share.takes(&grant.identity.subject)
+        self.share == Share::ALL || self.share.takes(grant.identity.subject())
     }
 
     /// Hands over a question. Never waits.

@@ -200,7 +200,13 @@ impl Work {
                 let credentials = convert::credentials(&login.credentials);
                 let (watch, caller) = Watch::start(caller(&login.connection));
                 let known = login.connection.identity.as_deref();
-                let terms = Terms { known, may_challenge: method.is_some(), step: 0, watch: &watch };
+                let terms = Terms {
+                    known,
+                    client_id: &login.credentials.client_id,
+                    may_challenge: method.is_some(),
+                    step: 0,
+                    watch: &watch,
+                };
                 let question = Question::Authenticate(&connection, &credentials);
                 let (given, state) = self.verdict(&generation, question, caller, &terms).await;
                 follow(exchanges, &login.connection, live, &given, state);
@@ -213,7 +219,13 @@ impl Work {
                 question.state = state;
                 let (watch, caller) = Watch::start(caller(&reply.connection));
                 let known = reply.connection.identity.as_deref();
-                let terms = Terms { known, may_challenge: true, step: reply.challenge.step, watch: &watch };
+                let terms = Terms {
+                    known,
+                    client_id: &reply.client_id,
+                    may_challenge: true,
+                    step: reply.challenge.step,
+                    watch: &watch,
+                };
                 let question = Question::Continue(&connection, &question);
                 let (given, state) = self.verdict(&generation, question, caller, &terms).await;
                 follow(exchanges, &reply.connection, live, &given, state);
@@ -225,7 +237,7 @@ impl Work {
                 }
                 let identity = convert::identity(&grant.identity);
                 let action = convert::action(action);
-                let question = Question::Authorize(&identity, &grant.state, &action);
+                let question = Question::Authorize(&identity, grant.state(), &action);
                 Some(self.plain(&generation, question, Caller::default()).await)
             }
             Matter::Renew(connection, grant) => {
@@ -233,7 +245,7 @@ impl Work {
                     return Some(Given::Failed("it does not export `renewal`".to_owned()));
                 }
                 let facts = convert::connection(connection);
-                let question = Question::Renew(&facts, &grant.state);
+                let question = Question::Renew(&facts, grant.state());
                 Some(self.plain(&generation, question, caller(connection)).await)
             }
         }
@@ -309,7 +321,7 @@ fn subject(matter: &Matter) -> Subject {
             subject("login", &credentials.client_id, credentials.username.as_deref(), &login.connection.listener)
         }
         Matter::Reply(reply) => subject("continue", &reply.client_id, None, &reply.connection.listener),
-        Matter::Authorize(grant, _) => subject("authorize", &grant.identity.subject, None, ""),
-        Matter::Renew(connection, grant) => subject("renew", &grant.identity.subject, None, &connection.listener),
+        Matter::Authorize(grant, _) => subject("authorize", grant.identity.subject(), None, ""),
+        Matter::Renew(connection, grant) => subject("renew", grant.identity.subject(), None, &connection.listener),
     }
 }

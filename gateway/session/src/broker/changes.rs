@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use portcullis_grant::{Dependency, PolicyStamp};
+use portcullis_grant::{Dependency, Grant, PolicyStamp};
 
 use crate::handle::Control;
 
@@ -97,30 +97,38 @@ impl Changes {
         latest.control.clone()
     }
 
-    /// Whether one of these may have changed since there had been so many changes.
-    pub(crate) fn may_have_touched(&self, dependencies: &[Dependency], so_far: u64) -> bool {
-        if dependencies.is_empty() || self.so_far() == so_far {
+    /// Whether something that a grant was derived from may have changed since there had been so many changes.
+    pub(crate) fn may_have_touched(&self, grant: &Grant, so_far: u64) -> bool {
+        if !grant.depends_on_any() || self.so_far() == so_far {
             return false;
         }
         let recent = self.recent.lock();
         let missed = self.so_far().saturating_sub(so_far);
         let Ok(missed) = usize::try_from(missed) else { return true };
-        missed > recent.len() || recent.iter().rev().take(missed).any(|changed| dependencies.contains(changed))
+        missed > recent.len() || recent.iter().rev().take(missed).any(|changed| grant.depends_on(changed))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use portcullis_grant::{GrantDraft, Identity};
+
     use super::*;
 
     fn of(name: &str) -> Dependency {
         Dependency(name.into())
     }
 
+    fn from(names: &[&str]) -> Grant {
+        let identity = Identity { scheme: "s".into(), subject: "ada".into(), ..Identity::default() };
+        let depends_on = names.iter().map(|&name| name.to_owned()).collect();
+        Grant::compile(GrantDraft { identity, depends_on, ..GrantDraft::default() }, PolicyStamp::default()).unwrap()
+    }
+
     #[test]
     fn a_change_since_then_is_known_and_one_before_is_not() {
         let changes = Changes::default();
-        let mine = [of("user:ada"), of("key:k")];
+        let mine = from(&["user:ada", "key:k"]);
         changes.note(&of("key:k"));
         let asked = changes.so_far();
         assert!(!changes.may_have_touched(&mine, asked));
@@ -128,7 +136,7 @@ mod tests {
         assert!(!changes.may_have_touched(&mine, asked));
         changes.note(&of("key:k"));
         assert!(changes.may_have_touched(&mine, asked));
-        assert!(!changes.may_have_touched(&[], asked));
+        assert!(!changes.may_have_touched(&from(&[]), asked));
     }
 
     #[test]
@@ -138,7 +146,7 @@ mod tests {
         for _ in 0..=REMEMBERED {
             changes.note(&of("key:other"));
         }
-        assert!(changes.may_have_touched(&[of("user:ada")], asked));
-        assert!(!changes.may_have_touched(&[of("user:ada")], asked + 1));
+        assert!(changes.may_have_touched(&from(&["user:ada"]), asked));
+        assert!(!changes.may_have_touched(&from(&["user:ada"]), asked + 1));
     }
 }

@@ -65,7 +65,7 @@ impl Broker {
                 self.publish_will(&entry.owner, &will, s);
             }
         } else {
-            let generation = slot.generation;
+            let generation = slot.generation();
             if slot.number != 0 {
                 s.journal.put_session(&entry.client_id, record(entry, slot.number, state.expiry, unix_now()).encode());
                 if will.as_ref().is_none_or(|w| w.delay == 0) {
@@ -102,7 +102,7 @@ impl Broker {
     fn end(&self, entry: &Arc<Entry>, slot: &mut Slot, state: &SessionState, s: &mut Scratch) {
         self.unsubscribe_all(state, &slot.mailbox);
         slot.mailbox.close();
-        slot.gone = true;
+        slot.end();
         self.registry.remove(entry);
         self.cancel_appointments(slot);
         if slot.number != 0 {
@@ -118,7 +118,7 @@ impl Broker {
         let now = now_ms();
         while let Some((entry, generation, due)) = self.deferred.pop(now) {
             let mut slot = entry.lock();
-            if slot.gone || slot.live.is_some() || slot.generation != generation {
+            if slot.live.is_some() || slot.generation() != generation {
                 continue;
             }
             match due {

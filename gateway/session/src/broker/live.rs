@@ -98,7 +98,7 @@ impl Broker {
     /// many. Logins that are being decided meanwhile are looked at again once they are admitted.
     pub fn changed(&self, dependency: &Dependency) -> usize {
         self.changes.note(dependency);
-        self.request_where(&Control::Reevaluate, |_, grant| grant.depends_on.contains(dependency))
+        self.request_where(&Control::Reevaluate, |_, grant| grant.depends_on(dependency))
     }
 
     /// Another version of a policy is live, with this serial: connections under grants of those before it are asked this.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portcullis_grant::{Action, Grant, Identity};
+use portcullis_grant::{Action, Grant, Principal};
 use portcullis_router::{Mailbox, MailboxLimits};
 
 use super::Broker;
@@ -48,7 +48,7 @@ impl Broker {
             let mailbox = || self.router.mailbox(limits, false);
             let (entry, _) = self.registry.get_or_create(client_id, &grant.identity, mailbox);
             let mut slot = entry.lock();
-            if slot.gone {
+            if slot.is_gone() {
                 continue;
             }
             if !entry.belongs_to(&grant.identity) {
@@ -69,7 +69,7 @@ impl Broker {
             }
             self.cancel_appointments(&mut slot);
             let mut state = slot.state.take().map(|state| *state).unwrap_or_default();
-            let known = slot.generation > 0;
+            let known = slot.generation() > 0;
             if known && clean_start {
                 self.unsubscribe_all(&state, &slot.mailbox);
                 slot.mailbox.close();
@@ -85,7 +85,7 @@ impl Broker {
             }
             // The client is back before the delay has passed: the will is not sent (MQTT 5 §3.1.3.2.2).
             slot.appointments = None;
-            slot.generation = slot.generation.wrapping_add(1).max(1);
+            slot.begin_generation();
             slot.since = u32::try_from(unix_now()).unwrap_or(u32::MAX);
             slot.live = Some(Live { handle: Arc::clone(handle), grant: Arc::clone(grant) });
             self.stats.connections.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Broker {
 
     /// Has the live connection of `client_id` leave, if it is one of the same identity; `handle` is woken when it has.
     /// False: there is none.
-    pub(crate) fn take_over(&self, client_id: &str, identity: &Identity, handle: &Arc<Handle>) -> bool {
+    pub(crate) fn take_over(&self, client_id: &str, identity: &Principal, handle: &Arc<Handle>) -> bool {
         let Some(entry) = self.registry.get(client_id) else { return false };
         entry.belongs_to(identity) && entry.lock().give_way_to(handle)
     }

@@ -50,11 +50,11 @@ impl Broker {
         if expiry != NEVER {
             let at = now + u64::from(expiry).saturating_sub(gone_for) * 1000;
             slot.appointments.get_or_insert_default().expiry =
-                Some(self.deferred.schedule(at, &entry, slot.generation, Due::Expiry));
+                Some(self.deferred.schedule(at, &entry, slot.generation(), Due::Expiry));
         }
         if let Some(will) = will {
             let delay = u64::from(will.delay.min(expiry)).saturating_sub(gone_for);
-            let generation = slot.generation;
+            let generation = slot.generation();
             let due = slot.appointments.get_or_insert_default();
             due.will = Some(self.deferred.schedule(now + delay * 1000, &entry, generation, Due::Will));
             let message = Arc::new(will.message.with_lifetime(will.lifetime));

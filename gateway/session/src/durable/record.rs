@@ -107,8 +107,8 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<&'a str, Broken> {
         std::str::from_utf8(self.bytes()?).map_err(|_| "a text in it is not UTF-8")
     }
-    fn option(&mut self) -> Result<Option<String>, Broken> {
-        Ok(if self.u8()? == 0 { None } else { Some(self.text()?.to_owned()) })
+    fn option(&mut self) -> Result<Option<&'a str>, Broken> {
+        Ok(if self.u8()? == 0 { None } else { Some(self.text()?) })
     }
 }
 
@@ -130,7 +130,7 @@ impl SessionRecord {
             number: r.u64()?,
             expiry: r.u32()?,
             left_at: r.u64()?,
-            owner: Owner::new(r.option()?, r.text()?.to_owned(), r.option()?),
+            owner: Owner::new(r.option()?, r.text()?, r.option()?),
         })
     }
 }
@@ -202,7 +202,7 @@ pub(crate) fn decode_retained(bytes: &[u8]) -> Result<(Message, Option<String>),
     let message = read_message(&mut r)?;
     // Rows of gateways that did not know holders end here.
     let holder = if r.0.is_empty() { None } else { r.option()? };
-    Ok((message, holder))
+    Ok((message, holder.map(str::to_owned)))
 }
 
 pub(super) fn encode_queued(queued: &Queued) -> Vec<u8> {
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn sessions_and_subscriptions_come_back_as_they_were() {
-        let owner = Owner::new(Some("t".into()), "s".into(), None);
+        let owner = Owner::new(Some("t"), "s", None);
         let record = SessionRecord { number: 7, expiry: u32::MAX, left_at: 9, owner };
         assert_eq!(SessionRecord::decode(&record.encode()).unwrap(), record);
         let held = Held {

@@ -32,9 +32,9 @@ impl Machine {
         };
         let Some(grant) = connecting.grant.clone() else { return Step::More };
         let assigned = connecting.client_id.is_empty().then(random_client_id);
-        let renamed = grant.client_id.as_ref().filter(|_| !self.handle.is_http());
+        let renamed = grant.client_id().filter(|_| !self.handle.is_http());
         let client_id = match (renamed, &assigned) {
-            (Some(id), _) => id.to_string(),
+            (Some(id), _) => id.into_owned(),
             // What an HTTP client calls its session is its own business: another's of that name is another session.
             (None, None) if self.handle.is_http() => grant.identity.http_session(&connecting.client_id),
             (None, Some(id)) => id.clone(),
@@ -102,7 +102,7 @@ impl Machine {
                 "client identifiers that begin with `http:` are those of sessions over HTTP",
             ));
         }
-        if grant.expires_at.is_some_and(|at| at <= unix_now()) {
+        if grant.expires_at().is_some_and(|at| at <= unix_now()) {
             return Some(Refused::Reason(ReasonCode::NOT_AUTHORIZED, "the grant has expired already"));
         }
         let lasts = self.session_expiry(connecting, grant) > 0 || connecting.will.is_some();
@@ -196,7 +196,7 @@ impl Machine {
                 topic_alias_maximum,
                 server_keep_alive: (keep_alive != connecting.keep_alive).then_some(keep_alive),
                 authentication_method: connecting.method.as_deref(),
-                authentication_data: grant.data.as_deref().filter(|_| connecting.method.is_some()),
+                authentication_data: grant.data().filter(|_| connecting.method.is_some()),
                 ..ConnAckProperties::default()
             };
             let connack = Packet::ConnAck(ConnAck { session_present, code: 0, properties });
@@ -296,7 +296,7 @@ impl Machine {
     pub(super) fn look_again_if_changed(&mut self) {
         let Phase::Open(open) = &self.phase else { return };
         let (changes, asked_at) = (&self.broker.changes, self.asked_at);
-        if changes.may_have_touched(&open.grant.depends_on, asked_at)
+        if changes.may_have_touched(&open.grant, asked_at)
             || changes.has_left(&open.grant.policy.name, self.handle.listener(), asked_at)
         {
             self.handle.request(Control::Reevaluate);
@@ -419,7 +419,7 @@ fn keep_alive(connecting: &Connecting, listener: u16, granted: Option<u64>) -> u
 /// When the grant ends, in [`now_ms`]; `u64::MAX`: never, or later than can be told.
 pub(super) fn expiry_time(grant: &Grant, now: u64) -> u64 {
     let left = |at: u64| at.saturating_sub(unix_now()).saturating_mul(1000);
-    grant.expires_at.map_or(u64::MAX, |at| now.saturating_add(left(at)))
+    grant.expires_at().map_or(u64::MAX, |at| now.saturating_add(left(at)))
 }
 
 /// When to look at the grant again, a little earlier for some than for others.

@@ -177,7 +177,7 @@ impl Machine {
                 let auth = Auth {
                     reason: ReasonCode::SUCCESS,
                     method: Some(&method),
-                    data: regranting.grant.data.as_deref(),
+                    data: regranting.grant.data(),
                     ..Auth::default()
                 };
                 match append(&mut s.replies, &Packet::Auth(auth), ProtocolVersion::V5, most) {
@@ -201,7 +201,7 @@ impl Machine {
             return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant is about somebody else"));
         }
         let now = now_ms();
-        if grant.expires_at.is_some_and(|at| at <= unix_now()) {
+        if grant.expires_at().is_some_and(|at| at <= unix_now()) {
             return Err(End::ours(ReasonCode::NOT_AUTHORIZED, "the new grant has expired already"));
         }
         if !regranting.stays {

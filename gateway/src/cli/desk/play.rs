@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_grant::{
     Action, Challenge, ConnectionFacts, Credentials, Gatekeeper, Grant, GrantDraft, HttpCall, HttpEndpoint, HttpHead,
-    Login, Outcome, Passage, PeerDetails, Permission, Reply, SubscribePermission, TlsSession,
+    Login, Outcome, Passage, PeerDetails, Permission, Principal, Reply, SubscribePermission, TlsSession,
 };
 use portcullis_policy::{CallOutcome, Chain, Filter, Generation, LoadError, Policy, PolicySpec};
 use rustls_pki_types::CertificateDer;
@@ -257,7 +257,7 @@ impl<'c> Scenery<'c> {
         Ok(Passage {
             listener: from.listener.as_str().into(),
             client_id: by.client_id.into(),
-            identity: Arc::new(by.identity),
+            identity: Arc::new(Principal::from(&by.identity)),
             topic: publish.topic.clone(),
             qos: publish.qos,
             retain: publish.retain,

@@ -3,13 +3,14 @@
 use policy_support::template::{Unfit, Value, Values};
 use policy_support::wit::directory::{Device, User};
 use policy_support::wit::types::{Denial, DenyReason, Grant, Identity, Rule};
-use policy_support::{SchemeGateway, answer, client_id, deny, owned, rules, state};
+use policy_support::{SchemeGateway, answer, client_id, deny, owned, rules};
 
 use super::config::Oisp;
 use super::token::{self, Account, Bearer, Whose};
 use crate::config::Config;
-use crate::decision::{Login, STATE, bad, check_client_id};
+use crate::decision::{Login, bad, check_client_id};
 use crate::grant::{SCHEME, end};
+use crate::remembered::Remembered;
 
 /// Decides about a login whose token names the gateway as its issuer.
 ///
@@ -36,7 +37,8 @@ pub(crate) fn admit(
     grant.expires_at = bearer.token.expires_at.map(|at| end(at, gateway.now(), config.requirements.leeway));
     grant.limits.clone_from(&config.limits);
     if login.client_id.is_some() {
-        grant.state = state::write(STATE, &["", &used, login.token]).unwrap_or_default();
+        let remembered = Remembered { app: None, client_id: &used, token: login.token.into() };
+        grant.state = remembered.write(subject).unwrap_or_default();
     }
     grant.client_id = renamed;
     Ok(grant)
