@@ -125,9 +125,11 @@ impl Watched {
     }
 
     /// Asks to be woken when there is something to read. True: there may be already.
-    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> bool {
-        // What keeps it from being watched is what the next read fails with.
-        self.watch().map_or(true, |fd| fd.poll_read_ready(cx).is_ready())
+    ///
+    /// # Errors
+    /// It cannot be watched.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        Ok(self.watch()?.poll_read_ready(cx).is_ready())
     }
 
     /// Asks to be woken when there is room to write, after an attempt that found none.

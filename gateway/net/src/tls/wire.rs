@@ -96,7 +96,7 @@ impl AsyncRead for Wire {
                         return Poll::Ready(Err(e));
                     }
                     // To send may have been to be watched anew.
-                    if me.socket.poll_readable(cx) {
+                    if me.socket.poll_readable(cx)? {
                         cx.waker().wake_by_ref();
                     }
                 }
