@@ -87,7 +87,7 @@ impl GrantDraft {
         self.client_id.iter().for_each(|id| words.add(id));
         if self.rules.len() <= SEARCHED {
             for name in known {
-                let found = self.rules.iter().find_map(|rule| Words::occurrence(name, &rule.filter));
+                let found = self.rules.iter().find_map(|rule| words.occurrence(name, &rule.filter));
                 found.into_iter().for_each(|name| words.add(name));
             }
         }
@@ -277,6 +277,13 @@ impl Grant {
 
     pub(crate) fn terms(&self) -> &Arc<Terms> {
         &self.identity.terms
+    }
+
+    /// Puts terms that are equal to its own in their place. Nothing is done where somebody has the principal already.
+    pub(crate) fn set_terms(&mut self, terms: Arc<Terms>) {
+        if let Some(identity) = Arc::get_mut(&mut self.identity) {
+            identity.terms = terms;
+        }
     }
 
     /// The same of somebody who is equal, with what that one has in memory.

@@ -14,6 +14,8 @@ const MOST: usize = 16;
 const LONGEST: usize = 255;
 /// What stands before the letter of a name, and before itself. No topic has it (MQTT 5 §1.5.4).
 const MARK: char = '\0';
+/// Octets of a name in a [`Text`]: the mark and its letter.
+pub(crate) const MARKED: usize = 2;
 /// The letter of the first name.
 const FIRST: u8 = b'A';
 
@@ -36,6 +38,11 @@ impl Names {
         })
     }
 
+    /// By number, empty where there is none.
+    pub(crate) fn all(&self) -> SmallVec<[&str; MOST]> {
+        self.iter().map(Option::unwrap_or_default).collect()
+    }
+
     /// The name with this number, if there is one.
     pub(crate) fn get(&self, number: usize) -> Option<&str> {
         self.iter().nth(number)?
@@ -45,17 +52,16 @@ impl Names {
 /// A name and what follows it. A length is one more than it is, and 0 where there is no name; in digits of six bits, the
 /// lowest first, of which all but the last have the seventh bit: most are one octet.
 fn next(text: &str) -> Option<(Option<&str>, &str)> {
-    let (mut length, mut shift) = (0usize, 0u32);
-    let mut digits = text.bytes();
+    let (mut length, mut at) = (0usize, 0);
     loop {
-        let digit = digits.next()?;
-        length |= usize::from(digit & 0x3F).checked_shl(shift)?;
-        shift += 6;
+        let digit = *text.as_bytes().get(at)?;
+        length |= usize::from(digit & 0x3F).checked_shl(6 * at as u32)?;
+        at += 1;
         if digit & 0x40 == 0 {
             break;
         }
     }
-    let rest = text.get(text.len() - digits.len()..)?;
+    let rest = text.get(at..)?;
     match length.checked_sub(1) {
         None => Some((None, rest)),
         Some(length) => rest.split_at_checked(length).map(|(name, rest)| (Some(name), rest)),
@@ -113,24 +119,33 @@ impl<'a> Words<'a> {
     }
 
     /// The longest word that stands here, and its number.
-    fn at(&self, text: &str, which: u16) -> Option<(usize, &'a str)> {
-        let stands = |word: &str| {
-            text.strip_prefix(word).is_some_and(|rest| !word.is_empty() && !rest.bytes().next().is_some_and(is_inner))
-        };
+    fn at(&self, text: &str, at: usize, which: u16) -> Option<(usize, &'a str)> {
         let numbered = self.all.iter().enumerate().filter(|(number, _)| which >> number & 1 != 0);
-        let found = numbered.filter_map(|(number, word)| word.filter(|word| stands(word)).map(|word| (number, word)));
+        let found =
+            numbered.filter_map(|(number, word)| word.filter(|word| ends(text, at, word)).map(|word| (number, word)));
         found.max_by_key(|(_, word)| word.len())
     }
 
-    /// Where this word stands in a text, if [`Text::new`] would find it there.
-    pub(crate) fn occurrence<'t>(word: &str, text: &'t str) -> Option<&'t str> {
-        let octet = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at)).copied();
-        let whole = |at: &(usize, &str)| {
-            let (from, to) = (at.0, at.0 + word.len());
-            !octet(from.checked_sub(1)).is_some_and(is_inner) && !octet(Some(to)).is_some_and(is_inner)
+    /// Where one of these stands in a text, if [`Text::new`] would find it there and it is no word yet.
+    pub(crate) fn occurrence<'t>(&self, word: &str, text: &'t str) -> Option<&'t str> {
+        if self.all.contains(&Some(word)) {
+            return None;
+        }
+        let begins = |at: &usize| {
+            at.checked_sub(1).is_none_or(|before| !text.as_bytes().get(before).copied().is_some_and(is_inner))
         };
-        text.match_indices(word).filter(|_| !word.is_empty()).find(whole).map(|(_, found)| found)
+        let at = (0..text.len()).filter(begins).find(|at| ends(text, *at, word))?;
+        text.get(at..at + word.len())
     }
+}
+
+/// Whether a word stands here, and ends where it does. That it begins here is known.
+fn ends(text: &str, at: usize, word: &str) -> bool {
+    let text = text.as_bytes();
+    !word.is_empty()
+        && text.get(at) == word.as_bytes().first()
+        && text.get(at..).is_some_and(|rest| rest.starts_with(word.as_bytes()))
+        && !text.get(at + word.len()).copied().is_some_and(is_inner)
 }
 
 /// Whether a word goes on with this octet.
@@ -144,40 +159,53 @@ pub(crate) struct Text(Box<str>);
 
 impl Text {
     pub(crate) fn new(text: &str, words: &Words<'_>) -> Self {
-        Self::with(text, words, u16::MAX)
+        Self::with(text, words, u16::MAX).unwrap_or_else(|| Self(text.into()))
     }
 
-    /// A filter: see [`Words::in_filters`].
-    pub(crate) fn filter(text: &str, words: &Words<'_>) -> Self {
+    /// A filter in which a name stands: see [`Words::in_filters`].
+    pub(crate) fn filter(text: &str, words: &Words<'_>) -> Option<Self> {
         Self::with(text, words, words.in_filters)
     }
 
-    fn with(text: &str, words: &Words<'_>, which: u16) -> Self {
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        // Words are not looked for within others.
-        let mut begins = true;
-        while let Some(letter) = rest.chars().next() {
-            if let Some((number, word)) = begins.then(|| words.at(rest, which)).flatten() {
+    /// None: it is as it was.
+    fn with(text: &str, words: &Words<'_>, which: u16) -> Option<Self> {
+        let octets = text.as_bytes();
+        let (mut out, mut copied, mut at) = (String::new(), 0, 0);
+        // Words are not looked for within others: each round begins where one may.
+        while at < octets.len() {
+            if let Some((number, word)) = words.at(text, at, which) {
+                out.push_str(text.get(copied..at).unwrap_or_default());
                 out.push(MARK);
                 out.push(char::from(FIRST + number as u8));
-                rest = rest.get(word.len()..).unwrap_or_default();
-                begins = false;
-                continue;
+                at += word.len();
+                copied = at;
             }
-            if letter == MARK {
+            while octets.get(at).copied().is_some_and(is_inner) {
+                at += 1;
+            }
+            if octets.get(at) == Some(&(MARK as u8)) {
+                out.push_str(text.get(copied..=at).unwrap_or_default());
                 out.push(MARK);
+                copied = at + 1;
             }
-            out.push(letter);
-            begins = letter.is_ascii() && !letter.is_ascii_alphanumeric();
-            rest = rest.get(letter.len_utf8()..).unwrap_or_default();
+            at += 1;
         }
-        Self(out.into())
+        if copied == 0 {
+            return None;
+        }
+        out.push_str(text.get(copied..).unwrap_or_default());
+        Some(Self(out.into()))
     }
 
-    /// Whether a name stands in it.
-    pub(crate) fn names_somebody(&self) -> bool {
-        Raw(&self.0).any(|piece| matches!(piece, Piece::Name(_)))
+    /// Where the first name stands in it, and its number.
+    pub(crate) fn first_name(&self) -> Option<(usize, usize)> {
+        let mut pieces = Raw(&self.0);
+        loop {
+            let at = self.0.len() - pieces.0.len();
+            if let Piece::Name(number) = pieces.next()? {
+                return Some((at, number));
+            }
+        }
     }
 
     pub(crate) fn raw(&self) -> &str {
@@ -186,17 +214,17 @@ impl Text {
 
     /// The text with these names.
     pub(crate) fn with_names<'a>(&'a self, names: &'a Names) -> Cow<'a, str> {
-        resolve(&self.0, names)
+        resolve(&self.0, &names.all())
     }
 
     /// Whether it is this text with these names.
     pub(crate) fn is(&self, text: &str, names: &Names) -> bool {
-        strip(&self.0, names, text) == Some("")
+        strip(&self.0, &names.all(), text) == Some("")
     }
 }
 
-/// The whole of a [`Text`], or a part of it.
-pub(crate) fn resolve<'a>(raw: &'a str, names: &'a Names) -> Cow<'a, str> {
+/// The whole of a [`Text`], or a part of it, with these names by number.
+pub(crate) fn resolve<'a>(raw: &'a str, names: &[&'a str]) -> Cow<'a, str> {
     let mut pieces = Raw(raw).map(|piece| piece.text(names));
     let first = pieces.next().unwrap_or_default();
     match pieces.next() {
@@ -206,7 +234,7 @@ pub(crate) fn resolve<'a>(raw: &'a str, names: &'a Names) -> Cow<'a, str> {
 }
 
 /// What follows in `text` after the whole of a [`Text`], or a part of it. None: it does not begin so.
-pub(crate) fn strip<'t>(raw: &str, names: &Names, text: &'t str) -> Option<&'t str> {
+pub(crate) fn strip<'t>(raw: &str, names: &[&str], text: &'t str) -> Option<&'t str> {
     Raw(raw).try_fold(text, |text, piece| text.strip_prefix(piece.text(names)))
 }
 
@@ -219,10 +247,10 @@ enum Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    fn text(self, names: &'a Names) -> &'a str {
+    fn text(self, names: &[&'a str]) -> &'a str {
         match self {
             Self::Literal(text) => text,
-            Self::Name(number) => names.get(number).unwrap_or_default(),
+            Self::Name(number) => names.get(number).copied().unwrap_or_default(),
         }
     }
 }
@@ -232,7 +260,7 @@ impl<'a> Iterator for Raw<'a> {
 
     fn next(&mut self) -> Option<Piece<'a>> {
         let Some(marked) = self.0.strip_prefix(MARK) else {
-            let (literal, rest) = self.0.split_at(self.0.find(MARK).unwrap_or(self.0.len()));
+            let (literal, rest) = self.0.split_at(self.0.bytes().position(|octet| octet == 0).unwrap_or(self.0.len()));
             self.0 = rest;
             return (!literal.is_empty()).then_some(Piece::Literal(literal));
         };
@@ -262,7 +290,7 @@ mod tests {
             let mut words = Words::new(&subject, tenant.as_deref(), acting_for.as_deref());
             more.iter().for_each(|word| words.add(word));
             let names = words.names();
-            for made in [Text::new(&text, &words), Text::filter(&text, &words)] {
+            for made in [Some(Text::new(&text, &words)), Text::filter(&text, &words)].into_iter().flatten() {
                 prop_assert_eq!(&*made.with_names(&names), &*text);
                 prop_assert!(made.is(&text, &names));
                 prop_assert_eq!(made.is(&other, &names), text == other);

@@ -10,8 +10,9 @@ use crate::names::{Names, Words};
 /// An [`Identity`] in little memory: all clients have one for as long as they are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    pub(crate) terms: Arc<Terms>,
+    // Compared first: it is shorter.
     pub(crate) names: Names,
+    pub(crate) terms: Arc<Terms>,
 }
 
 // With its counts a size class of the allocator's.

@@ -9,7 +9,6 @@ use std::sync::{Arc, LazyLock, Weak};
 use parking_lot::Mutex;
 
 use crate::grant::{Grant, Terms};
-use crate::principal::Principal;
 
 /// Identities are what strangers may choose, so that the seed is random.
 static HASHER: LazyLock<foldhash::fast::RandomState> = LazyLock::new(foldhash::fast::RandomState::default);
@@ -72,7 +71,7 @@ impl Grants {
     }
 
     /// `known`: its terms are those in memory.
-    fn keep(&self, grant: Grant, known: bool) -> Arc<Grant> {
+    fn keep(&self, mut grant: Grant, known: bool) -> Arc<Grant> {
         let terms_hash = HASHER.hash_one(&**grant.terms());
         let hash = HASHER.hash_one((terms_hash, &grant.identity.names, grant.expires_at(), grant.state()));
         let mut lately = self.known.lock();
@@ -81,18 +80,12 @@ impl Grants {
         if let Some(same) = grants.find(hash, |other| !alone && other.says_what(&grant)) {
             return same;
         }
-        let new = match all_terms.find(terms_hash, |terms| *terms == **grant.terms()) {
-            Some(terms) if !known => {
-                let names = grant.identity.names.clone();
-                Arc::new(grant.of(Arc::new(Principal { terms, names })))
-            }
-            found => {
-                if found.is_none() {
-                    all_terms.add(terms_hash, grant.terms());
-                }
-                Arc::new(grant)
-            }
-        };
+        match all_terms.find(terms_hash, |terms| *terms == **grant.terms()) {
+            Some(terms) if !known => grant.set_terms(terms),
+            Some(_) => {}
+            None => all_terms.add(terms_hash, grant.terms()),
+        }
+        let new = Arc::new(grant);
         if !alone {
             grants.add(hash, &new);
         }

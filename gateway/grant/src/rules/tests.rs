@@ -188,10 +188,10 @@ fn rules_with_a_clients_names_are_the_same_for_all() {
     let filters =
         |name: &str| [format!("{name}/stream"), format!("x/{name}/#"), "load/#".to_owned(), format!("+/{name}")];
     assert_eq!(of("ada", &filters("ada")), of("bob", &filters("bob")));
-    let many = |name: &str| (0..17).map(|n| format!("{name}/{n}")).collect::<Vec<_>>();
+    let many = |name: &str| (0..9).map(|n| format!("{name}/{n}")).collect::<Vec<_>>();
     assert_ne!(of("ada", &many("ada")), of("bob", &many("bob")), "many are looked up, by the whole of their texts");
     let names = Words::new("ada", None, None).names();
-    assert_eq!(of("ada", &many("ada")).publish(&names, "ada/16", QoS::AtLeastOnce, true), Permission::Allow);
+    assert_eq!(of("ada", &many("ada")).publish(&names, "ada/8", QoS::AtLeastOnce, true), Permission::Allow);
 }
 
 #[test]

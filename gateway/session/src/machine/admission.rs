@@ -252,9 +252,8 @@ impl Machine {
             will: connecting.will.take().map(Box::new),
             max_packet,
             client_max_packet,
-            max_subscriptions: max_subscriptions(&self.rules, &grant),
             rate: Rate::of(&self.rules, grant.limits(), now),
-            silence_ms: u32::from(keep_alive) * 1500,
+            keep_alive,
             expires,
             renew: renewal_time(&grant, now),
             grant,
@@ -399,8 +398,8 @@ pub(super) fn mailbox_limits(rules: &ListenerRules, grant: &Grant) -> MailboxLim
 }
 
 /// Subscriptions that the session may have.
-pub(super) fn max_subscriptions(rules: &ListenerRules, grant: &Grant) -> u32 {
-    u32::try_from(lower(rules.max_subscriptions, grant.limits().subscriptions)).unwrap_or(u32::MAX)
+pub(super) fn max_subscriptions(rules: &ListenerRules, grant: &Grant) -> usize {
+    lower(rules.max_subscriptions, grant.limits().subscriptions)
 }
 
 /// The keep-alive in force. Before MQTT 5 a client cannot be told another than its own.

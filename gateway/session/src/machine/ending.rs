@@ -116,7 +116,7 @@ impl Machine {
         if open.expires <= now {
             return self.end_now(End::ours(ReasonCode::NOT_AUTHORIZED, "the grant has expired"), s);
         }
-        if open.silence_ms > 0 && heard_at + u64::from(open.silence_ms) <= now {
+        if open.silent_at(heard_at) <= now {
             let end = End::ours(ReasonCode::KEEP_ALIVE_TIMEOUT, "nothing was heard for one and a half keep-alives");
             return self.end_now(end, s);
         }

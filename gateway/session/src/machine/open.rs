@@ -30,9 +30,8 @@ pub(super) struct Open {
     pub max_packet: u32,
     /// Octets of the largest packet that the client takes (MQTT 5 §3.1.2.11.4); `u32::MAX`: any.
     pub client_max_packet: u32,
-    pub max_subscriptions: u32,
-    /// Milliseconds of silence that end the connection. 0: none do.
-    pub silence_ms: u32,
+    /// Seconds of keep-alive (MQTT 5 §3.1.2.10). 0: silence does not end the connection.
+    pub keep_alive: u16,
     /// When the grant ends, in [`portcullis_router::now_ms`]. `u64::MAX`: never.
     pub expires: u64,
     /// When to have it looked at again.
@@ -57,7 +56,7 @@ pub(super) struct Open {
 }
 
 // A size class of the allocator's.
-const _: () = assert!(size_of::<Open>() <= 160);
+const _: () = assert!(size_of::<Open>() <= 128);
 
 /// See [`Open::seldom`].
 #[derive(Default)]
@@ -115,8 +114,13 @@ impl Open {
         self.version.into()
     }
 
+    /// When it has been silent for too long, if nothing is heard until then: one and a half times the keep-alive.
+    pub(super) fn silent_at(&self, heard_at: u64) -> u64 {
+        if self.keep_alive == 0 { u64::MAX } else { heard_at + u64::from(self.keep_alive) * 1500 }
+    }
+
     pub(super) fn next_time(&self, heard_at: u64) -> Option<u64> {
-        let silence = if self.silence_ms == 0 { u64::MAX } else { heard_at + u64::from(self.silence_ms) };
+        let silence = self.silent_at(heard_at);
         let reply = self.exchange().map_or(u64::MAX, |e| e.reply_by);
         let next = silence.min(self.expires).min(self.renew).min(reply);
         (next != u64::MAX).then_some(next)

@@ -7,7 +7,7 @@ use portcullis_grant::{Action, Credentials, Grant, Login, Outcome, Renewal};
 use portcullis_mqtt::{Auth, Packet, ProtocolVersion, ReasonCode};
 use portcullis_router::now_ms;
 
-use super::admission::{expiry_time, jittered, mailbox_limits, max_subscriptions, renewal_time};
+use super::admission::{expiry_time, jittered, mailbox_limits, renewal_time};
 use super::connect::{MOST_STEPS, challenge_packet, pairs};
 use super::open::Open;
 use super::pace::Rate;
@@ -210,7 +210,6 @@ impl Machine {
         }
         // What CONNACK told the client (packet size, receive maximum, keep-alive, session expiry) holds until it connects
         // again, and connections are counted when they come; the other bounds are the new ones from now on.
-        open.max_subscriptions = max_subscriptions(&rules, &grant);
         open.rate = Rate::of(&rules, grant.limits(), now).map(|new| new.renewed(open.rate.as_deref()));
         open.mailbox.set_limits(mailbox_limits(&rules, &grant));
         if let Some(will) = &mut open.will {

@@ -16,12 +16,18 @@ pub(super) struct Cached {
     pub allowed: Option<bool>,
 }
 
-/// One place at first; [`MOST`] once a second topic comes, each topic in a place of its own hash.
+/// Nothing until something is published: one word in each idle connection.
 #[derive(Default)]
-pub(super) struct RouteCache {
-    places: Vec<Option<Cached>>,
-    /// The place that was used last.
-    last: usize,
+pub(super) struct RouteCache(Option<Box<Places>>);
+
+/// One place at first; [`MOST`] once a second topic comes, each topic in a place of its own hash.
+enum Places {
+    One(Cached),
+    Many {
+        places: Box<[Option<Cached>]>,
+        /// The place that was used last.
+        last: usize,
+    },
 }
 
 fn place(topic: &str, flags: u8, places: usize) -> usize {
@@ -35,45 +41,62 @@ fn place(topic: &str, flags: u8, places: usize) -> usize {
     (h >> 7) as usize % places
 }
 
+impl Cached {
+    fn is_of(&self, topic: &str, flags: u8) -> bool {
+        self.flags == flags && *self.topic == *topic
+    }
+
+    /// Who goes through more topics than there are places does so at every message: the room of the name is kept.
+    fn put(&mut self, topic: &str, flags: u8, route: Arc<Route>, allowed: Option<bool>) {
+        self.topic.clear();
+        self.topic.push_str(topic);
+        (self.flags, self.route, self.allowed) = (flags, route, allowed);
+    }
+}
+
 impl RouteCache {
     pub(super) fn get(&mut self, topic: &str, flags: u8, router: &Router) -> Option<&Cached> {
-        let places = self.places.len();
-        let at = if places <= 1 { 0 } else { place(topic, flags, places) };
-        self.last = at;
-        let cached = self.places.get(at)?.as_ref()?;
-        (cached.flags == flags && *cached.topic == *topic && router.is_current(&cached.route)).then_some(cached)
+        let cached = match self.0.as_deref_mut()? {
+            Places::One(cached) => &*cached,
+            Places::Many { places, last } => {
+                *last = place(topic, flags, places.len());
+                places.get(*last)?.as_ref()?
+            }
+        };
+        (cached.is_of(topic, flags) && router.is_current(&cached.route)).then_some(cached)
     }
 
     pub(super) fn put(&mut self, topic: &str, flags: u8, route: Arc<Route>, allowed: Option<bool>) {
-        let same = |c: &Cached| c.flags == flags && *c.topic == *topic;
-        match self.places.len() {
-            0 => {
-                self.places.reserve_exact(1);
-                self.places.push(None);
+        let new = |route| Cached { topic: topic.to_owned(), flags, route, allowed };
+        let Some(cache) = self.0.as_deref_mut() else {
+            self.0 = Some(Box::new(Places::One(new(route))));
+            return;
+        };
+        if let Places::One(old) = cache {
+            if old.is_of(topic, flags) {
+                return old.put(topic, flags, route, allowed);
             }
-            1 if !self.places[0].as_ref().is_none_or(same) => self.places.resize_with(MOST, || None),
-            _ => {}
+            *cache = Places::Many { places: (0..MOST).map(|_| None).collect(), last: 0 };
         }
-        let places = self.places.len();
-        let at = if places == 1 { 0 } else { place(topic, flags, places) };
-        self.last = at;
-        match &mut self.places[at] {
-            // Who goes through more topics than there are places does so at every message: the room of the name is kept.
-            Some(old) => {
-                old.topic.clear();
-                old.topic.push_str(topic);
-                *old = Cached { topic: std::mem::take(&mut old.topic), flags, route, allowed };
-            }
-            empty => *empty = Some(Cached { topic: topic.to_owned(), flags, route, allowed }),
+        let Places::Many { places, last } = cache else { return };
+        *last = place(topic, flags, places.len());
+        match places.get_mut(*last) {
+            Some(Some(old)) => old.put(topic, flags, route, allowed),
+            Some(empty) => *empty = Some(new(route)),
+            None => {}
         }
     }
 
     /// The route of the topic that was published to last.
     pub(super) fn last(&self) -> Option<&Route> {
-        self.places.get(self.last)?.as_ref().map(|cached| &*cached.route)
+        let cached = match self.0.as_deref()? {
+            Places::One(cached) => Some(cached),
+            Places::Many { places, last } => places.get(*last)?.as_ref(),
+        };
+        cached.map(|cached| &*cached.route)
     }
 
     pub(super) fn clear(&mut self) {
-        self.places = Vec::new();
+        self.0 = None;
     }
 }

@@ -10,6 +10,7 @@ use portcullis_mqtt::{
 };
 use portcullis_router::Message;
 
+use super::admission::max_subscriptions;
 use super::offering::Offering;
 use super::open::Open;
 use super::reply::codes_size;
@@ -40,9 +41,10 @@ impl Open {
         self.takes_codes(packet.filters.iter().count())?;
         // All questions first: the packet is answered whole.
         let mut answers = Vec::new();
+        let most = max_subscriptions(rules, &self.grant);
         for (i, wanted) in packet.filters.iter().enumerate() {
             // A packet has room for hundreds of thousands, and each costs a look at the grant and at what is retained.
-            let within = i < self.max_subscriptions as usize;
+            let within = i < most;
             answers.push(if within {
                 self.judge(rules, &wanted)?
             } else {
@@ -54,9 +56,8 @@ impl Open {
         for (wanted, answer) in packet.filters.iter().zip(answers) {
             let code = match answer {
                 Answer::Granted { qos, filtered } => {
-                    let limit = self.max_subscriptions as usize;
                     let new = !self.state.subscriptions.contains_key(wanted.filter);
-                    if new && self.state.subscriptions.len() >= limit {
+                    if new && self.state.subscriptions.len() >= most {
                         ReasonCode::QUOTA_EXCEEDED
                     } else {
                         self.add(broker, &wanted, packet.subscription_id, qos, filtered, s);
