@@ -8,129 +8,18 @@ use std::sync::Arc;
 
 use portcullis_mqtt::QoS;
 
+use crate::draft::{GrantDraft, GrantError};
 use crate::gatekeeper::{Action, Authorization, PolicyStamp};
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::names::{Text, Words};
 use crate::principal::Principal;
-use crate::rules::own::{Rules, SEARCHED};
-use crate::rules::{ActionRefusal, AskCache, Effect, Permission, Rule, SubscribePermission};
+use crate::rules::own::Rules;
+use crate::rules::{ActionRefusal, AskCache, Effect, Permission, SubscribePermission};
 
 /// A directory entry or token that a grant was derived from: `user:<id>`, `device:<id>`, `key:<id>`, `token:<id>`, …
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dependency(pub Arc<str>);
-
-/// Bounds of a grant that are tighter than the listener's. None: the listener's holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// PUBLISH packets a second.
-    pub publish_per_second: Option<u64>,
-    /// Octets of PUBLISH packets a second.
-    pub publish_bytes_per_second: Option<u64>,
-    /// Octets of one packet.
-    pub packet_size: Option<u64>,
-    /// Subscriptions of the session.
-    pub subscriptions: Option<u64>,
-    /// Messages that wait for the client.
-    pub queued_messages: Option<u64>,
-    /// Octets of them.
-    pub queued_bytes: Option<u64>,
-    /// QoS 1 and 2 messages in flight to the client.
-    pub receive_maximum: Option<u64>,
-    /// Seconds.
-    pub keep_alive: Option<u64>,
-    /// Seconds.
-    pub session_expiry: Option<u64>,
-    /// Connections of this identity at one time.
-    pub connections: Option<u64>,
-    /// Octets of a topic or filter.
-    pub topic_length: Option<u64>,
-    /// Levels of a topic or filter.
-    pub topic_levels: Option<u64>,
-    /// Retained messages that this identity holds: those of topics where it was the last to retain one.
-    pub retained_messages: Option<u64>,
-    /// Octets of them: topics, properties and payloads.
-    pub retained_bytes: Option<u64>,
-}
-
-/// A grant as a policy words it, before it is compiled.
-#[derive(Clone, Debug, Default)]
-pub struct GrantDraft {
-    /// Who it is.
-    pub identity: Identity,
-    /// Seconds since 1970 at which it ends.
-    pub expires_at: Option<u64>,
-    /// Seconds after which to look again.
-    pub renew_after: Option<u32>,
-    /// Client identifier to use instead.
-    pub client_id: Option<String>,
-    /// At most 1,024.
-    pub rules: Vec<Rule>,
-    /// `(name, value)` of the contract's `limit`.
-    pub limits: Vec<(String, u64)>,
-    /// At most 16.
-    pub depends_on: Vec<String>,
-    /// At most 4 KiB.
-    pub state: Vec<u8>,
-    /// Authentication data for CONNACK.
-    pub data: Option<Vec<u8>>,
-    /// None are defined: any name makes the grant void.
-    pub attributes: Vec<(String, String)>,
-}
-
-impl GrantDraft {
-    /// The client's own names: its identity's, what the grant was derived from, and what else is known of it where a filter has it.
-    fn words(&self, known: &[&str]) -> Words<'_> {
-        let mut words = self.identity.words();
-        for entry in &self.depends_on {
-            words.add(entry.split_once(':').map_or(entry.as_str(), |(_, id)| id));
-        }
-        self.client_id.iter().for_each(|id| words.add(id));
-        if self.rules.len() <= SEARCHED {
-            for name in known {
-                let found = self.rules.iter().find_map(|rule| words.occurrence(name, &rule.filter));
-                found.into_iter().for_each(|name| words.add(name));
-            }
-        }
-        words
-    }
-}
-
-/// Why a draft cannot become a grant: the policy's mistake, which refuses the client.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GrantError {
-    /// `identity.scheme` or `identity.subject` is empty.
-    #[error("the grant's identity has an empty {0}")]
-    EmptyIdentity(&'static str),
-    /// A list or text is longer than the contract allows.
-    #[error("the grant has {count} {what}, more than the {limit} that the contract allows")]
-    TooMany {
-        /// What there is too much of.
-        what: &'static str,
-        /// How many there are.
-        count: usize,
-        /// How many there may be.
-        limit: usize,
-    },
-    /// A rule's filter is not an MQTT topic filter.
-    #[error("rule {index} of the grant has the filter {filter:?}, which is not a topic filter: {why}")]
-    BadFilter {
-        /// Position among the rules, from 0.
-        index: usize,
-        /// The filter.
-        filter: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The client identifier cannot be used.
-    #[error("the grant's client-id {0:?} is not a valid client identifier")]
-    BadClientId(String),
-    /// A limit that this gateway does not know: a restriction must not be lost silently.
-    #[error("the grant sets the limit {0:?}, which this gateway does not know")]
-    UnknownLimit(String),
-    /// An attribute that this gateway does not know.
-    #[error("the grant has the attribute {0:?}, which this gateway does not know")]
-    UnknownAttribute(String),
-}
 
 /// Octets of state up to which it is taken for what others have as well.
 const COMMON_STATE: usize = 8;
@@ -427,53 +316,10 @@ impl Grant {
     }
 }
 
-impl Limits {
-    /// None at all.
-    const NONE: Self = Self {
-        publish_per_second: None,
-        publish_bytes_per_second: None,
-        packet_size: None,
-        subscriptions: None,
-        queued_messages: None,
-        queued_bytes: None,
-        receive_maximum: None,
-        keep_alive: None,
-        session_expiry: None,
-        connections: None,
-        topic_length: None,
-        topic_levels: None,
-        retained_messages: None,
-        retained_bytes: None,
-    };
-
-    fn set(&mut self, name: &str, value: u64) -> Result<(), GrantError> {
-        let field = match name {
-            "publish-per-second" => &mut self.publish_per_second,
-            "publish-bytes-per-second" => &mut self.publish_bytes_per_second,
-            "packet-size" => &mut self.packet_size,
-            "subscriptions" => &mut self.subscriptions,
-            "queued-messages" => &mut self.queued_messages,
-            "queued-bytes" => &mut self.queued_bytes,
-            "receive-maximum" => &mut self.receive_maximum,
-            "keep-alive" => &mut self.keep_alive,
-            "session-expiry" => &mut self.session_expiry,
-            "connections" => &mut self.connections,
-            "topic-length" => &mut self.topic_length,
-            "topic-levels" => &mut self.topic_levels,
-            "retained-messages" => &mut self.retained_messages,
-            "retained-bytes" => &mut self.retained_bytes,
-            _ => return Err(GrantError::UnknownLimit(name.to_owned())),
-        };
-        // Named twice, the tighter one counts.
-        *field = Some(field.map_or(value, |old| old.min(value)));
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::Actions;
+    use crate::rules::{Actions, Rule};
     use crate::shared::Grants;
 
     /// As the bundled policy words it.

@@ -10,7 +10,7 @@ use portcullis_mqtt::QoS;
 
 use super::set::{self, Reach, RuleSet, Terms};
 use super::{Permission, Rule, SubscribePermission};
-use crate::grant::GrantError;
+use crate::draft::GrantError;
 use crate::names::{MARKED, Names, Text, Words, resolve, strip};
 
 /// The most rules with names that are kept apart.

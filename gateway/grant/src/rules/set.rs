@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use portcullis_mqtt::{QoS, topic};
 
 use super::{Actions, Effect, Permission, Rule, SubscribePermission};
-use crate::grant::GrantError;
+use crate::draft::GrantError;
 
 /// The most octets of filters in one grant: they live as long as the connection does.
 pub const MAX_FILTER_OCTETS: usize = 256 * 1024;

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::own::Rules;
 use super::*;
 use crate::denial::{Denial, DenyReason};
+use crate::draft::GrantError;
 use crate::gatekeeper::{Action, Authorization, Publication, SubscriptionRequest};
-use crate::grant::GrantError;
 use crate::names::Words;
 
 fn rule(effect: Effect, actions: Actions, filter: &str, max_qos: QoS) -> Rule {

@@ -7,6 +7,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -116,24 +117,46 @@ impl Wheel {
     }
 
     /// Turns the wheel, keeps the broker's appointments, and serves those who are parked, for as long as it is polled.
+    ///
+    /// The wheel has a thread of its own: with no timer in the runtime, a worker that goes to sleep has no clock to read and no
+    /// alarm to set, at each message that comes alone.
     pub async fn run(self: Arc<Self>, broker: Arc<Broker>) {
-        tokio::join!(Arc::clone(&self).turns(broker), Arc::clone(&self.parking).run());
+        // Dropped with this future, which ends the thread.
+        let (alive, over) = mpsc::channel::<()>();
+        let (wheel, runtime) = (Arc::clone(&self), tokio::runtime::Handle::current());
+        let turning = std::thread::Builder::new().name("wheel".into()).spawn({
+            let broker = Arc::clone(&broker);
+            move || {
+                let _within = runtime.enter();
+                let mut ticks = 0;
+                while over.recv_timeout(Duration::from_millis(TICK_MS)) == Err(RecvTimeoutError::Timeout) {
+                    wheel.tick(&broker, &mut ticks);
+                }
+            }
+        });
+        let turned_here = async {
+            let Err(e) = turning else { return std::future::pending().await };
+            tracing::warn!("time-outs share the workers with connections: {e}");
+            let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut ticks = 0;
+            loop {
+                interval.tick().await;
+                self.tick(&broker, &mut ticks);
+            }
+        };
+        tokio::join!(turned_here, Arc::clone(&self.parking).run());
+        drop(alive);
     }
 
-    async fn turns(self: Arc<Self>, broker: Arc<Broker>) {
-        let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut ticks = 0u64;
-        loop {
-            interval.tick().await;
-            self.turn();
-            ticks += 1;
-            if ticks.is_multiple_of(TICKS_OF_BROKER) {
-                worker::with(|worker| {
-                    broker.tick(&mut worker.scratch);
-                    broker.settle(&mut worker.scratch);
-                });
-            }
+    fn tick(&self, broker: &Broker, ticks: &mut u64) {
+        self.turn();
+        *ticks += 1;
+        if ticks.is_multiple_of(TICKS_OF_BROKER) {
+            worker::with(|worker| {
+                broker.tick(&mut worker.scratch);
+                broker.settle(&mut worker.scratch);
+            });
         }
     }
 }
