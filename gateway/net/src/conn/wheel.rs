@@ -4,10 +4,12 @@
 //! slot comes up the connection looks at its clock and takes a later one. Whoever closes leaves its slot, so that clients
 //! which come and go leave nothing behind.
 
+use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -121,22 +123,11 @@ impl Wheel {
     /// The wheel has a thread of its own: with no timer in the runtime, a worker that goes to sleep has no clock to read and no
     /// alarm to set, at each message that comes alone.
     pub async fn run(self: Arc<Self>, broker: Arc<Broker>) {
-        // Dropped with this future, which ends the thread.
-        let (alive, over) = mpsc::channel::<()>();
-        let (wheel, runtime) = (Arc::clone(&self), tokio::runtime::Handle::current());
-        let turning = std::thread::Builder::new().name("wheel".into()).spawn({
-            let broker = Arc::clone(&broker);
-            move || {
-                let _within = runtime.enter();
-                let mut ticks = 0;
-                while over.recv_timeout(Duration::from_millis(TICK_MS)) == Err(RecvTimeoutError::Timeout) {
-                    wheel.tick(&broker, &mut ticks);
-                }
-            }
-        });
         let turned_here = async {
-            let Err(e) = turning else { return std::future::pending().await };
-            tracing::warn!("time-outs share the workers with connections: {e}");
+            match Turning::start(Arc::clone(&self), Arc::clone(&broker)) {
+                Ok(_turning) => return std::future::pending().await,
+                Err(e) => tracing::warn!("time-outs share the workers with connections: {e}"),
+            }
             let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             let mut ticks = 0;
@@ -146,7 +137,6 @@ impl Wheel {
             }
         };
         tokio::join!(turned_here, Arc::clone(&self.parking).run());
-        drop(alive);
     }
 
     fn tick(&self, broker: &Broker, ticks: &mut u64) {
@@ -158,5 +148,36 @@ impl Wheel {
                 broker.settle(&mut worker.scratch);
             });
         }
+    }
+}
+
+/// The thread that turns a wheel. Dropped, it has ended: it holds the broker, and with it the store, no longer than the
+/// runtime does.
+struct Turning {
+    alive: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Turning {
+    fn start(wheel: Arc<Wheel>, broker: Arc<Broker>) -> io::Result<Self> {
+        let (alive, over) = mpsc::channel();
+        // Whom a tick wakes may want to spawn.
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name("wheel".into()).spawn(move || {
+            let _within = runtime.enter();
+            let mut ticks = 0;
+            while over.recv_timeout(Duration::from_millis(TICK_MS)) == Err(RecvTimeoutError::Timeout) {
+                wheel.tick(&broker, &mut ticks);
+            }
+        })?;
+        Ok(Self { alive: Some(alive), thread: Some(thread) })
+    }
+}
+
+impl Drop for Turning {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        // A tick that panicked has said so.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
