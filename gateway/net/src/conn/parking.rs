@@ -170,9 +170,12 @@ impl Parking {
         let number = connection.machine.handle().number;
         let bell = self.bell(number);
         let polled = catch_unwind(AssertUnwindSafe(|| connection.poll(&mut Context::from_waker(&bell))));
-        // It left, or it panicked, which is told by then, and ends nobody else's connection. A socket that is closed leaves
-        // the poll.
-        let Ok(Poll::Pending) = polled else { return };
+        let Ok(Poll::Pending) = polled else {
+            // It left, or it panicked, which is told by then; neither that nor its end is to be everybody's. A socket that is
+            // closed leaves the poll.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(connection)));
+            return;
+        };
         let again = self.called.lock().contains(&number);
         if talks || again || heard.ended || !connection.rests() {
             return self.wake(connection);

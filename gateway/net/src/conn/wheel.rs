@@ -6,6 +6,7 @@
 
 use std::io;
 use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -167,7 +168,8 @@ impl Turning {
             let _within = runtime.enter();
             let mut ticks = 0;
             while over.recv_timeout(Duration::from_millis(TICK_MS)) == Err(RecvTimeoutError::Timeout) {
-                wheel.tick(&broker, &mut ticks);
+                // One that panics has said so, and is not the end of time: grants expire by it.
+                let _ = catch_unwind(AssertUnwindSafe(|| wheel.tick(&broker, &mut ticks)));
             }
         })?;
         Ok(Self { alive: Some(alive), thread: Some(thread) })
@@ -177,7 +179,6 @@ impl Turning {
 impl Drop for Turning {
     fn drop(&mut self) {
         drop(self.alive.take());
-        // A tick that panicked has said so.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
