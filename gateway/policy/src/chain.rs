@@ -9,23 +9,20 @@ use std::time::Instant;
 
 use portcullis_grant::gatekeeper::Reply;
 use portcullis_grant::{
-    Account, Action, ActionRefusal, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Filtered,
-    Gatekeeper, Grant, Login, Outcome, Passage, PolicyStamp, Principal, Refusal, Renewal, Sources,
+    Action, ActionRefusal, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Filtered, Gatekeeper, Grant,
+    Login, Outcome, Passage, PolicyStamp, Refusal, Renewal,
 };
 
 use crate::bindings::exports::portcullis::policy::renewal;
-use crate::bindings::portcullis::policy::types::{self as wit, Verdict};
 use crate::call::{Answer, CallError, Caller, Question};
 use crate::convert;
 use crate::filters::{self, Filter};
-use crate::generation::Generation;
 use crate::policy::{Policy, caller};
 use crate::shadow::{Asked, Given, Matter, Shadow};
 use crate::stats::CallOutcome;
 use crate::tally::Tally;
+use crate::verdict::{Step, Terms, Watch, compile, same_principal};
 
-/// The most questions of one exchange (the contract's `enhanced-authentication`).
-const MAX_STEPS: u8 = 8;
 /// Seconds after which a renewal that failed is tried again.
 const RETRY_RENEWAL: u32 = 30;
 /// Octets from which on a credential is looked for in a policy's words: shorter ones are in any sentence.
@@ -37,12 +34,6 @@ pub struct Chain {
     policies: Arc<[Arc<Policy>]>,
     /// Asked about messages, in this order.
     filters: Arc<[Filter]>,
-}
-
-/// What a verdict means for the chain.
-pub(crate) enum Step {
-    Pass,
-    Decided(Outcome),
 }
 
 impl Chain {
@@ -87,14 +78,7 @@ impl Chain {
             }
             asked.push(&**policy.name());
             let (watch, caller) = Watch::start(caller(&login.connection));
-            let known = login.connection.identity.as_deref();
-            let terms = Terms {
-                known,
-                client_id: &login.credentials.client_id,
-                may_challenge: method.is_some(),
-                step: 0,
-                watch: &watch,
-            };
+            let terms = Terms::of_login(&login, &watch);
             let question = Question::Authenticate(&connection, &credentials);
             let mut given = None;
             let answer = policy
@@ -132,14 +116,7 @@ impl Chain {
         let connection = convert::connection(&reply.connection);
         let question = convert::reply(&reply);
         let (watch, caller) = Watch::start(caller(&reply.connection));
-        let known = reply.connection.identity.as_deref();
-        let terms = Terms {
-            known,
-            client_id: &reply.client_id,
-            may_challenge: true,
-            step: reply.challenge.step,
-            watch: &watch,
-        };
+        let terms = Terms::of_reply(&reply, &watch);
         let shadow = policy.shadow().filter(|shadow| shadow.takes(&reply.connection, &reply.client_id, None));
         let mut given = None;
         let answer = policy
@@ -267,118 +244,6 @@ fn told<T>(given: Option<Given>, answer: &Result<T, CallError>) -> Option<Given>
         Ok(_) => given,
         Err(error) => Some(Given::Failed(error.to_string())),
     }
-}
-
-/// On what terms a verdict is read.
-pub(crate) struct Terms<'a> {
-    /// Who is known already: the answer must be about the same principal.
-    pub(crate) known: Option<&'a Principal>,
-    /// The client's identifier.
-    pub(crate) client_id: &'a str,
-    pub(crate) may_challenge: bool,
-    /// Questions so far.
-    pub(crate) step: u8,
-    pub(crate) watch: &'a Watch,
-}
-
-/// Keeps account of one question.
-pub(crate) struct Watch {
-    begun: Instant,
-    sources: Sources,
-}
-
-impl Watch {
-    /// Begins, with whose call it is.
-    pub(crate) fn start(caller: Caller) -> (Self, Caller) {
-        (Self { begun: Instant::now(), sources: caller.sources.clone() }, caller)
-    }
-
-    fn account(&self) -> Account {
-        Account { micros: self.begun.elapsed().as_micros() as u64, freshness: self.sources.freshness() }
-    }
-
-    fn refusal(&self, denial: Denial, stamp: &PolicyStamp) -> Refusal {
-        Refusal { account: self.account(), ..Refusal::new(denial, Some(stamp.clone())) }
-    }
-
-    /// A policy that failed refuses: nobody comes in because something broke.
-    fn failed(&self, stamp: &PolicyStamp, error: &CallError) -> Outcome {
-        let reason = if matches!(error, CallError::Busy) { DenyReason::ServerBusy } else { DenyReason::Unavailable };
-        let mut denial = Denial::new(reason, format!("policy `{}`: {error}", stamp.name));
-        if matches!(error, CallError::Busy | CallError::Quarantined { .. }) {
-            denial.retry_after = Some(1);
-        }
-        Outcome::Deny(self.refusal(denial, stamp))
-    }
-}
-
-impl Terms<'_> {
-    pub(crate) fn read(&self, generation: &Generation, answer: Answer) -> Result<(Step, CallOutcome), String> {
-        let Answer::Verdict(verdict) = answer else { return Err("an answer to another question".to_owned()) };
-        let refuse = |denial| Step::Decided(Outcome::Deny(self.watch.refusal(denial, &generation.stamp)));
-        Ok(match verdict {
-            Verdict::Pass => (Step::Pass, CallOutcome::Pass),
-            Verdict::Deny(denial) => {
-                let denial = convert::denial(denial)?;
-                generation.uses().denied(denial.reason);
-                (refuse(denial), CallOutcome::Deny)
-            }
-            Verdict::Allow(grant) => {
-                let grant = compile(generation, &[self.client_id], grant)?;
-                if same_principal(&grant.identity, self.known) {
-                    let grant = generation.grants.share(grant);
-                    (Step::Decided(Outcome::Allow(grant, self.watch.account())), CallOutcome::Allow)
-                } else {
-                    let detail = "the client authenticated again as somebody else";
-                    (refuse(Denial::new(DenyReason::NotAuthorized, detail)), CallOutcome::Deny)
-                }
-            }
-            Verdict::Challenge(challenge) => {
-                // Clients can bring these two about as often as they like: they are refused, and the policy is not blamed,
-                // or strangers could have it put into quarantine.
-                if !self.may_challenge {
-                    let detail = "it challenged a client that named no authentication method";
-                    return Ok((refuse(Denial::new(DenyReason::BadAuthenticationMethod, detail)), CallOutcome::Deny));
-                }
-                if self.step >= MAX_STEPS {
-                    let detail = format!("more than {MAX_STEPS} challenges in one exchange");
-                    return Ok((refuse(Denial::new(DenyReason::NotAuthorized, detail)), CallOutcome::Deny));
-                }
-                if !generation.abilities.exports("enhanced-authentication") {
-                    return Err("a challenge, without exporting `enhanced-authentication`".to_owned());
-                }
-                let challenge = convert::challenge(challenge, generation.stamp.clone(), self.step + 1)?;
-                (Step::Decided(Outcome::Challenge(challenge)), CallOutcome::Challenge)
-            }
-        })
-    }
-}
-
-fn compile(generation: &Generation, known: &[&str], grant: wit::Grant) -> Result<Grant, String> {
-    let mut draft = convert::grant(grant)?;
-    if !generation.abilities.exports("renewal") {
-        // The contract: without the export, never.
-        draft.renew_after = None;
-    }
-    if let Some(ear) = &generation.runtime.with.shared.outside.ear {
-        ear.granted(&draft);
-    }
-    Grant::compile_for(known, draft, generation.stamp.clone())
-        .map_err(|why| crate::capability::escaped(&why.to_string()))
-}
-
-/// Whether a verdict keeps the contract.
-pub(crate) fn check(generation: &Generation, verdict: Verdict) -> Result<(), String> {
-    match verdict {
-        Verdict::Allow(grant) => compile(generation, &[], grant).map(|_| ()),
-        Verdict::Deny(denial) => convert::denial(denial).map(|_| ()),
-        Verdict::Challenge(challenge) => convert::challenge(challenge, generation.stamp.clone(), 1).map(|_| ()),
-        Verdict::Pass => Ok(()),
-    }
-}
-
-fn same_principal(new: &Principal, known: Option<&Principal>) -> bool {
-    known.is_none_or(|old| (old.scheme(), old.subject(), old.tenant()) == (new.scheme(), new.subject(), new.tenant()))
 }
 
 /// A policy's words for operators without what the client offered: some quote it, and it goes to logs and audit.

@@ -141,7 +141,7 @@ impl Generation {
         let verdict = match answer {
             Ok(Answer::Verdict(verdict)) => {
                 let shown = serde_json::to_value(&verdict).map_err(|why| why.to_string())?;
-                crate::chain::check(self, verdict).map(|()| shown).map_err(|why| CallError::Void(why).to_string())
+                crate::verdict::check(self, verdict).map(|()| shown).map_err(|why| CallError::Void(why).to_string())
             }
             Ok(_) => Err("an answer to another question".to_owned()),
             Err(why) => Err(why.to_string()),

@@ -13,7 +13,7 @@ use portcullis_store::KeyValue;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::cache::{CodeCache, Verified};
+use crate::cache::CodeCache;
 use crate::call::{Answer, CallError, Question};
 use crate::capability::{Capabilities, Effects, HttpClient, JwksCache, SharedServices, link, seconds_now};
 use crate::compile::{COMPILES, Compiler, InProcess};
@@ -23,6 +23,7 @@ use crate::engine::{EngineOptions, PolicyEngine};
 use crate::generation::{Generation, Loading, Runtime};
 use crate::inspect::{Abilities, check_kind, inspect};
 use crate::instance::{Indices, Instance};
+use crate::load::{cached, load_code};
 use crate::pace::Places;
 use crate::pool::Pool;
 use crate::precompiled::{Lack, Precompiled};
@@ -449,47 +450,6 @@ async fn ask_self_test(runtime: &Runtime, instance: Box<Instance>) -> Result<Box
         Answer::SelfTest(Err(why)) => Err(Fault::SelfTest(crate::capability::escaped(&why))),
         _ => Err(Fault::SelfTest("no answer".to_owned())),
     }
-}
-
-/// What a cache has for a component, loaded. None: nothing of use.
-fn cached(cache: &CodeCache, digest: &str, engine: &PolicyEngine) -> Option<Component> {
-    let code = cache.load(digest, engine.compatibility()).ok()?;
-    // Not everywhere: on file systems that hold no programs (`noexec`), and where there is no /proc.
-    let loaded = map_code(engine, &code).or_else(|why| {
-        tracing::debug!("compiled code cannot be mapped and is read: {why}");
-        load_code(engine, &code.read().map_err(|why| why.to_string())?)
-    });
-    match loaded {
-        Ok(component) => Some(component),
-        Err(why) => {
-            tracing::warn!("compiled code in the cache is of no use and is made again: {why}");
-            cache.forget(digest, engine.compatibility());
-            None
-        }
-    }
-}
-
-/// Maps machine code from the cache into this process. What never runs is never in memory, and what is in memory is the
-/// system's to take and to read again.
-fn map_code(engine: &PolicyEngine, code: &Verified) -> Result<Component, String> {
-    // SAFETY: wasmtime runs what is in this file, so it must be what wasmtime compiled, and stay that. It was verified by an
-    // HMAC that only this gateway's key makes over exactly this code, this component and this engine; the path leads to the
-    // open file that was verified, not to whatever has its name now. Nobody writes to it: the cache replaces files by
-    // renaming, and makes them read-only. Whoever has the rights to write to it anyway has those to read the key, to
-    // replace the gateway's binary, or to write to its memory. wasmtime itself checks version, settings and target.
-    #[allow(unsafe_code)]
-    let component = unsafe { Component::deserialize_file(engine.wasmtime(), code.path()) };
-    component.map_err(|why| format!("{why:#}"))
-}
-
-/// Copies machine code into this process.
-fn load_code(engine: &PolicyEngine, code: &[u8]) -> Result<Component, String> {
-    // SAFETY: as above. The code comes from `Compiler`, which is this very program (in a child or in-process), from a file
-    // of the cache that was verified, or from `Precompiled::load`, which verified that these octets are what an index says
-    // that the operator trusts. Those are copied and never mapped: operators write into that directory.
-    #[allow(unsafe_code)]
-    let component = unsafe { Component::deserialize(engine.wasmtime(), code) };
-    component.map_err(|why| format!("{why:#}"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {

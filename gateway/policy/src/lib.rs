@@ -29,6 +29,7 @@ mod generation;
 mod host;
 mod inspect;
 mod instance;
+mod load;
 mod mask;
 mod outside;
 mod pace;
@@ -48,6 +49,7 @@ mod target;
 mod ticker;
 mod trap;
 mod uses;
+mod verdict;
 
 pub use anatomy::Anatomy;
 pub use call::CallError;

@@ -15,11 +15,11 @@ use super::report::{Difference, ShadowReport};
 use super::{Asked, Comparison, Matter};
 use crate::call::{Answer, CallError, Caller, Question};
 use crate::capability::{Effects, seconds_now};
-use crate::chain::{Terms, Watch};
 use crate::convert;
 use crate::generation::Generation;
 use crate::policy::{Policy, caller};
 use crate::stats::{CallOutcome, Stats};
+use crate::verdict::{Terms, Watch};
 
 /// Differences that are remembered.
 const DIFFERENCES: usize = 32;
@@ -199,14 +199,7 @@ impl Work {
                 let connection = convert::connection(&login.connection);
                 let credentials = convert::credentials(&login.credentials);
                 let (watch, caller) = Watch::start(caller(&login.connection));
-                let known = login.connection.identity.as_deref();
-                let terms = Terms {
-                    known,
-                    client_id: &login.credentials.client_id,
-                    may_challenge: method.is_some(),
-                    step: 0,
-                    watch: &watch,
-                };
+                let terms = Terms::of_login(login, &watch);
                 let question = Question::Authenticate(&connection, &credentials);
                 let (given, state) = self.verdict(&generation, question, caller, &terms).await;
                 follow(exchanges, &login.connection, live, &given, state);
@@ -218,14 +211,7 @@ impl Work {
                 let mut question = convert::reply(reply);
                 question.state = state;
                 let (watch, caller) = Watch::start(caller(&reply.connection));
-                let known = reply.connection.identity.as_deref();
-                let terms = Terms {
-                    known,
-                    client_id: &reply.client_id,
-                    may_challenge: true,
-                    step: reply.challenge.step,
-                    watch: &watch,
-                };
+                let terms = Terms::of_reply(reply, &watch);
                 let question = Question::Continue(&connection, &question);
                 let (given, state) = self.verdict(&generation, question, caller, &terms).await;
                 follow(exchanges, &reply.connection, live, &given, state);
