@@ -140,3 +140,36 @@ pub(crate) struct Client {
     pub connection: Option<Connection>,
     pub session: Option<Session>,
 }
+
+/// A fresh connection, before its CONNACK.
+pub(crate) fn connection(line: usize, version: ProtocolVersion, role: Role, now: u64) -> Connection {
+    Connection {
+        line,
+        version,
+        role,
+        receive_maximum: usize::from(u16::MAX),
+        max_packet: usize::MAX,
+        silence: None,
+        heard: now,
+        grant_ends: None,
+        expiry: 0,
+        asked_zero: true,
+        will: None,
+        aliases: BTreeSet::new(),
+        topic_alias_maximum: 0,
+        named: BTreeMap::new(),
+        owed: Vec::<Owed>::new().into(),
+        todo: Vec::<Todo>::new(),
+        unacknowledged: BTreeSet::new(),
+        prompt: true,
+        bytes: Vec::new(),
+        doomed: None,
+    }
+}
+
+impl Session {
+    /// Whether something that must come has not come.
+    pub(crate) fn missing(&self) -> Option<(Number, &Expected)> {
+        self.expected.iter().find_map(|(n, list)| list.iter().find(|e| e.must).map(|e| (*n, e)))
+    }
+}

@@ -9,9 +9,9 @@ use portcullis_mqtt::{
     decode, frame,
 };
 
-use super::client::{Owed, Published, WillModel};
+use super::client::{Owed, Published, WillModel, connection};
 use super::topics::{Role, SHORT, TOPICS};
-use super::world::{LONGEST_EXPIRY, World, connection};
+use super::world::{LONGEST_EXPIRY, World};
 use crate::desk::{compile, everything};
 
 pub(crate) const ROOM: usize = 1 << 30;

@@ -11,7 +11,9 @@ mod acts;
 mod client;
 mod events;
 mod finish;
+mod groups;
 mod hear;
+mod lifetimes;
 mod topics;
 mod world;
 
