@@ -1,7 +1,7 @@
 //! What a client offers: a token in the MQTT password or in a header, or a user name with its domain and a password.
 
 use policy_support::wit::types::{Connection, Credentials, Denial};
-use policy_support::{Gateway, bearer};
+use policy_support::{Gateway, base64url, bearer};
 
 use crate::config::{Config, Mode};
 use crate::fiware::Service;
@@ -86,7 +86,7 @@ fn is_keystones_jws(octets: &[u8]) -> bool {
         return false;
     };
     header.starts_with(b"e")
-        && decode(claims).is_some_and(|claims| {
+        && base64url::decode(claims).is_some_and(|claims| {
             // Every name begins behind a quotation mark: there are few of them, and many octets.
             let mut names = claims.iter().enumerate().filter(|(_, octet)| **octet == b'"').map(|(at, _)| &claims[at..]);
             claims.first() == Some(&b'{') && names.any(|name| name.starts_with(ISSUED.as_bytes()))
@@ -108,29 +108,6 @@ fn is_anothers(octets: &[u8]) -> bool {
     octets.starts_with(b"sk_")
         || octets.starts_with(b"rk_")
         || octets.starts_with(b"ey") && octets.iter().filter(|octet| **octet == b'.').count() == 2
-}
-
-/// Base64url without padding.
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut word, mut bits) = (0_u32, 0);
-    for octet in text {
-        let value = match octet {
-            b'A'..=b'Z' => octet - b'A',
-            b'a'..=b'z' => octet - b'a' + 26,
-            b'0'..=b'9' => octet - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        };
-        word = word << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((word >> bits & 0xFF) as u8);
-        }
-    }
-    Some(out)
 }
 
 #[cfg(test)]
