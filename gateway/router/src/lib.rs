@@ -30,7 +30,7 @@ pub use buffers::Buffer;
 pub use encode::Wire;
 pub use inflight::AckError;
 pub use limits::MailboxLimits;
-pub use mailbox::{Backlog, DirectWriter, Flush, Full, Link, Mailbox, Output, Queued, Wake};
+pub use mailbox::{Backlog, DirectWriter, Flush, Full, Link, Mailbox, Queued, Wake};
 pub use message::Message;
 pub use retained::{Holder, Retained, RetainedError, RetainedLimits};
 pub use route::{Route, RouteVersion, Target};

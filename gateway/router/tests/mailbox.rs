@@ -76,10 +76,9 @@ impl Client {
             writer: Some(Arc::clone(&self.socket) as _),
             wire: Wire::V3,
             max_packet: u32::MAX,
-            topic_alias_maximum: 0,
             window,
         };
-        self.mailbox.attach(link, &[], &mut batch);
+        self.mailbox.attach(link, 0, &[], &mut batch);
         batch.flush();
     }
 

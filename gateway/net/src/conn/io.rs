@@ -89,10 +89,10 @@ impl Io {
             }
             Self::Stream(stream) => {
                 while let Some(mut output) = mailbox.take_output() {
-                    while output.at < output.bytes.len() {
-                        match Pin::new(&mut *stream).poll_write(cx, &output.bytes[output.at..]) {
+                    while !output.unwritten().is_empty() {
+                        match Pin::new(&mut *stream).poll_write(cx, output.unwritten()) {
                             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                            Poll::Ready(Ok(n)) => output.at += n,
+                            Poll::Ready(Ok(n)) => output.advance(n),
                             Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                             Poll::Pending => {
                                 mailbox.return_output(output);

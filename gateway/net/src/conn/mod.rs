@@ -6,9 +6,9 @@
 //!
 //! This directory knows sockets and time; what packets mean is the machine's business.
 
+mod behind;
 mod io;
 mod parking;
-mod partial;
 mod poll;
 mod reading;
 mod wheel;
@@ -25,8 +25,8 @@ use portcullis_session::{Broker, Control, End, ListenerRules, Machine, Origin};
 use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
 use crate::socket::{Socket, Watched};
 use crate::stop::StopSignal;
+use behind::Behind;
 use io::Io;
-use partial::Partial;
 use wheel::Armed;
 pub use wheel::Wheel;
 
@@ -138,16 +138,14 @@ enum Stopped {
     Awaited(Box<Pin<Box<dyn Future<Output = ()> + Send>>>),
 }
 
-/// What a connection is doing besides reading.
+/// What a connection is doing instead of reading.
 enum Doing {
-    /// Nothing: it reads.
-    Reading,
-    /// The gatekeeper was asked. Boxed twice, since hardly anybody has a question: each idle connection has room for one.
-    Asking(Box<Pending>),
+    /// The gatekeeper was asked.
+    Asking(Pending),
     /// Another connection has the session and was told to leave.
     Waiting,
     /// It ends.
-    Closing(Box<Closing>),
+    Closing(Closing),
 }
 
 /// A publisher that waits for receivers of its messages.
@@ -198,21 +196,18 @@ struct Connection {
     handler: Arc<MqttHandler>,
     io: Io,
     machine: Machine,
-    doing: Doing,
+    /// None: it reads.
+    doing: Option<Box<Doing>>,
     /// Its grant is to be looked at again as soon as the gatekeeper has answered what it was asked.
     look_next: Option<Look>,
-    /// Received and not yet used: half a packet, or what came while the gatekeeper is asked.
-    partial: Partial,
+    behind: Behind,
     /// Until there is a session.
     before: Option<Box<Before>>,
     timer: Option<Armed>,
-    waits_for: Option<Box<Patience>>,
     /// The stream took bytes that it has not passed on yet.
     unflushed: bool,
-    /// It can be parked.
-    tired: bool,
-    /// When it was last heard while it was parked, in seconds of `now_ms`, counted from one; 0: never.
-    stirred_at: u32,
+    /// The second in which it was last heard while it was parked; 0: never.
+    stirred_at: u16,
     /// None: what it comes from is counted, and outlives it.
     _guard: Option<ConnectionGuard>,
 }
@@ -251,6 +246,15 @@ impl Connection {
         tokio::spawn(Awake(Some(self)));
     }
 
+    /// Whether it reads what its client says.
+    fn is_reading(&self) -> bool {
+        self.doing.is_none()
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.doing.as_deref(), Some(Doing::Closing(_)))
+    }
+
     fn new(handler: Arc<MqttHandler>, io: Io, socket: Option<Arc<Socket>>, beginning: Beginning) -> Self {
         let Beginning { origin, stop, guard } = beginning;
         let handle = handler.broker.handle(origin);
@@ -265,14 +269,12 @@ impl Connection {
             handler,
             io,
             machine,
-            doing: Doing::Reading,
+            doing: None,
             look_next: None,
-            partial: Partial::default(),
+            behind: Behind::default(),
             before: Some(Box::new(Before { early: Vec::new(), written: 0, stopped: Some(Stopped::Unawaited(stop)) })),
             timer: None,
-            waits_for: None,
             unflushed: false,
-            tired: false,
             stirred_at: 0,
             _guard: guard,
         }
@@ -280,14 +282,14 @@ impl Connection {
 }
 
 // A size class of the allocator's.
-const _: () = assert!(size_of::<Connection>() <= 160);
+const _: () = assert!(size_of::<Connection>() <= 128);
 
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(armed) = self.timer.take() {
             self.handler.wheel.disarm(self.machine.handle(), armed);
         }
-        if !matches!(self.doing, Doing::Closing(_)) || self.machine.mailbox().is_some() {
+        if !self.is_closing() || self.machine.mailbox().is_some() {
             // The runtime is going down: leave the session as if the network had failed.
             worker::with(|worker| {
                 let end = self.machine.on_closed("the gateway stopped".to_owned());

@@ -13,23 +13,23 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Weak};
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
 use hashbrown::HashTable;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use portcullis_router::now_ms;
 
 use super::io::Io;
-use super::poll::listener_stops;
-use super::{Connection, Doing, Stopped};
+use super::poll::{Turn, listener_stops};
+use super::{Connection, Stopped};
 use crate::socket::Watched;
 
 /// Milliseconds of silence after which a connection that has a task is parked.
@@ -50,40 +50,46 @@ pub(super) struct Parking {
     after_ms: AtomicU64,
     parked: Mutex<HashTable<Box<Connection>>>,
     /// Numbers of those that somebody other than their client wants something of.
-    called: Mutex<Vec<u64>>,
+    called: Mutex<Vec<usize>>,
     bell: Notify,
 }
 
 /// Numbers are counted up by ourselves, so that nobody chooses them.
 fn hash(number: u64) -> u64 {
-    number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    (number as usize as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// How a parked connection is heard of.
 #[derive(Clone, Copy)]
 struct Heard {
-    number: u64,
+    /// The part of its number that a machine word has room for.
+    number: usize,
     /// Its socket has something to read; else somebody else has rung for it.
     by_socket: bool,
     /// The client says nothing more.
     ended: bool,
 }
 
-/// Rings for a parked connection.
-struct Bell {
-    parking: Arc<Parking>,
-    number: u64,
+/// All there are. A gateway has one; where there are more, each hears of numbers that are another's, and finds them not parked, or
+/// looks once for nothing.
+static PARKINGS: RwLock<Vec<Weak<Parking>>> = RwLock::new(Vec::new());
+
+/// What rings for a parked connection: its number is all there is of it, so that it takes no memory.
+static BELL: RawWakerVTable = RawWakerVTable::new(|number| RawWaker::new(number, &BELL), ring, ring, |_| {});
+
+fn ring(number: *const ()) {
+    for parking in PARKINGS.read().iter().filter_map(Weak::upgrade) {
+        parking.called.lock().push(number.addr());
+        parking.bell.notify_one();
+    }
 }
 
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.parking.called.lock().push(self.number);
-        self.parking.bell.notify_one();
-    }
+/// Rings for the connection with this number.
+#[allow(unsafe_code)]
+fn bell(number: u64) -> Waker {
+    let number = std::ptr::without_provenance(number as usize);
+    // SAFETY: what stands behind the functions of `BELL` is a number, which they only copy; they may be called from any thread.
+    unsafe { Waker::new(number, &BELL) }
 }
 
 impl Parking {
@@ -91,14 +97,16 @@ impl Parking {
         let made = mio::Poll::new().and_then(|poll| Ok((poll.registry().try_clone()?, poll)));
         let made = made.inspect_err(|e| tracing::warn!("idle connections keep their tasks: {e}")).ok();
         let (registry, poll) = made.unzip();
-        Arc::new(Self {
+        let parking = Arc::new(Self {
             poll: Mutex::new(poll),
             registry,
             after_ms: AtomicU64::new(PARKED_AFTER_MS),
             parked: Mutex::default(),
             called: Mutex::default(),
             bell: Notify::new(),
-        })
+        });
+        PARKINGS.write().push(Arc::downgrade(&parking));
+        parking
     }
 
     /// Milliseconds of silence after which a connection is parked. None: none is.
@@ -122,7 +130,7 @@ impl Parking {
         // Before the socket leaves the reactor, whoever wants something wakes the task, which is ending; from here on the bell.
         // Nobody who is told of it finds the table without it.
         let mut parked = self.parked.lock();
-        let bell = self.bell(number);
+        let bell = bell(number);
         connection.machine.handle().register(&bell);
         let stops = connection.hears_of_stop(&mut Context::from_waker(&bell));
         let rests = !stops && connection.rests() && self.quiet_ms().is_some();
@@ -143,14 +151,9 @@ impl Parking {
         None
     }
 
-    fn bell(self: &Arc<Self>, number: u64) -> Waker {
-        Waker::from(Arc::new(Bell { parking: Arc::clone(self), number }))
-    }
-
-    /// A token has the part of a number that a machine word has room for.
-    fn take(&self, number: u64) -> Option<Box<Connection>> {
+    fn take(&self, number: usize) -> Option<Box<Connection>> {
         let mut parked = self.parked.lock();
-        let found = parked.find_entry(hash(number), |other| other.machine.handle().number as usize == number as usize);
+        let found = parked.find_entry(hash(number as u64), |other| other.machine.handle().number as usize == number);
         let (connection, _) = found.ok()?.remove();
         if parked.capacity() > 64 && parked.len() < parked.capacity() / 8 {
             parked.shrink_to_fit(|other| hash(other.machine.handle().number));
@@ -168,15 +171,15 @@ impl Parking {
         }
         let talks = heard.by_socket && connection.stir();
         let number = connection.machine.handle().number;
-        let bell = self.bell(number);
+        let bell = bell(number);
         let polled = catch_unwind(AssertUnwindSafe(|| connection.poll(&mut Context::from_waker(&bell))));
-        let Ok(Poll::Pending) = polled else {
+        let Ok(Turn::Waits | Turn::Tires) = polled else {
             // It left, or it panicked, which is told by then; neither that nor its end is to be everybody's. A socket that is
             // closed leaves the poll.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(connection)));
             return;
         };
-        let again = self.called.lock().contains(&number);
+        let again = self.called.lock().contains(&heard.number);
         if talks || again || heard.ended || !connection.rests() {
             return self.wake(connection);
         }
@@ -218,7 +221,7 @@ impl Parking {
                         }
                     }
                     heard.extend(events.iter().map(|event| Heard {
-                        number: event.token().0 as u64,
+                        number: event.token().0,
                         by_socket: true,
                         ended: event.is_read_closed() || event.is_error(),
                     }));
@@ -249,6 +252,12 @@ fn register(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
     Ok(unsafe { AsyncFd::register(poll) }?)
 }
 
+impl Drop for Parking {
+    fn drop(&mut self) {
+        PARKINGS.write().retain(|parking| parking.strong_count() > 0);
+    }
+}
+
 /// Connections hold what holds them here: whoever stops running it ends those that are parked.
 struct End(Arc<Parking>);
 
@@ -270,37 +279,37 @@ impl Connection {
     }
 
     /// Its time has come: is it quiet enough to be parked?
-    pub(super) fn tire(&mut self) {
-        self.tired = self.parks_at().is_some_and(|at| at <= now_ms()) && self.rests();
+    pub(super) fn is_tired(&self) -> bool {
+        self.parks_at().is_some_and(|at| at <= now_ms()) && self.rests()
     }
 
-    /// All that had come is read. Who has nothing else to do, be it let in or not, is parked before the runtime hears of its socket;
-    /// everybody else's is watched.
-    pub(super) fn wait_for_more(&mut self, cx: &mut Context<'_>) {
+    /// All that had come is read. Who has nothing else to do, be it let in or not, is to be parked before the runtime hears of its
+    /// socket (true); everybody else's is watched.
+    pub(super) fn wait_for_more(&mut self, cx: &mut Context<'_>) -> bool {
         if !matches!(self.io, Io::Direct(Watched::Emptied(_))) {
-            return;
+            return false;
         }
-        self.tired = !self.talks(seconds()) && self.handler.wheel.parking.quiet_ms().is_some() && self.rests();
-        if self.tired {
-            return;
+        if !self.talks(second()) && self.handler.wheel.parking.quiet_ms().is_some() && self.rests() {
+            return true;
         }
-        let Io::Direct(socket) = &mut self.io else { return };
+        let Io::Direct(socket) = &mut self.io else { return false };
         match socket.poll_readable(cx) {
-            Ok(false) => return,
+            Ok(false) => return false,
             Ok(true) => {}
             Err(e) => self.lost(&e),
         }
         cx.waker().wake_by_ref();
+        false
     }
 
     /// Whether it was heard while it was parked in this second or the last.
-    fn talks(&self, now: u32) -> bool {
-        self.stirred_at != 0 && self.stirred_at + 1 >= now
+    fn talks(&self, now: u16) -> bool {
+        self.stirred_at != 0 && now.wrapping_sub(self.stirred_at) <= 1
     }
 
     /// It was heard while it was parked. True: it talks.
     fn stir(&mut self) -> bool {
-        let now = seconds();
+        let now = second();
         let talks = self.talks(now);
         self.stirred_at = now;
         talks
@@ -314,10 +323,9 @@ impl Connection {
             _ => false,
         };
         written
-            && matches!(self.doing, Doing::Reading)
+            && self.is_reading()
             && self.look_next.is_none()
-            && self.waits_for.is_none()
-            && self.partial.is_empty()
+            && self.behind.is_nothing()
             && !self.unflushed
             && !self.machine.handle().is_called()
     }
@@ -343,7 +351,7 @@ impl Connection {
     }
 }
 
-/// Of [`now_ms`], from one.
-fn seconds() -> u32 {
-    u32::try_from(now_ms() / 1000 + 1).unwrap_or(u32::MAX - 1)
+/// The second of [`now_ms`], from 1. It comes again after 18 hours: who is heard once in that second has a task for a while.
+fn second() -> u16 {
+    (now_ms() / 1000 % u64::from(u16::MAX)) as u16 + 1
 }

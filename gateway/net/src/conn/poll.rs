@@ -22,11 +22,10 @@ impl Future for Awake {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(connection) = &mut self.0 else { return Poll::Ready(()) };
-        if connection.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !std::mem::take(&mut connection.tired) {
-            return Poll::Pending;
+        match connection.poll(cx) {
+            Turn::Over => return Poll::Ready(()),
+            Turn::Waits => return Poll::Pending,
+            Turn::Tires => {}
         }
         let Some(connection) = self.0.take() else { return Poll::Ready(()) };
         let parking = Arc::clone(&connection.handler.wheel.parking);
@@ -40,23 +39,36 @@ impl Future for Awake {
     }
 }
 
+/// How a turn ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The connection has ended.
+    Over,
+    /// Something wakes the task when there is more to do.
+    Waits,
+    /// The same, and it is quiet: it can be parked.
+    Tires,
+}
+
 impl Connection {
-    /// One turn. Pending: something wakes the task when there is more to do, or the connection is tired and can be parked.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// One turn.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Turn {
         self.machine.handle().register(cx.waker());
-        let done = worker::with(|worker| {
-            let done = self.drive(cx, worker);
+        let mut turn = worker::with(|worker| {
+            let turn = self.drive(cx, worker);
             self.handler.broker.settle(&mut worker.scratch);
-            done
+            turn
         });
-        if done.is_pending() && !matches!(self.doing, Doing::Closing(_)) {
+        if turn != Turn::Over && !self.is_closing() {
             // After all has been written that is to be written.
-            self.wait_for_more(cx);
-            if !self.tired {
+            if self.wait_for_more(cx) {
+                turn = Turn::Tires;
+            }
+            if turn == Turn::Waits {
                 self.arm_timer();
             }
         }
-        done
+        turn
     }
 }
 
@@ -68,9 +80,9 @@ enum Go {
 }
 
 impl Connection {
-    fn drive(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Poll<()> {
+    fn drive(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Turn {
         let mut timed = false;
-        if !matches!(self.doing, Doing::Closing(_)) {
+        if !self.is_closing() {
             timed = self.look_around(w);
             self.look_whether_stopped(cx, w);
             // A question that comes of what is read is put in the same turn: a task that wakes itself to do so goes to the
@@ -89,16 +101,13 @@ impl Connection {
                 }
             }
         }
-        if matches!(self.doing, Doing::Closing(_)) {
-            return self.poll_close(cx, w);
+        if self.is_closing() {
+            return if self.poll_close(cx, w).is_ready() { Turn::Over } else { Turn::Waits };
         }
         if self.machine.wants_room() {
             cx.waker().wake_by_ref();
         }
-        if timed {
-            self.tire();
-        }
-        Poll::Pending
+        if timed && self.is_tired() { Turn::Tires } else { Turn::Waits }
     }
 
     /// What the gatekeeper answered, then what is to be written, then what there is to read. True: that led to a question
@@ -110,7 +119,11 @@ impl Connection {
             return false;
         }
         self.poll_input(cx, w);
-        matches!(self.doing, Doing::Asking(_))
+        self.is_asking()
+    }
+
+    fn is_asking(&self) -> bool {
+        matches!(self.doing.as_deref(), Some(Doing::Asking(_)))
     }
 
     /// What others asked for, and time. True: its time had come.
@@ -122,19 +135,21 @@ impl Connection {
         let timed = self.machine.handle().take_timer();
         if timed {
             self.timer = None;
-            if let Some(patience) = self.waits_for.take_if(|patience| patience.until <= now_ms()) {
+            if self.behind.waits_until().is_some_and(|until| until <= now_ms())
+                && let Some(patience) = self.behind.stop_waiting()
+            {
                 for full in &patience.full {
                     full.give_up();
                 }
                 self.machine.handle().unpause();
             }
-            if !matches!(self.doing, Doing::Closing(_)) {
+            if !self.is_closing() {
                 let step = self.machine.on_time(&mut w.scratch);
                 self.take(step);
             }
         }
-        if matches!(self.doing, Doing::Waiting) {
-            self.doing = Doing::Reading;
+        if matches!(self.doing.as_deref(), Some(Doing::Waiting)) {
+            self.doing = None;
             let step = self.machine.retry(&mut w.scratch);
             self.take(step);
             self.catch_up(w);
@@ -173,9 +188,9 @@ impl Connection {
 
     /// Has what is no session yet, and is about to rest, woken when the listener stops.
     fn wait_for_stop(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
-        if let Some(before) = &mut self.before
+        if !self.is_closing()
+            && let Some(before) = &mut self.before
             && let Some(Stopped::Unawaited(signal)) = &before.stopped
-            && !matches!(self.doing, Doing::Closing(_))
         {
             before.stopped = Some(Stopped::Awaited(Box::new(Box::pin(signal.stopped()))));
             self.look_whether_stopped(cx, w);
@@ -184,11 +199,11 @@ impl Connection {
 
     /// Does what the machine asks for.
     pub(super) fn take(&mut self, step: Step) {
-        if matches!(self.doing, Doing::Closing(_)) {
+        if self.is_closing() {
             return;
         }
         let gate = |c: &Self| c.handler.gatekeeper();
-        self.doing = match step {
+        let doing = match step {
             Step::More => return,
             Step::Wait => Doing::Waiting,
             Step::End(end) => closing(end),
@@ -215,7 +230,7 @@ impl Connection {
             Step::Renew | Step::Recheck => {
                 let again = matches!(step, Step::Recheck);
                 let Some(grant) = self.machine.grant().cloned() else { return };
-                if matches!(self.doing, Doing::Asking(_)) {
+                if self.is_asking() {
                     // One question at a time; this one is next. Asking ourselves again would wake us at once, and again,
                     // until the answer comes.
                     let next = if again { Look::Recheck } else { Look::Reevaluate };
@@ -233,13 +248,14 @@ impl Connection {
                 })
             }
         };
+        self.doing = Some(Box::new(doing));
     }
 
     /// Hears the gatekeeper, as often as one answer leads to the next question.
     fn poll_decision(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> Go {
-        while let Doing::Asking(pending) = &mut self.doing {
-            let Poll::Ready(answer) = Pin::new(pending.as_mut()).poll(cx) else { return Go::Rest };
-            self.doing = Doing::Reading;
+        while let Some(Doing::Asking(pending)) = self.doing.as_deref_mut() {
+            let Poll::Ready(answer) = pending.as_mut().poll(cx) else { return Go::Rest };
+            self.doing = None;
             self.catch_up(w);
             let step = match answer {
                 Answer::Outcome(outcome) => self.machine.on_outcome(outcome, &mut w.scratch),
@@ -250,19 +266,19 @@ impl Connection {
             self.take(step);
             self.catch_up(w);
             self.go_on(w);
-            if matches!(self.doing, Doing::Reading)
+            if self.is_reading()
                 && let Some(look) = self.look_next.take()
             {
                 let step = self.machine.on_control(look.into(), &mut w.scratch);
                 self.take(step);
             }
         }
-        if matches!(self.doing, Doing::Reading) { Go::On } else { Go::Rest }
+        if self.is_reading() { Go::On } else { Go::Rest }
     }
 
     /// Writes what is ours to write.
     fn poll_output(&mut self, cx: &mut Context<'_>, w: &mut Worker) {
-        if matches!(self.doing, Doing::Closing(_)) {
+        if self.is_closing() {
             return;
         }
         let written = match self.machine.mailbox() {
@@ -308,9 +324,9 @@ impl Connection {
 
     pub(super) fn arm_timer(&mut self) {
         let machine = self.machine.next_time().unwrap_or(u64::MAX);
-        let patience = self.waits_for.as_ref().map_or(u64::MAX, |patience| patience.until);
-        let closing = match &self.doing {
-            Doing::Closing(closing) => closing.by,
+        let patience = self.behind.waits_until().unwrap_or(u64::MAX);
+        let closing = match self.doing.as_deref() {
+            Some(Doing::Closing(closing)) => closing.by,
             _ => u64::MAX,
         };
         let next = machine.min(patience).min(closing).min(self.parks_at().unwrap_or(u64::MAX));
@@ -328,7 +344,7 @@ impl Connection {
         if self.machine.handle().take_timer() {
             self.timer = None;
         }
-        let Doing::Closing(closing) = &self.doing else { return Poll::Pending };
+        let Some(Doing::Closing(closing)) = self.doing.as_deref() else { return Poll::Pending };
         let by_client = closing.end.by_client;
         let (patient, shutting_down) = (!by_client && now_ms() < closing.by, closing.shutting_down);
         if !shutting_down {
@@ -344,7 +360,7 @@ impl Connection {
                 self.arm_timer();
                 return Poll::Pending;
             }
-            let Doing::Closing(closing) = &self.doing else { return Poll::Pending };
+            let Some(Doing::Closing(closing)) = self.doing.as_deref() else { return Poll::Pending };
             let end = closing.end.clone();
             if self.machine.close(&end, &mut w.scratch).is_none() {
                 // Somebody is writing to the socket at this moment.
@@ -358,7 +374,7 @@ impl Connection {
                 "the connection ended: {}",
                 end.detail
             );
-            if let Doing::Closing(closing) = &mut self.doing {
+            if let Some(Doing::Closing(closing)) = self.doing.as_deref_mut() {
                 closing.shutting_down = true;
             }
         }
@@ -378,9 +394,9 @@ pub(super) fn listener_stops() -> Control {
 }
 
 fn asking(question: impl Future<Output = Answer> + Send + 'static) -> Doing {
-    Doing::Asking(Box::new(Box::pin(question)))
+    Doing::Asking(Box::pin(question))
 }
 
 fn closing(end: End) -> Doing {
-    Doing::Closing(Box::new(Closing { end, by: now_ms() + LAST_WORDS_MS, shutting_down: false }))
+    Doing::Closing(Closing { end, by: now_ms() + LAST_WORDS_MS, shutting_down: false })
 }

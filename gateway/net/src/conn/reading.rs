@@ -10,7 +10,7 @@ use portcullis_session::Step;
 
 use super::io::Io;
 use super::worker::{READ_SIZE, Worker};
-use super::{Connection, Doing, Patience};
+use super::{Connection, Patience};
 
 /// Milliseconds that a publisher waits for a receiver which does not read, before it goes on without it.
 const PATIENCE_MS: u64 = 500;
@@ -32,15 +32,15 @@ impl Connection {
 
     /// Reads once. True: there may be more, and nothing has asked to be woken for it. `last`: then it has.
     fn read(&mut self, cx: &mut Context<'_>, w: &mut Worker, last: bool) -> bool {
-        if !matches!(self.doing, Doing::Reading) || self.machine.handle().is_paused() {
+        if !self.is_reading() || self.machine.handle().is_paused() {
             return false;
         }
-        if let Some(patience) = &mut self.waits_for {
+        if let Some(patience) = self.behind.waits_for() {
             // The one that it waited for has had room.
             patience.full.pop();
         } else if let Some(full) = self.machine.full_receiver() {
             // Another publisher filled it. To read now would be to have QoS 0 dropped that may as well wait.
-            self.waits_for = Some(Box::new(Patience { full: vec![full], until: now_ms() + PATIENCE_MS }));
+            self.behind.wait_for(Patience { full: vec![full], until: now_ms() + PATIENCE_MS });
         }
         if self.wait_for_receivers() {
             return false;
@@ -56,7 +56,7 @@ impl Connection {
             return false;
         }
         let (read, room) =
-            if self.partial.len() >= LARGE_PARTIAL { self.read_on(cx, w) } else { self.read_anew(cx, w) };
+            if self.behind.partial().len() >= LARGE_PARTIAL { self.read_on(cx, w) } else { self.read_anew(cx, w) };
         match read {
             Poll::Pending => {}
             Poll::Ready(Ok(0)) => {
@@ -86,17 +86,17 @@ impl Connection {
 
     /// Reads into the worker's buffer, behind what there is of a packet. Says as well how much could have come.
     fn read_anew(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> (Poll<io::Result<usize>>, usize) {
-        let before = self.partial.len();
+        let before = self.behind.partial().len();
         let mut buffer = std::mem::take(&mut w.buffer);
         if buffer.len() < LARGE_PARTIAL + READ_SIZE {
             buffer.resize(LARGE_PARTIAL + READ_SIZE, 0);
         }
-        buffer[..before].copy_from_slice(&self.partial);
+        buffer[..before].copy_from_slice(self.behind.partial());
         let read = self.io.poll_read(cx, &mut buffer[before..before + READ_SIZE]);
         if let Poll::Ready(Ok(1..)) = read {
             let whole = before + count(&read);
             let used = self.process(&buffer[..whole], w);
-            self.partial = buffer[used..whole].into();
+            self.behind.set_partial(buffer[used..whole].to_vec());
         }
         w.buffer = buffer;
         (read, READ_SIZE)
@@ -106,7 +106,7 @@ impl Connection {
     /// is never more than as much again as the client has proved to send, and one read. However much that is, it is less than
     /// what the packet will be for each of its receivers.
     fn read_on(&mut self, cx: &mut Context<'_>, w: &mut Worker) -> (Poll<io::Result<usize>>, usize) {
-        let mut buffer = std::mem::take(&mut self.partial).into_vec();
+        let mut buffer = self.behind.take_partial();
         let before = buffer.len();
         let lacks = frame_need(&buffer, 0).map_or(READ_SIZE, |need| need.saturating_sub(before));
         let room = lacks.clamp(SMALL_READ, before + READ_SIZE);
@@ -120,14 +120,14 @@ impl Connection {
                 buffer = buffer[used..].to_vec();
             }
         }
-        self.partial = buffer.into();
+        self.behind.set_partial(buffer);
         (read, room)
     }
 
     /// Processes what came while something else had to be waited for: nothing more may ever come to remind us.
     pub(super) fn go_on(&mut self, w: &mut Worker) {
-        if matches!(self.doing, Doing::Reading) && !self.partial.is_empty() {
-            let partial = std::mem::take(&mut self.partial).into_vec();
+        if self.is_reading() && !self.behind.partial().is_empty() {
+            let partial = self.behind.take_partial();
             self.digest(partial, w);
         }
     }
@@ -135,7 +135,7 @@ impl Connection {
     /// Processes bytes that belong to nobody's buffer.
     fn digest(&mut self, bytes: Vec<u8>, w: &mut Worker) {
         let used = self.process(&bytes, w);
-        self.partial = if used == 0 { bytes.into() } else { bytes[used..].into() };
+        self.behind.set_partial(if used == 0 { bytes } else { bytes[used..].to_vec() });
     }
 
     fn process(&mut self, bytes: &[u8], w: &mut Worker) -> usize {
@@ -156,16 +156,16 @@ impl Connection {
         if full.is_empty() {
             return;
         }
-        match &mut self.waits_for {
+        match self.behind.waits_for() {
             Some(patience) => patience.full.append(&mut full),
-            None => self.waits_for = Some(Box::new(Patience { full, until: now_ms() + PATIENCE_MS })),
+            None => self.behind.wait_for(Patience { full, until: now_ms() + PATIENCE_MS }),
         }
         self.wait_for_receivers();
     }
 
     /// Waits for one after the other. False: they all have room.
     fn wait_for_receivers(&mut self) -> bool {
-        let Some(patience) = &mut self.waits_for else { return false };
+        let Some(patience) = self.behind.waits_for() else { return false };
         let waiter: Arc<dyn Wake> = Arc::clone(self.machine.handle()) as _;
         while let Some(full) = patience.full.last() {
             self.machine.handle().pause();
@@ -175,7 +175,7 @@ impl Connection {
             self.machine.handle().unpause();
             patience.full.pop();
         }
-        self.waits_for = None;
+        self.behind.stop_waiting();
         false
     }
 }

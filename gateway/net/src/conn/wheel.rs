@@ -5,7 +5,7 @@
 //! which come and go leave nothing behind.
 
 use std::io;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,13 +39,14 @@ fn hash(handle: &Arc<Handle>) -> u64 {
 /// Where a connection waits for its time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Armed {
-    tick: NonZeroU64,
+    /// Counted from the beginning of the process: there is room for 34 years.
+    tick: NonZeroU32,
 }
 
 impl Armed {
     /// When it is woken, in milliseconds of `now_ms`.
     pub(super) fn at(self) -> u64 {
-        self.tick.get() * TICK_MS
+        u64::from(self.tick.get()) * TICK_MS
     }
 }
 
@@ -76,7 +77,7 @@ impl Wheel {
             let tick = (at / TICK_MS + 1).clamp(turned + 2, turned + SLOTS - 1);
             let slot = tick % SLOTS;
             self.slots[slot as usize].lock().insert_unique(hash(handle), Arc::clone(handle), hash);
-            let armed = Armed { tick: NonZeroU64::new(tick).unwrap_or(NonZeroU64::MIN) };
+            let armed = Armed { tick: u32::try_from(tick).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX) };
             // The wheel went past it meanwhile: once more.
             if self.turned.load(Ordering::Acquire) < tick {
                 return armed;
@@ -86,7 +87,7 @@ impl Wheel {
     }
 
     pub(super) fn disarm(&self, handle: &Arc<Handle>, armed: Armed) {
-        let mut slot = self.slots[(armed.tick.get() % SLOTS) as usize].lock();
+        let mut slot = self.slots[(u64::from(armed.tick.get()) % SLOTS) as usize].lock();
         let gone = slot.find_entry(hash(handle), |other| Arc::ptr_eq(other, handle)).map(|found| found.remove().0).ok();
         if slot.is_empty() && slot.capacity() > 64 {
             *slot = Slot::default();

@@ -113,21 +113,17 @@ impl Mailbox {
         let g = &mut *guard;
         let Some(mut queue) = g.queue.take() else { return 0 };
         let before = queue.len();
-        let mut bytes = 0;
         queue.retain(|q| {
             let stays = keep(&q.message);
-            if stays {
-                bytes += q.message.size() as u32;
-            } else if q.dup {
-                g.withdraw(q.sequence, &mut batch.changes);
-            } else {
-                g.forget(q.sequence, &mut batch.changes);
+            match (stays, q.dup) {
+                (true, _) => {}
+                (false, true) => g.withdraw(q.sequence, &mut batch.changes),
+                (false, false) => g.forget(q.sequence, &mut batch.changes),
             }
             stays
         });
         let removed = before - queue.len();
         g.queue = Some(queue);
-        g.queued_bytes = bytes;
         self.count(g);
         removed
     }

@@ -41,7 +41,7 @@ impl Mailbox {
             return 0;
         }
         // One encoding for all, unless this client's differs.
-        let shared = g.aliases.is_none() && (target.ids.is_empty() || link.wire == Wire::V3);
+        let shared = g.aliases().is_none() && (target.ids.is_empty() || link.wire == Wire::V3);
         // QoS 2 of a stored session waits until it is on disk.
         let at_once = g.session() == 0 || qos != QoS::ExactlyOnce;
         let in_reach = g.inflight.as_ref().is_none_or(|f| f.takes(g.sequence + n as u64));
@@ -118,7 +118,8 @@ impl Mailbox {
                 subscription_ids: &target.ids,
                 payload: run.payload(i),
             };
-            if !fit(&mut parts, link, &mut g.aliases) {
+            let aliases = g.seldom.as_mut().and_then(|seldom| seldom.aliases.as_deref_mut());
+            if !fit(&mut parts, link, aliases) {
                 batch.counts.oversized += 1;
                 continue;
             }
@@ -168,7 +169,7 @@ impl Mailbox {
         let queue = g.queue.get_or_insert_default();
         let limits = self.limits.get();
         let most_bytes = limits.queued_bytes.min(u32::MAX as usize);
-        let full = queue.len() >= limits.queued_messages || g.queued_bytes as usize + size > most_bytes;
+        let full = queue.len() >= limits.queued_messages || queue.bytes() + size > most_bytes;
         if beyond || (full && !passes) {
             if queue.is_empty() {
                 g.queue = None;
@@ -184,7 +185,6 @@ impl Mailbox {
                 batch.uncommitted.push((Arc::clone(self), queued.sequence));
             }
         }
-        g.queued_bytes += size as u32;
         queue.push_back(queued);
         true
     }

@@ -1,12 +1,13 @@
 //! What the lock of a mailbox guards, and the steps that need nothing else.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use portcullis_mqtt::QoS;
 
 use super::link::{Link, Wake};
 use super::packet::{Queued, fit, parts};
+use super::queue::Queue;
 use crate::alias::Aliases;
 use crate::batch::Change;
 use crate::buffers::Buffer;
@@ -18,13 +19,10 @@ use crate::now_ms;
 #[derive(Default)]
 pub(super) struct Inner {
     pub link: Option<Link>,
-    /// Of this connection, where the client takes any.
-    pub aliases: Option<Box<Aliases>>,
     /// Appended, not yet taken by a writer.
     pub buf: Buffer,
-    /// Being written, from `cur_at` on.
+    /// Being written.
     pub cur: Buffer,
-    pub cur_at: u32,
     pub dirty: bool,
     pub writing: bool,
     /// The socket was full; the owner waits for it to become writable.
@@ -42,19 +40,20 @@ pub(super) struct Inner {
     /// Counts connections, so that what was meant for an earlier one is not sent to this.
     pub attachments: u32,
     pub inflight: Option<Box<InFlight>>,
-    pub queue: Option<Box<VecDeque<Queued>>>,
-    pub queued_bytes: u32,
+    pub queue: Option<Box<Queue>>,
     /// What few mailboxes have at a time.
     pub seldom: Option<Box<Seldom>>,
     /// What the sum of all mailboxes has of this one.
     pub counted: u32,
-    /// The batch that was told last that it is full: once is enough.
-    pub marked: u32,
 }
 
-/// What belongs to stored sessions, and to those that do not keep up.
+/// What belongs to stored sessions, to clients that take topic aliases, and to those that do not keep up.
 #[derive(Default)]
 pub(super) struct Seldom {
+    /// Of this connection, where the client takes any.
+    pub aliases: Option<Box<Aliases>>,
+    /// The batch that was told last that it is full: once is enough.
+    pub marked: u32,
     /// The session's number in the store; 0: it is not stored.
     pub session: u64,
     /// The last of the sequence numbers of [`Change::Withdrawn`].
@@ -73,7 +72,7 @@ const BESIDE: usize = size_of::<Queued>() + size_of::<Message>();
 impl Inner {
     /// Octets that wait for this client.
     pub(super) fn backlog(&self) -> usize {
-        self.unsent() + self.queued_bytes as usize
+        self.unsent() + self.queue.as_ref().map_or(0, |queue| queue.bytes())
     }
 
     /// Octets that it holds: what waits, and what is kept until it is acknowledged.
@@ -91,7 +90,16 @@ impl Inner {
         if let Some(seldom) = &mut self.seldom {
             seldom.awaited.clear();
         }
-        self.queued_bytes = 0;
+    }
+
+    pub(super) fn aliases(&self) -> Option<&Aliases> {
+        self.seldom.as_ref()?.aliases.as_deref()
+    }
+
+    pub(super) fn set_aliases(&mut self, aliases: Option<Box<Aliases>>) {
+        if aliases.is_some() || self.seldom.is_some() {
+            self.seldom.get_or_insert_default().aliases = aliases;
+        }
     }
 
     /// The session's number in the store; 0: it is not stored.
@@ -111,7 +119,7 @@ impl Inner {
 
     /// Octets that the socket has not taken.
     pub(super) fn unsent(&self) -> usize {
-        self.buf.len() + self.cur.len().saturating_sub(self.cur_at as usize)
+        self.buf.len() + self.cur.unwritten().len()
     }
 
     /// How many more messages may be in flight: not more than the client's window, and none while it does not read, or
@@ -153,7 +161,8 @@ impl Inner {
         let Some(link) = &self.link else { return false };
         let Ok(expiry) = queued.message.remaining(now) else { return false };
         let mut parts = parts(&queued, link.wire, expiry, queued.dup);
-        if !fit(&mut parts, link, &mut self.aliases) {
+        let aliases = self.seldom.as_mut().and_then(|seldom| seldom.aliases.as_deref_mut());
+        if !fit(&mut parts, link, aliases) {
             return false;
         }
         let at = parts.write(&mut self.buf);
@@ -204,7 +213,8 @@ impl Inner {
     ) -> bool {
         let (Some(link), Some(inflight)) = (&self.link, &mut self.inflight) else { return false };
         let (now, before) = (now_ms(), self.buf.len());
-        let written = self.cur.len().saturating_sub(self.cur_at as usize);
+        let written = self.cur.unwritten().len();
+        let mut aliases = self.seldom.as_mut().and_then(|seldom| seldom.aliases.as_deref_mut());
         let dropped = pick(inflight, link.window, &mut |again| {
             match again {
                 Resend::Publish(id, queued) => {
@@ -214,7 +224,7 @@ impl Inner {
                     // One that expired meanwhile is resent all the same: its delivery had begun (§3.3.2.3.3).
                     let expiry = queued.message.remaining(now).unwrap_or(Some(1));
                     let mut parts = parts(queued, link.wire, expiry, true);
-                    if !fit(&mut parts, link, &mut self.aliases) {
+                    if !fit(&mut parts, link, aliases.as_deref_mut()) {
                         return Resent::Never;
                     }
                     let at = parts.write(&mut self.buf);
@@ -243,7 +253,6 @@ impl Inner {
         let now = now_ms();
         while self.may_send_head(limits) {
             let Some(queued) = self.queue.as_mut().and_then(|q| q.pop_front()) else { break };
-            self.queued_bytes -= queued.message.size() as u32;
             let (sequence, sent_before) = (queued.sequence, queued.dup);
             if self.send_queued(queued, now) {
                 any = true;

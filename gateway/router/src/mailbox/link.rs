@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::buffers::Buffer;
 use crate::encode::Wire;
 
 /// A socket that may be written from any thread.
@@ -33,8 +32,6 @@ pub struct Link {
     pub wire: Wire,
     /// Octets of the largest packet that the client takes (MQTT 5 §3.1.2.11.4); `u32::MAX`: any.
     pub max_packet: u32,
-    /// How many topic aliases the client takes (MQTT 5 §3.1.2.11.5); 0: none.
-    pub topic_alias_maximum: u16,
     /// The client's receive maximum (MQTT 5 §3.1.2.11.3), already lowered to our own bound.
     pub window: u16,
 }
@@ -50,14 +47,6 @@ pub enum Flush {
     Owner,
     /// The connection is broken; its owner was woken.
     Dead,
-}
-
-/// Output that the owner of a TLS or WebSocket connection took to write itself.
-pub struct Output {
-    /// The bytes.
-    pub bytes: Buffer,
-    /// How many of them are written.
-    pub at: usize,
 }
 
 /// How much waits for a client.

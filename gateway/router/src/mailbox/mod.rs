@@ -18,18 +18,19 @@ mod link;
 mod output;
 mod packet;
 mod patience;
+mod queue;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use inner::Inner;
-pub use link::{Backlog, DirectWriter, Flush, Link, Output, Wake};
+pub use link::{Backlog, DirectWriter, Flush, Link, Wake};
 pub use packet::Queued;
 pub use patience::Full;
 use patience::resume_all;
+use queue::Queue;
 
 use crate::alias::Aliases;
 use crate::batch::Batch;
@@ -50,7 +51,7 @@ pub struct Mailbox {
 }
 
 // One for each session, idle or not: with its counts a size class of the allocator's.
-const _: () = assert!(size_of::<Mailbox>() <= 176);
+const _: () = assert!(size_of::<Mailbox>() <= 144);
 
 impl std::fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,9 +89,11 @@ impl Mailbox {
         // The share of each is the least that the mark may be; below it nobody else's memory need be looked at.
         let least = SHARE.min(self.limits.get().high_water);
         let open = g.link.is_some() && !g.stalled;
-        if open && backlog > least && g.marked != batch.serial() && backlog > self.water() {
-            g.marked = batch.serial();
-            batch.over.push(self.begin_spell());
+        if open && backlog > least && backlog > self.water() {
+            let marked = &mut g.seldom.get_or_insert_default().marked;
+            if std::mem::replace(marked, batch.serial()) != batch.serial() {
+                batch.over.push(self.begin_spell());
+            }
         }
     }
 
@@ -109,8 +112,8 @@ impl Mailbox {
     }
 
     /// Gives it a connection: `greeting` (the CONNACK) goes first, then what was in flight is sent again in its order
-    /// with DUP set, then what waited.
-    pub fn attach(self: &Arc<Self>, link: Link, greeting: &[u8], batch: &mut Batch) {
+    /// with DUP set, then what waited. `topic_aliases`: how many the client takes (MQTT 5 §3.1.2.11.5).
+    pub fn attach(self: &Arc<Self>, link: Link, topic_aliases: u16, greeting: &[u8], batch: &mut Batch) {
         let mut guard = self.inner.lock();
         let g = &mut *guard;
         g.blocked = false;
@@ -118,7 +121,7 @@ impl Mailbox {
         g.stalled = false;
         self.end_spell();
         buffers::give(std::mem::take(&mut g.buf));
-        g.aliases = if link.wire == Wire::V5 { Aliases::new(link.topic_alias_maximum) } else { None };
+        g.set_aliases(if link.wire == Wire::V5 { Aliases::new(topic_aliases) } else { None });
         g.link = Some(link);
         g.buffer().extend_from_slice(greeting);
         let limits = self.limits.get();
@@ -142,11 +145,10 @@ impl Mailbox {
             return None;
         }
         g.link = None;
-        g.aliases = None;
+        g.set_aliases(None);
         g.blocked = false;
         buffers::give(std::mem::take(&mut g.buf));
         buffers::give(std::mem::take(&mut g.cur));
-        g.cur_at = 0;
         g.stalled = false;
         self.end_spell();
         if !keep {
@@ -192,7 +194,7 @@ impl Mailbox {
         let last_queued = queued.last().map_or(0, |q| q.sequence);
         g.sequence = last_queued.max(released.last().copied().unwrap_or(0)).max(withdrawn);
         let last_released = released.last().copied().unwrap_or(0);
-        let mut waiting = VecDeque::new();
+        let mut waiting = Queue::default();
         let mut released = released.iter().copied().peekable();
         for message in queued {
             while let Some(sequence) = released.next_if(|r| *r < message.sequence) {
@@ -203,7 +205,6 @@ impl Mailbox {
                 let (sequence, qos) = (message.sequence, message.qos);
                 g.in_flight(sequence).send(sequence, qos, Some(Box::new(message)));
             } else {
-                g.queued_bytes += message.message.size() as u32;
                 waiting.push_back(message);
             }
         }

@@ -7,9 +7,9 @@ use parking_lot::MutexGuard;
 
 use super::Mailbox;
 use super::inner::Inner;
-use super::link::{Flush, Output};
+use super::link::Flush;
 use super::patience::resume_all;
-use crate::buffers;
+use crate::buffers::{self, Buffer};
 
 /// How often one call of [`Mailbox::flush`] goes back to the socket for what was appended meanwhile.
 const WRITES_PER_FLUSH: u32 = 8;
@@ -52,25 +52,20 @@ impl Mailbox {
                     return self.leave_to_owner(g, Flush::Owner);
                 }
                 g.cur = std::mem::take(&mut g.buf);
-                g.cur_at = 0;
             }
             writes += 1;
-            let bytes = std::mem::take(&mut g.cur);
-            let at = g.cur_at as usize;
+            let mut bytes = std::mem::take(&mut g.cur);
             g.writing = true;
             drop(g);
-            let result = writer.try_write(&bytes[at..]);
+            let result = writer.try_write(bytes.unwritten());
             g = self.inner.lock();
             g.writing = false;
             match result {
-                Ok(n) if at + n == bytes.len() => {
-                    g.cur_at = 0;
-                    buffers::give(bytes);
-                }
+                Ok(n) if n == bytes.unwritten().len() => buffers::give(bytes),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => g.cur = bytes,
                 Ok(n) => {
+                    bytes.advance(n);
                     g.cur = bytes;
-                    g.cur_at = (at + n) as u32;
                     g.blocked = true;
                     self.count(&mut g);
                     let waiters = self.release(&mut g);
@@ -86,7 +81,6 @@ impl Mailbox {
                 }
                 Err(_) => {
                     g.broken = true;
-                    g.cur_at = 0;
                     let waiters = g.take_waiters();
                     let left = self.leave_to_owner(g, Flush::Dead);
                     resume_all(waiters);
@@ -146,7 +140,7 @@ impl Mailbox {
     }
 
     /// For the owner of a connection that nobody else may write: takes what waits. None: nothing does.
-    pub fn take_output(&self) -> Option<Output> {
+    pub fn take_output(&self) -> Option<Buffer> {
         let mut g = self.inner.lock();
         g.dirty = false;
         if g.cur.is_empty() {
@@ -154,21 +148,19 @@ impl Mailbox {
                 return None;
             }
             g.cur = std::mem::take(&mut g.buf);
-            g.cur_at = 0;
         }
         g.blocked = true;
-        Some(Output { bytes: std::mem::take(&mut g.cur), at: std::mem::take(&mut g.cur_at) as usize })
+        Some(std::mem::take(&mut g.cur))
     }
 
     /// Gives back what [`Self::take_output`] took: written whole, or in part when the transport takes no more now.
-    pub fn return_output(&self, output: Output) {
+    pub fn return_output(&self, output: Buffer) {
         let mut g = self.inner.lock();
-        if output.at == output.bytes.len() {
+        if output.unwritten().is_empty() {
             g.blocked = false;
-            buffers::give(output.bytes);
+            buffers::give(output);
         } else {
-            g.cur = output.bytes;
-            g.cur_at = output.at as u32;
+            g.cur = output;
         }
         self.count(&mut g);
         let waiters = self.release(&mut g);

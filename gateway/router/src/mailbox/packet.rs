@@ -35,7 +35,7 @@ pub(super) fn queued(message: &Arc<Message>, target: &Target, qos: QoS, retain: 
 /// Whether the client takes a packet as large as this. If so, it is sent, and says its topic in the shortest way.
 ///
 /// One that would fit only because its topic goes by an alias does not: the same message came or not by accident.
-pub(super) fn fit(parts: &mut Parts<'_>, link: &Link, aliases: &mut Option<Box<Aliases>>) -> bool {
+pub(super) fn fit(parts: &mut Parts<'_>, link: &Link, aliases: Option<&mut Aliases>) -> bool {
     let most = link.max_packet as usize;
     if link.max_packet == u32::MAX && aliases.is_none() {
         return true;

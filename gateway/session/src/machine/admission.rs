@@ -274,16 +274,10 @@ impl Machine {
             open.apply_grant(&self.broker, &self.handle, &connecting.asked, s);
         }
         let owner: Arc<dyn Wake> = Arc::clone(&self.handle) as _;
-        let link = Link {
-            owner,
-            writer: before.writer,
-            wire: open.wire(),
-            max_packet: client_max_packet,
-            topic_alias_maximum: connecting.topic_alias_maximum,
-            window,
-        };
+        let topic_aliases = connecting.topic_alias_maximum;
+        let link = Link { owner, writer: before.writer, wire: open.wire(), max_packet: client_max_packet, window };
         self.phase = Phase::Open(open);
-        mailbox.attach(link, &early, &mut s.batch);
+        mailbox.attach(link, topic_aliases, &early, &mut s.batch);
         s.replies.clear();
         self.send_replies(s);
         self.look_again_if_changed();

@@ -111,7 +111,7 @@ impl Machine {
     }
 
     pub(super) fn on_open_time(&mut self, now: u64, s: &mut Scratch) -> Step {
-        let heard_at = self.heard_at;
+        let heard_at = self.heard.at();
         let Phase::Open(open) = &mut self.phase else { return Step::More };
         if open.expires <= now {
             return self.end_now(End::ours(ReasonCode::NOT_AUTHORIZED, "the grant has expired"), s);

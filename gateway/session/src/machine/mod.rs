@@ -166,6 +166,30 @@ struct Before {
 /// Octets of a packet that are a sign of life before it is whole: what a line of a kilobit a second carries in eight seconds.
 const FAIR_PART: usize = 1024;
 
+/// The last time that something whole came, or a fair part of a packet, in milliseconds of [`now_ms`]; and how much had come then of
+/// a packet that is not whole yet, in KiB. In one word, since every idle connection has it: there is room for 2,000 years, and for
+/// the largest packet there is (MQTT 5 §2.1.4).
+#[derive(Clone, Copy)]
+struct Heard(u64);
+
+/// Bits for KiB of 256 MiB.
+const OF_PACKET: u32 = 18;
+
+impl Heard {
+    fn new(at: u64, of_packet: usize) -> Self {
+        Self(at << OF_PACKET | (of_packet as u64 / 1024).min((1 << OF_PACKET) - 1))
+    }
+
+    fn at(self) -> u64 {
+        self.0 >> OF_PACKET
+    }
+
+    /// Octets.
+    fn of_packet(self) -> usize {
+        (self.0 & ((1 << OF_PACKET) - 1)) as usize * 1024
+    }
+}
+
 /// See the module's description.
 pub struct Machine {
     broker: Arc<Broker>,
@@ -174,10 +198,7 @@ pub struct Machine {
     phase: Phase,
     /// Until there is a session.
     before: Option<Box<Before>>,
-    /// The last time that something whole came, or a fair part of a packet.
-    heard_at: u64,
-    /// Octets of a packet that is not whole yet which had come then.
-    heard_of_packet: u32,
+    heard: Heard,
     /// What had changed in the directory when a policy was last asked who this is.
     asked_at: u64,
 }
@@ -199,8 +220,7 @@ impl Machine {
             handle,
             phase: Phase::AwaitConnect,
             before: Some(Box::new(Before { writer, connect_by, early: Vec::new() })),
-            heard_at: now,
-            heard_of_packet: 0,
+            heard: Heard::new(now, 0),
             asked_at: 0,
         }
     }
@@ -298,9 +318,8 @@ impl Machine {
         // of a large one, which takes its time on a slow line: the time between packets is what a keep-alive bounds. An octet
         // now and then would keep a connection for as long as its sender likes.
         let whole = used > 0 || !matches!(step, Step::More);
-        if whole || bytes.len() >= self.heard_of_packet as usize + FAIR_PART {
-            self.heard_at = now_ms();
-            self.heard_of_packet = (bytes.len() - used) as u32;
+        if whole || bytes.len() >= self.heard.of_packet() + FAIR_PART {
+            self.heard = Heard::new(now_ms(), bytes.len() - used);
         }
         (used, step)
     }
@@ -308,14 +327,14 @@ impl Machine {
     /// When the client was last heard of, in [`now_ms`].
     #[must_use]
     pub fn heard_at(&self) -> u64 {
-        self.heard_at
+        self.heard.at()
     }
 
     /// When [`Self::on_time`] wants to be called, in [`now_ms`]; what a client does meanwhile may move it.
     #[must_use]
     pub fn next_time(&self) -> Option<u64> {
         match &self.phase {
-            Phase::Open(open) => open.next_time(self.heard_at),
+            Phase::Open(open) => open.next_time(self.heard.at()),
             Phase::Challenged(connecting) => Some(connecting.reply_by.unwrap_or(u64::MAX).min(self.connect_by())),
             Phase::AwaitConnect | Phase::Deciding(_) | Phase::Admitting(_) => Some(self.connect_by()),
             Phase::Ended => None,
