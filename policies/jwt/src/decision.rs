@@ -196,7 +196,8 @@ fn admit(gateway: &impl SchemeGateway, config: &Config, login: &Login<'_>) -> Re
     let mut grant = grant(config, &bearer, gateway.now())?;
     if login.client_id.is_some() {
         let app = app.filter(|_| matches!(signer, Signer::App(_)));
-        grant.state = Remembered { app, client_id, token: login.token.into() }.write(subject).unwrap_or_default();
+        grant.state =
+            Remembered { app, client_id, token: login.token.into() }.write(&grant.identity).unwrap_or_default();
     }
     grant.client_id = renamed;
     Ok(grant)

@@ -270,6 +270,42 @@ fn a_login_is_looked_at_again() {
     assert!(grant.state.is_empty());
 }
 
+/// What was asked of the token when it came says nothing about now.
+#[test]
+fn a_login_is_looked_at_again_by_the_keys_and_the_configuration_of_now() {
+    let gateway = || Fake {
+        verifier: Some(Box::new(|text, requirements| match &requirements.keys {
+            _ if text != TOKEN => Err(Error::Malformed("another token".into())),
+            KeySource::Pem(key) if key != "p" => Err(Error::BadSignature),
+            KeySource::Pem(_) if !requirements.audiences.is_empty() => Err(Error::BadClaim("aud".into())),
+            KeySource::Pem(_) if requirements.algorithms == ["RS256"] => {
+                Err(Error::AlgorithmNotAllowed("ES256".into()))
+            }
+            KeySource::Pem(_) => Ok(VerifiedToken { issuer: Some("idp".into()), ..token("bob") }),
+            _ => Err(Error::KeysUnavailable("it does not answer".into())),
+        })),
+        ..saying(Some("idp"), "{}")
+    };
+    let config = |more: &str| format!(r#"{{"apps":false,"issuers":[{{"issuer":"idp",{more}}}]}}"#);
+    let good = config(r#""keys":{"pem":"p"}"#);
+    let grant = ask(&gateway(), &good, &connection("tcp"), &login(Some("bob"))).unwrap().unwrap();
+    let again = |config: &str| {
+        let connection = Connection { identity: Some(grant.identity.clone()), ..connection("tcp") };
+        let renewed = renew(&gateway(), &Config::parse(config).unwrap(), &connection, &grant.state);
+        renewed.map(|again| again == grant).map_err(|denial| denial.reason)
+    };
+    assert_eq!(again(&good), Ok(true));
+    for (changed, reason) in [
+        (config(r#""keys":{"pem":"q"}"#), DenyReason::BadCredentials),
+        (config(r#""keys":{"pem":"p"},"algorithms":"RS256""#), DenyReason::BadCredentials),
+        (config(r#""keys":{"pem":"p"},"audience":"elsewhere""#), DenyReason::BadCredentials),
+        (config(r#""keys":{"jwks-url":"https://idp.example/keys"}"#), DenyReason::Unavailable),
+        (good.replace("idp", "other"), DenyReason::BadCredentials),
+    ] {
+        assert_eq!(again(&changed), Err(reason), "{changed}");
+    }
+}
+
 #[test]
 fn on_http_nothing_is_kept() {
     let gateway = gateway().with_header("authorization", &format!("Bearer {TOKEN}")).with_header("x-app-id", "app1");

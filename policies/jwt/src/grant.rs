@@ -15,6 +15,9 @@ use crate::config::Config;
 /// The word in `identity.scheme`.
 pub const SCHEME: &str = "jwt";
 
+/// The attribute of an identity with the issuer of its token.
+pub(crate) const ISSUER: &str = "issuer";
+
 /// The most roles that a token may name.
 const ROLES: usize = 256;
 
@@ -83,7 +86,7 @@ pub fn grant(config: &Config, bearer: &Bearer<'_>, now: u64) -> Result<Grant, De
         tenant: bearer.app.map(str::to_owned).or_else(|| token.issuer.clone()),
         acting_for: None,
         roles,
-        attributes: token.issuer.iter().map(|issuer| ("issuer".to_owned(), issuer.clone())).collect(),
+        attributes: token.issuer.iter().map(|issuer| (ISSUER.to_owned(), issuer.clone())).collect(),
     };
     Ok(Grant {
         expires_at: token.expires_at.map(|at| end(at, now, config.requirements.leeway)),

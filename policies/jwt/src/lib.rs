@@ -8,3 +8,4 @@ pub mod grant;
 pub mod offer;
 pub mod oisp;
 mod remembered;
+mod words;

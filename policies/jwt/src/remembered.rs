@@ -1,10 +1,15 @@
-//! What is remembered of a login in `grant.state`, to look at it again. Each client has one for as long as it is there, so that what
-//! its identity says already is not said again, and a token is kept as the octets that its text stands for.
+//! What is remembered of a login in `grant.state`, to look at it again: all of the token, since whatever is asked of tokens may be
+//! another thing by then, and nothing but its signature says that it is one. Each client has one for as long as it is there, so that
+//! what its identity says already is not said again, and a token is kept as the octets that its text stands for, with what all
+//! tokens say by [number](crate::words).
 
 use std::borrow::Cow;
 
 use policy_support::wit::types::Identity;
 use policy_support::{base64url, state};
+
+use crate::grant::ISSUER;
+use crate::words::{self, Names};
 
 /// Version of what is written.
 const VERSION: u8 = 2;
@@ -17,6 +22,8 @@ const APP: u8 = 1;
 const SUBJECT: u8 = 2;
 /// The token is kept as octets.
 const OCTETS: u8 = 4;
+/// The token is kept as octets, and words of its JSON by number.
+const WORDS: u8 = 8;
 
 /// A login that was good.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,19 +38,17 @@ pub(crate) struct Remembered<'a> {
 
 impl Remembered<'_> {
     /// For a client of this identity, of which the app is the tenant. None: it is too long to be kept.
-    pub(crate) fn write(&self, subject: &str) -> Option<Vec<u8>> {
-        let packed = pack(&self.token);
+    pub(crate) fn write(&self, identity: &Identity) -> Option<Vec<u8>> {
         let mut flags = if self.app.is_some() { APP } else { 0 };
         let mut out = vec![VERSION, 0];
-        if self.client_id == subject {
+        if self.client_id == identity.subject {
             flags |= SUBJECT;
         } else {
             push(&mut out, self.client_id.as_bytes())?;
         }
-        match packed {
-            Some(parts) => {
-                flags |= OCTETS;
-                let [header, claims, signature] = parts;
+        match pack(&self.token, names(identity)) {
+            Some((form, [header, claims, signature])) => {
+                flags |= form;
                 push(&mut out, &header)?;
                 push(&mut out, &claims)?;
                 out.extend(signature);
@@ -62,7 +67,7 @@ impl<'a> Remembered<'a> {
             return Some(Self { app: Some(app).filter(|app| !app.is_empty()), client_id, token: token.into() });
         }
         let (&[version, flags], mut rest) = octets.split_first_chunk::<2>()?;
-        if version != VERSION || flags & !(APP | SUBJECT | OCTETS) != 0 {
+        if version != VERSION || flags & !(APP | SUBJECT | OCTETS | WORDS) != 0 {
             return None;
         }
         let app = if flags & APP == 0 { None } else { Some(identity?.tenant.as_deref()?) };
@@ -70,16 +75,15 @@ impl<'a> Remembered<'a> {
             0 => std::str::from_utf8(take(&mut rest)?).ok()?,
             _ => identity?.subject.as_str(),
         };
-        let token = if flags & OCTETS == 0 {
-            std::str::from_utf8(rest).ok()?.into()
-        } else {
-            let (header, claims) = (take(&mut rest)?, take(&mut rest)?);
-            let mut token = base64url::encode(header);
-            for part in [claims, rest] {
-                token.push('.');
-                token.push_str(&base64url::encode(part));
+        let token = match flags & (OCTETS | WORDS) {
+            0 => std::str::from_utf8(rest).ok()?.into(),
+            OCTETS => text([take(&mut rest)?, take(&mut rest)?, rest]).into(),
+            WORDS => {
+                let names = names(identity?);
+                let (header, claims) = (take(&mut rest)?, take(&mut rest)?);
+                text([&words::lengthen(header, names)?, &words::lengthen(claims, names)?, rest]).into()
             }
-            token.into()
+            _ => return None,
         };
         Some(Self { app, client_id, token })
     }
@@ -99,12 +103,34 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(octets)
 }
 
-/// The octets of the three parts of a JWS, if they make the same text again.
-fn pack(token: &str) -> Option<[Vec<u8>; 3]> {
+/// What the identity and the token say alike.
+fn names(identity: &Identity) -> Names<'_> {
+    let issuer = identity.attributes.iter().find(|(name, _)| name == ISSUER);
+    [&identity.subject, issuer.map_or("", |(_, issuer)| issuer)]
+}
+
+/// The three parts of a JWS in as few octets as may be, and how they are kept. None: its text is not that of octets.
+fn pack(token: &str, names: Names<'_>) -> Option<(u8, [Vec<u8>; 3])> {
     let mut parts = token.split('.');
     let mut octets = || base64url::decode(parts.next()?.as_bytes());
-    let three = [octets()?, octets()?, octets()?];
-    parts.next().is_none().then_some(three)
+    let [header, claims, signature] = [octets()?, octets()?, octets()?];
+    if parts.next().is_some() {
+        return None;
+    }
+    Some(match (words::shorten(&header, names), words::shorten(&claims, names)) {
+        (Some(header), Some(claims)) => (WORDS, [header, claims, signature]),
+        _ => (OCTETS, [header, claims, signature]),
+    })
+}
+
+/// The text of a JWS.
+fn text([header, claims, signature]: [&[u8]; 3]) -> String {
+    let mut token = base64url::encode(header);
+    for part in [claims, signature] {
+        token.push('.');
+        token.push_str(&base64url::encode(part));
+    }
+    token
 }
 
 #[cfg(test)]
@@ -128,11 +154,14 @@ mod tests {
         #[test]
         fn what_is_remembered_is_read(
             app in any::<bool>(), client_id in prop_oneof![Just("ann".to_owned()), ".{0,40}"],
-            token in prop_oneof!["[A-Za-z0-9_-]{0,9}[.][A-Za-z0-9_-]{0,9}[.][A-Za-z0-9_-]{0,9}", "[A-Z.=]{0,12}", ".{0,20}"],
+            token in prop_oneof![
+                "[A-Za-z0-9_-]{0,9}[.][A-Za-z0-9_-]{0,9}[.][A-Za-z0-9_-]{0,9}", "[A-Z.=]{0,12}", ".{0,20}",
+                ("[ -~\n]{0,20}", "[ -~\n]{0,40}").prop_map(|(header, claims)| text([header.as_bytes(), claims.as_bytes(), b"sig"])),
+            ],
         ) {
             let identity = identity();
             let remembered = Remembered { app: app.then_some("shop"), client_id: &client_id, token: token.as_str().into() };
-            let state = remembered.write("ann").unwrap();
+            let state = remembered.write(&identity).unwrap();
             prop_assert_eq!(Remembered::read(&state, Some(&identity)), Some(remembered));
         }
 
@@ -144,20 +173,49 @@ mod tests {
         }
     }
 
+    /// `{"alg":"ES256"}`, `{"sub":"ann"}`, `sig`
+    const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2ln";
+
     #[test]
-    fn a_token_takes_three_quarters_of_its_text() {
-        let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2ln";
-        let state = Remembered { app: None, client_id: "ann", token: token.into() }.write("ann").unwrap();
-        assert_eq!(state.len(), 6 + 15 + 13 + 3);
-        let alike = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lo";
+    fn a_token_takes_little_more_than_what_is_its_own() {
+        let remembered = |token: &str| {
+            let state = Remembered { app: None, client_id: "ann", token: token.into() }.write(&identity()).unwrap();
+            (state[1] & !SUBJECT, state.len())
+        };
+        assert_eq!(remembered(TOKEN), (WORDS, 6 + 3 + 4 + 3));
+        assert_eq!(remembered(&text([b"{\n}", b"{}", b"sig"])), (OCTETS, 6 + 3 + 2 + 3));
         let unlike = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm4ifR.c2ln";
-        assert!(pack(alike).is_some() && pack(unlike).is_none(), "two texts of the same octets are two tokens");
+        assert_eq!(remembered(unlike), (0, 2 + unlike.len()), "two texts of the same octets are two tokens");
     }
 
     #[test]
     fn what_an_earlier_version_left_is_read() {
-        let state = state::write(TEXTS, &["", "c", "a.b.c"]).unwrap();
-        let read = Remembered::read(&state, None).unwrap();
-        assert_eq!(read, Remembered { app: None, client_id: "c", token: "a.b.c".into() });
+        let remembered = |token: &'static str| Some(Remembered { app: None, client_id: "c", token: token.into() });
+        let texts = state::write(TEXTS, &["", "c", "a.b.c"]).unwrap();
+        assert_eq!(Remembered::read(&texts, None), remembered("a.b.c"));
+        let octets = b"\x02\x04\x00\x01c\x00\x0F{\"alg\":\"ES256\"}\x00\x0D{\"sub\":\"ann\"}sig";
+        assert_eq!(Remembered::read(octets, Some(&identity())), remembered(TOKEN));
+    }
+
+    /// Later versions have to read it.
+    #[test]
+    fn what_this_version_writes_stays_what_it_is() {
+        let remembered = Remembered { app: None, client_id: "c", token: TOKEN.into() };
+        let octets = b"\x02\x08\x00\x01c\x00\x03{\x04}\x00\x04{\x0B\x00}sig";
+        assert_eq!(remembered.write(&identity()).as_deref(), Some(&octets[..]));
+        assert_eq!(Remembered::read(octets, Some(&identity())), Some(remembered));
+        assert_eq!(Remembered::read(octets, None), None, "of nobody");
+        for form in [OCTETS | WORDS, 16] {
+            let mut other = octets.to_vec();
+            other[1] = form;
+            assert_eq!(Remembered::read(&other, Some(&identity())), None, "{form}");
+        }
+    }
+
+    #[test]
+    fn of_somebody_else_it_is_another_token() {
+        let state = Remembered { app: None, client_id: "c", token: TOKEN.into() }.write(&identity()).unwrap();
+        let bob = Identity { subject: "bob".into(), ..identity() };
+        assert_ne!(Remembered::read(&state, Some(&bob)).unwrap().token, TOKEN);
     }
 }

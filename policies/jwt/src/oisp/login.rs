@@ -38,7 +38,7 @@ pub(crate) fn admit(
     grant.limits.clone_from(&config.limits);
     if login.client_id.is_some() {
         let remembered = Remembered { app: None, client_id: &used, token: login.token.into() };
-        grant.state = remembered.write(subject).unwrap_or_default();
+        grant.state = remembered.write(&grant.identity).unwrap_or_default();
     }
     grant.client_id = renamed;
     Ok(grant)
