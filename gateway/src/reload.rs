@@ -182,7 +182,7 @@ impl Gateway {
     fn end_connections_of(&self, listener: &str) {
         let detail = format!("the listener {listener} was closed");
         let control = Control::Disconnect { reason: ReasonCode::ADMINISTRATIVE_ACTION, detail };
-        self.broker.request_where(&control, |handle, _| **handle.listener() == *listener);
+        self.broker.request_where(&control, |handle, _| *handle.listener() == *listener);
     }
 
     /// Gives a listener that stays where it is what else the configuration says.
@@ -213,8 +213,9 @@ impl Gateway {
                 detail: "its certificate was revoked".to_owned(),
             };
             broker.request_where(&control, |handle, _| {
-                let certificate = handle.details().and_then(|details| details.certificate.as_ref());
-                **handle.listener() == *name && certificate.is_some_and(|certificate| tls.revoked().has(certificate))
+                let details = handle.details();
+                let certificate = details.as_ref().and_then(|details| details.certificate.as_ref());
+                *handle.listener() == *name && certificate.is_some_and(|certificate| tls.revoked().has(certificate))
             });
         };
         end();
@@ -249,7 +250,7 @@ impl Gateway {
         let before = old.listeners.iter().find(|before| before.name == listener.name);
         if before.is_some_and(|before| before.filters != listener.filters) {
             let control = Control::Filter(listeners::filtered_topics(listener));
-            self.broker.request_where(&control, |handle, _| **handle.listener() == *listener.name.value);
+            self.broker.request_where(&control, |handle, _| *handle.listener() == *listener.name.value);
         }
     }
 

@@ -1,11 +1,12 @@
 //! How others reach a live connection: to wake it, to let it read again, to tell it to end; and where it comes from.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use portcullis_grant::{ConnectionFacts, Peer, PeerDetails};
 use portcullis_mqtt::ReasonCode;
 use portcullis_router::Wake;
@@ -77,28 +78,60 @@ const CROWDED: u8 = 8;
 pub struct Handle {
     waker: AtomicWaker,
     flags: AtomicU8,
-    wishes: Mutex<Option<Box<Wishes>>>,
+    seldom: Mutex<Option<Box<Seldom>>>,
     /// The connection's number: unique while the process lives.
     pub number: u64,
-    listener: Arc<str>,
+    listener: Name,
     peer: Packed,
     /// Its place among [`TRANSPORTS`].
     transport: u8,
     http: bool,
     /// Of MQTT once CONNECT told it; of HTTP.
     version: AtomicU8,
-    more: Option<Box<More>>,
 }
 
 // With its counts a size class of the allocator's.
-const _: () = assert!(size_of::<Handle>() <= 96);
+const _: () = assert!(size_of::<Handle>() <= 80);
 
-/// What few connections have.
-#[derive(Debug)]
-struct More {
+/// What few connections have, or not for long.
+#[derive(Debug, Default)]
+struct Seldom {
+    wishes: Wishes,
     details: Option<Arc<PeerDetails>>,
     /// Where it could not be packed.
     peer: Option<Peer>,
+    /// Where it has no number.
+    listener: Option<Arc<str>>,
+}
+
+impl Seldom {
+    fn is_empty(&self) -> bool {
+        self.wishes.is_empty() && self.details.is_none() && self.peer.is_none() && self.listener.is_none()
+    }
+}
+
+/// The name of a listener: its place among [`NAMES`]. None: there were too many, and it is in [`Seldom`].
+type Name = Option<NonZeroU16>;
+
+/// The names of all listeners that there were since the process began; connections have numbers of them.
+static NAMES: RwLock<Vec<Arc<str>>> = RwLock::new(Vec::new());
+/// Beyond this many, who has reloaded as many names as that pays for them with some octets in each connection.
+const MOST_NAMES: usize = 1000;
+
+fn number_of(name: &Arc<str>) -> Name {
+    let place = |names: &[Arc<str>]| names.iter().position(|known| known == name);
+    let found = place(&NAMES.read());
+    let found = found.or_else(|| {
+        let mut names = NAMES.write();
+        place(&names).or_else(|| {
+            let next = names.len();
+            (next < MOST_NAMES).then(|| {
+                names.push(Arc::clone(name));
+                next
+            })
+        })
+    });
+    found.and_then(|place| NonZeroU16::new(place as u16 + 1))
 }
 
 const TRANSPORTS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
@@ -109,31 +142,34 @@ impl Handle {
     pub fn new(number: u64, from: Origin) -> Self {
         let packed = Packed::of(&from.peer);
         let peer = packed.is_none().then_some(from.peer);
-        let more = (from.details.is_some() || peer.is_some()).then(|| Box::new(More { details: from.details, peer }));
+        let listener = number_of(&from.listener);
+        let unnumbered = listener.is_none().then_some(from.listener);
+        let seldom = Seldom { wishes: Wishes::default(), details: from.details, peer, listener: unnumbered };
         Self {
             waker: AtomicWaker::new(),
             flags: AtomicU8::new(0),
-            wishes: Mutex::default(),
+            seldom: Mutex::new((!seldom.is_empty()).then(|| Box::new(seldom))),
             number,
-            listener: from.listener,
+            listener,
             peer: packed.unwrap_or(Packed::Unix(None)),
             transport: TRANSPORTS.iter().position(|word| *word == from.transport).unwrap_or_default() as u8,
             http: from.http.is_some(),
             version: AtomicU8::new(from.http.unwrap_or_default()),
-            more,
         }
     }
 
     /// The name of the listener that it came through.
     #[must_use]
-    pub fn listener(&self) -> &Arc<str> {
-        &self.listener
+    pub fn listener(&self) -> Arc<str> {
+        let numbered = self.listener.and_then(|number| NAMES.read().get(usize::from(number.get()) - 1).cloned());
+        let named = || self.seldom.lock().as_ref().and_then(|seldom| seldom.listener.clone());
+        numbered.or_else(named).unwrap_or_default()
     }
 
     /// What TLS and HTTP told. None on plain TCP.
     #[must_use]
-    pub fn details(&self) -> Option<&Arc<PeerDetails>> {
-        self.more.as_ref()?.details.as_ref()
+    pub fn details(&self) -> Option<Arc<PeerDetails>> {
+        self.seldom.lock().as_ref()?.details.clone()
     }
 
     /// Whether it is HTTP that speaks MQTT from within.
@@ -148,15 +184,15 @@ impl Handle {
 
     /// What policies, and whoever observes, are told of it.
     pub(crate) fn facts(&self, id: Arc<str>) -> ConnectionFacts {
-        let unpacked = self.more.as_ref().and_then(|more| more.peer);
+        let unpacked = self.seldom.lock().as_ref().and_then(|seldom| seldom.peer);
         ConnectionFacts {
             id,
-            listener: Arc::clone(&self.listener),
+            listener: self.listener(),
             protocol: if self.http { "http" } else { "mqtt" },
             protocol_version: self.version.load(Ordering::Relaxed),
             transport: TRANSPORTS.get(usize::from(self.transport)).copied().unwrap_or_default(),
             peer: unpacked.unwrap_or_else(|| self.peer.unpack()),
-            details: self.details().cloned(),
+            details: self.details(),
             identity: None,
         }
     }
@@ -168,7 +204,7 @@ impl Handle {
 
     /// Asks something of the owner.
     pub fn request(&self, control: Control) {
-        self.wishes.lock().get_or_insert_default().add(control);
+        self.seldom.lock().get_or_insert_default().wishes.add(control);
         self.flags.fetch_or(CONTROL, Ordering::Release);
         self.waker.wake();
     }
@@ -179,11 +215,11 @@ impl Handle {
         if self.flags.load(Ordering::Acquire) & CONTROL == 0 {
             return None;
         }
-        let mut wishes = self.wishes.lock();
-        let control = wishes.as_mut().and_then(|wishes| wishes.take());
-        if wishes.as_ref().is_none_or(|wishes| wishes.is_empty()) {
+        let mut seldom = self.seldom.lock();
+        let control = seldom.as_mut().and_then(|seldom| seldom.wishes.take());
+        if seldom.as_ref().is_none_or(|seldom| seldom.wishes.is_empty()) {
             self.flags.fetch_and(!CONTROL, Ordering::AcqRel);
-            *wishes = None;
+            seldom.take_if(|seldom| seldom.is_empty());
         }
         control
     }

@@ -95,23 +95,28 @@ pub(crate) struct Slot {
     pub mailbox: Arc<Mailbox>,
     /// While it has a connection.
     pub live: Option<Live>,
-    /// While it has none.
-    pub state: Option<Box<SessionState>>,
-    /// What passes from one connection to the next.
-    between: Option<Box<Between>>,
     /// Its number in the store; 0: it is not stored.
     pub number: u64,
     /// Counts attachments, from 1; appointments of an earlier one are void. 0: there was none; [`GONE`].
     generation: u32,
     /// While it has a connection: since when, in seconds since 1970.
     pub since: u32,
-    /// While it has no connection.
-    pub appointments: Option<Box<Appointments>>,
+    aside: Option<Box<Aside>>,
 }
 
 /// In place of a generation: it was removed from the registry, and whoever still holds it must look again.
 const GONE: u32 = u32::MAX;
 
+/// What a session has while it has no connection, or while one follows another.
+#[derive(Default)]
+struct Aside {
+    /// What its connection has while there is one.
+    state: Option<SessionState>,
+    appointments: Option<Box<Appointments>>,
+    between: Option<Box<Between>>,
+}
+
+/// What passes from one connection to the next.
 #[derive(Default)]
 struct Between {
     /// Connections that want to take over.
@@ -129,6 +134,12 @@ pub(crate) struct Appointments {
     pub will: Option<Appointment>,
     /// That will.
     pub message: Option<Will>,
+}
+
+impl Appointments {
+    fn is_empty(&self) -> bool {
+        self.expiry.is_none() && self.will.is_none() && self.message.is_none()
+    }
 }
 
 impl Slot {
@@ -157,7 +168,7 @@ impl Slot {
         let Some(live) = &self.live else { return false };
         live.handle.request(Control::TakenOver);
         // Whoever waits asks again each time that something wakes it.
-        let waiters = &mut self.between.get_or_insert_default().waiters;
+        let waiters = &mut self.aside.get_or_insert_default().between.get_or_insert_default().waiters;
         if !waiters.iter().any(|waiter| Arc::ptr_eq(waiter, handle)) {
             waiters.push(Arc::clone(handle));
         }
@@ -166,12 +177,44 @@ impl Slot {
 
     /// Takes the will that waits.
     pub(crate) fn take_will(&mut self) -> Option<Will> {
-        self.appointments.as_mut()?.message.take()
+        let will = self.aside.as_mut()?.appointments.as_mut()?.message.take();
+        self.tidy();
+        will
+    }
+
+    /// What it is made of, while it has no connection.
+    pub(crate) fn state(&self) -> Option<&SessionState> {
+        self.aside.as_ref()?.state.as_ref()
+    }
+
+    /// The same, for a connection or to be ended.
+    pub(crate) fn take_state(&mut self) -> Option<SessionState> {
+        let state = self.aside.as_mut()?.state.take();
+        self.tidy();
+        state
+    }
+
+    /// Its connection has left it.
+    pub(crate) fn set_state(&mut self, state: SessionState) {
+        self.aside.get_or_insert_default().state = Some(state);
+    }
+
+    /// What is due for it.
+    pub(crate) fn appointments(&mut self) -> &mut Appointments {
+        self.aside.get_or_insert_default().appointments.get_or_insert_default()
+    }
+
+    /// Nothing is due for it any more: its appointments are to be cancelled. Its will stays.
+    pub(crate) fn take_appointments(&mut self) -> [Option<Appointment>; 2] {
+        let due = self.aside.as_mut().and_then(|aside| aside.appointments.as_mut());
+        let taken = due.map(|due| [due.expiry.take(), due.will.take()]).unwrap_or_default();
+        self.tidy();
+        taken
     }
 
     /// Takes those who wait for the session.
     pub(crate) fn take_waiters(&mut self) -> Vec<Arc<Handle>> {
-        let Some(between) = &mut self.between else { return Vec::new() };
+        let Some(between) = self.aside.as_mut().and_then(|aside| aside.between.as_mut()) else { return Vec::new() };
         let waiters = std::mem::take(&mut between.waiters);
         self.tidy();
         waiters
@@ -179,19 +222,22 @@ impl Slot {
 
     /// What the last connection left behind on the way to the store.
     pub(crate) fn unsettled(&self) -> Option<&Arc<Held>> {
-        self.between.as_ref()?.unsettled.as_ref()
+        self.aside.as_ref()?.between.as_ref()?.unsettled.as_ref()
     }
 
     pub(crate) fn set_unsettled(&mut self, held: Option<Arc<Held>>) {
-        if held.is_some() || self.between.is_some() {
-            self.between.get_or_insert_default().unsettled = held;
+        if held.is_some() || self.aside.is_some() {
+            self.aside.get_or_insert_default().between.get_or_insert_default().unsettled = held;
             self.tidy();
         }
     }
 
     fn tidy(&mut self) {
-        if self.between.as_ref().is_some_and(|between| between.waiters.is_empty() && between.unsettled.is_none()) {
-            self.between = None;
+        let Some(aside) = &mut self.aside else { return };
+        aside.appointments.take_if(|due| due.is_empty());
+        aside.between.take_if(|between| between.waiters.is_empty() && between.unsettled.is_none());
+        if aside.state.is_none() && aside.appointments.is_none() && aside.between.is_none() {
+            self.aside = None;
         }
     }
 }
@@ -204,7 +250,7 @@ pub(crate) struct Entry {
 }
 
 // With its counts a size class of the allocator's.
-const _: () = assert!(size_of::<Entry>() <= 96);
+const _: () = assert!(size_of::<Entry>() <= 80);
 
 impl Entry {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -263,16 +309,7 @@ impl Registry {
         let entry = Arc::new(Entry {
             client_id: client_id.into(),
             owner: Owner::from(identity),
-            slot: Mutex::new(Slot {
-                mailbox: mailbox(),
-                live: None,
-                state: None,
-                between: None,
-                number: 0,
-                generation: 0,
-                since: 0,
-                appointments: None,
-            }),
+            slot: Mutex::new(Slot { mailbox: mailbox(), live: None, number: 0, generation: 0, since: 0, aside: None }),
         });
         self.insert(&mut shard, hash, &entry);
         (entry, true)
@@ -285,17 +322,15 @@ impl Registry {
         owner: Owner,
         number: u64,
         mailbox: Arc<Mailbox>,
-        state: Box<SessionState>,
+        state: SessionState,
     ) -> Arc<Entry> {
         let slot = Slot {
             mailbox,
             live: None,
-            state: Some(state),
-            between: None,
             number,
             generation: 1,
             since: 0,
-            appointments: None,
+            aside: Some(Box::new(Aside { state: Some(state), ..Aside::default() })),
         };
         let entry = Arc::new(Entry { client_id: client_id.into(), owner, slot: Mutex::new(slot) });
         let (mut shard, hash) = self.shard(client_id);

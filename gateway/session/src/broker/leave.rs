@@ -74,22 +74,21 @@ impl Broker {
             }
             if state.expiry != NEVER {
                 let at = now + u64::from(state.expiry) * 1000;
-                slot.appointments.get_or_insert_default().expiry =
-                    Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
+                slot.appointments().expiry = Some(self.deferred.schedule(at, entry, generation, Due::Expiry));
             }
             match will {
                 Some(will) if will.delay > 0 => {
                     // Not later than the end of the session (MQTT 5 §3.1.3.2.2).
                     let delay = u64::from(will.delay.min(state.expiry));
                     let at = now + delay * 1000;
-                    let due = slot.appointments.get_or_insert_default();
+                    let due = slot.appointments();
                     due.will = Some(self.deferred.schedule(at, entry, generation, Due::Will));
                     due.message = Some(will);
                 }
                 Some(will) => self.publish_will(&entry.owner, &will, s),
                 None => {}
             }
-            slot.state = Some(Box::new(state));
+            slot.set_state(state);
         }
         let waiters = slot.take_waiters();
         drop(slot);
@@ -123,9 +122,7 @@ impl Broker {
             }
             match due {
                 Due::Will => {
-                    if let Some(due) = &mut slot.appointments {
-                        due.will = None;
-                    }
+                    slot.appointments().will = None;
                     if let Some(will) = slot.take_will() {
                         self.publish_will(&entry.owner, &will, s);
                     }
@@ -134,10 +131,8 @@ impl Broker {
                     }
                 }
                 Due::Expiry => {
-                    if let Some(due) = &mut slot.appointments {
-                        due.expiry = None;
-                    }
-                    if let Some(state) = slot.state.take() {
+                    slot.appointments().expiry = None;
+                    if let Some(state) = slot.take_state() {
                         self.end(&entry, &mut slot, &state, s);
                     }
                 }
@@ -153,11 +148,9 @@ impl Broker {
     }
 
     pub(super) fn cancel_appointments(&self, slot: &mut Slot) {
-        let Some(due) = &mut slot.appointments else { return };
-        [due.expiry.take(), due.will.take()]
-            .into_iter()
-            .flatten()
-            .for_each(|appointment| self.deferred.cancel(appointment));
+        for appointment in slot.take_appointments().into_iter().flatten() {
+            self.deferred.cancel(appointment);
+        }
     }
 }
 

@@ -114,7 +114,7 @@ impl Broker {
     pub fn rechained(&self, listener: &str, policies: Arc<[Arc<str>]>) -> usize {
         self.changes.note_chain(listener, Arc::clone(&policies));
         self.request_where(&Control::Reevaluate, |handle, grant| {
-            **handle.listener() == *listener && !policies.contains(&grant.policy.name)
+            *handle.listener() == *listener && !policies.contains(&grant.policy.name)
         })
     }
 

@@ -63,12 +63,12 @@ impl Broker {
                 return Opened::Wait;
             }
             slot.set_unsettled(None);
-            let resumed = slot.state.as_deref().filter(|_| !clean_start);
+            let resumed = slot.state().filter(|_| !clean_start);
             if let Some(action) = resumed.and_then(|state| unanswered(state, grant, asked)) {
                 return Opened::Ask(action);
             }
             self.cancel_appointments(&mut slot);
-            let mut state = slot.state.take().map(|state| *state).unwrap_or_default();
+            let mut state = slot.take_state().unwrap_or_default();
             let known = slot.generation() > 0;
             if known && clean_start {
                 self.unsubscribe_all(&state, &slot.mailbox);
@@ -84,7 +84,7 @@ impl Broker {
                 }
             }
             // The client is back before the delay has passed: the will is not sent (MQTT 5 §3.1.3.2.2).
-            slot.appointments = None;
+            drop(slot.take_will());
             slot.begin_generation();
             slot.since = u32::try_from(unix_now()).unwrap_or(u32::MAX);
             slot.live = Some(Live { handle: Arc::clone(handle), grant: Arc::clone(grant) });

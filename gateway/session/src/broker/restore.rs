@@ -19,7 +19,7 @@ impl Broker {
         let Found { client_id, record: stored, subscriptions, unreleased, queued, released, withdrawn, will } = found;
         let mailbox = self.router.mailbox(limits, true);
         mailbox.restore(stored.number, queued, &released, withdrawn);
-        let mut state = Box::new(SessionState { expiry: stored.expiry, ..SessionState::default() });
+        let mut state = SessionState { expiry: stored.expiry, ..SessionState::default() };
         state.unreleased.extend(unreleased);
         for (filter, held) in subscriptions {
             let (share, inner) = split_share(&filter);
@@ -49,13 +49,12 @@ impl Broker {
         let now = now_ms();
         if expiry != NEVER {
             let at = now + u64::from(expiry).saturating_sub(gone_for) * 1000;
-            slot.appointments.get_or_insert_default().expiry =
-                Some(self.deferred.schedule(at, &entry, slot.generation(), Due::Expiry));
+            slot.appointments().expiry = Some(self.deferred.schedule(at, &entry, slot.generation(), Due::Expiry));
         }
         if let Some(will) = will {
             let delay = u64::from(will.delay.min(expiry)).saturating_sub(gone_for);
             let generation = slot.generation();
-            let due = slot.appointments.get_or_insert_default();
+            let due = slot.appointments();
             due.will = Some(self.deferred.schedule(now + delay * 1000, &entry, generation, Due::Will));
             let message = Arc::new(will.message.with_lifetime(will.lifetime));
             due.message = Some(Will { message, delay: will.delay, limits: RetainedLimits::NONE });

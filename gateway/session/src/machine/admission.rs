@@ -10,7 +10,7 @@ use portcullis_mqtt::{ConnAck, ConnAckProperties, Packet, ProtocolVersion, Reaso
 use portcullis_router::{Link, MailboxLimits, Wake, now_ms};
 
 use super::connect::Connecting;
-use super::open::{Exchange, Open};
+use super::open::{Exchange, Open, Seldom};
 use super::pace::Rate;
 use super::reply::append;
 use super::route_cache::RouteCache;
@@ -243,6 +243,7 @@ impl Machine {
         // A session that is stored for its will alone has no messages to keep.
         mailbox.set_session(if state.expiry > 0 { number } else { 0 });
         let expires = expiry_time(&grant, now);
+        let rate = Rate::of(&self.rules, grant.limits(), now);
         self.broker.observer.admitted(&self.facts(), &entry.client_id, &grant, connecting.account);
         let mut open = Box::new(Open {
             entry,
@@ -252,18 +253,16 @@ impl Machine {
             will: connecting.will.take().map(Box::new),
             max_packet,
             client_max_packet,
-            rate: Rate::of(&self.rules, grant.limits(), now),
             keep_alive,
             expires,
             renew: renewal_time(&grant, now),
+            seldom: rate.map(|rate| Box::new(Seldom { rate: Some(rate), ..Seldom::default() })),
             grant,
             routes: RouteCache::default(),
-            seldom: None,
             judge_again: false,
             counted: connecting.counted,
             problem_information: connecting.problem_information,
             number,
-            held: None,
             expiry_was_zero: connecting.session_expiry == 0,
         });
         if let Some(method) = connecting.method.take() {
@@ -290,7 +289,7 @@ impl Machine {
         let Phase::Open(open) = &self.phase else { return };
         let (changes, asked_at) = (&self.broker.changes, self.asked_at);
         if changes.may_have_touched(&open.grant, asked_at)
-            || changes.has_left(&open.grant.policy.name, self.handle.listener(), asked_at)
+            || changes.has_left(&open.grant.policy.name, &self.handle.listener(), asked_at)
         {
             self.handle.request(Control::Reevaluate);
         }

@@ -152,7 +152,8 @@ impl Machine {
             }
             self.broker.observer.ended(&self.facts(), &open.entry.client_id, end);
             let open = *open;
-            self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), open.held, s);
+            let held = open.seldom.and_then(|seldom| seldom.held);
+            self.broker.leave(&open.entry, open.state, open.will.map(|w| *w), held, s);
         }
         Some(())
     }

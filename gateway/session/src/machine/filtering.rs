@@ -185,7 +185,7 @@ impl Open {
     fn passage(&self, handle: &Handle, packet: &Whole<'_>) -> Result<Box<Passage>, Fault> {
         let properties = packet.properties()?;
         Ok(Box::new(Passage {
-            listener: Arc::clone(handle.listener()),
+            listener: handle.listener(),
             client_id: (&*self.entry.client_id).into(),
             identity: Arc::clone(&self.grant.identity),
             topic: packet.topic.to_owned(),
@@ -278,7 +278,7 @@ impl Machine {
     fn will_passage(&self, grant: &Arc<Grant>, client_id: &str, message: &Message) -> Passage {
         let properties = PublishProperties::decode(message.forward()).unwrap_or_default();
         Passage {
-            listener: Arc::clone(self.handle.listener()),
+            listener: self.handle.listener(),
             client_id: client_id.into(),
             identity: Arc::clone(&grant.identity),
             topic: message.topic().to_owned(),

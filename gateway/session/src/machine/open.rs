@@ -39,8 +39,6 @@ pub(super) struct Open {
     pub routes: RouteCache,
     /// What few connections have, or not for long.
     pub seldom: Option<Box<Seldom>>,
-    /// Publish rate, where the listener or the grant bounds it.
-    pub rate: Option<Box<Rate>>,
     /// What was remembered does not count any more once the grant was looked at.
     pub judge_again: bool,
     /// Whether this connection counts against the identity's limit.
@@ -49,18 +47,20 @@ pub(super) struct Open {
     pub problem_information: bool,
     /// The session's number in the store; 0: it is not stored.
     pub number: u64,
-    /// Replies that wait for the store.
-    pub held: Option<Arc<Held>>,
     /// CONNECT asked for an expiry of 0: DISCONNECT may not raise it (MQTT 5 §3.14.2.2.2).
     pub expiry_was_zero: bool,
 }
 
 // A size class of the allocator's.
-const _: () = assert!(size_of::<Open>() <= 128);
+const _: () = assert!(size_of::<Open>() <= 112);
 
 /// See [`Open::seldom`].
 #[derive(Default)]
 pub(super) struct Seldom {
+    /// Publish rate, where the listener or the grant bounds it.
+    pub rate: Option<Box<Rate>>,
+    /// Replies that wait for the store.
+    pub held: Option<Arc<Held>>,
     /// Topics by alias, from 1 (MQTT 5 §3.3.2.3.4).
     pub aliases: Option<Box<[Option<Arc<str>>]>>,
     /// Enhanced authentication: its method, and the question that awaits an answer.
@@ -88,6 +88,11 @@ impl Open {
     /// Whether what belongs to the session is stored: not where only its will is.
     pub(super) fn is_stored(&self) -> bool {
         self.number != 0 && self.state.expiry > 0
+    }
+
+    /// Takes replies to wait with those that wait for the store already. False: none do.
+    pub(super) fn is_behind(&self, replies: &[u8]) -> bool {
+        self.seldom.as_ref().and_then(|seldom| seldom.held.as_ref()).is_some_and(|held| held.behind(replies))
     }
 
     pub(super) fn seldom(&mut self) -> &mut Seldom {
@@ -190,7 +195,7 @@ impl Machine {
         };
         let changed = !s.journal.is_empty() || !s.batch.changes.is_empty();
         if let (true, Some(durable)) = (changed, &self.broker.durable) {
-            let held = open.held.get_or_insert_default();
+            let held = open.seldom.get_or_insert_default().held.get_or_insert_default();
             let to = Recipient { mailbox: &open.mailbox, handle: &self.handle, held };
             if durability == Durability::Ack {
                 durable.submit_with_replies(s, durability, &to);
@@ -202,7 +207,7 @@ impl Machine {
         if s.replies.is_empty() {
             return;
         }
-        if !open.held.as_ref().is_some_and(|held| held.behind(&s.replies)) {
+        if !open.is_behind(&s.replies) {
             open.mailbox.push(&s.replies, &mut s.batch);
         }
         s.replies.clear();

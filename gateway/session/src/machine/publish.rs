@@ -369,7 +369,7 @@ impl Open {
 
     /// Holds the client to the rate that the listener and its grant allow.
     pub(super) fn pace(&mut self, messages: u64, bytes: u64) -> Result<(), Fault> {
-        let Some(rate) = &mut self.rate else { return Ok(()) };
+        let Some(rate) = self.seldom.as_mut().and_then(|seldom| seldom.rate.as_mut()) else { return Ok(()) };
         if rate.take(messages, bytes, now_ms()) {
             Ok(())
         } else {

@@ -210,7 +210,11 @@ impl Machine {
         }
         // What CONNACK told the client (packet size, receive maximum, keep-alive, session expiry) holds until it connects
         // again, and connections are counted when they come; the other bounds are the new ones from now on.
-        open.rate = Rate::of(&rules, grant.limits(), now).map(|new| new.renewed(open.rate.as_deref()));
+        let rate = Rate::of(&rules, grant.limits(), now);
+        if rate.is_some() || open.seldom.is_some() {
+            let seldom = open.seldom();
+            seldom.rate = rate.map(|new| new.renewed(seldom.rate.as_deref()));
+        }
         open.mailbox.set_limits(mailbox_limits(&rules, &grant));
         if let Some(will) = &mut open.will {
             will.limits = rules.retained_by(grant.limits());
