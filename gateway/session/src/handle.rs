@@ -314,6 +314,24 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_knows_its_listener_however_many_there_were() {
+        let peer = std::net::SocketAddr::from(([192, 0, 2, 7], 5000)).into();
+        for round in 0..2 {
+            let of = |name: &str| {
+                let origin = Origin { listener: name.into(), transport: "tcp", peer, details: None, http: None };
+                (name.to_owned(), Handle::new(round, origin))
+            };
+            let all: Vec<_> = (0..MOST_NAMES + 10).map(|number| of(&format!("listener {number}"))).collect();
+            for (name, handle) in &all {
+                assert_eq!(*handle.listener(), **name);
+                handle.request(Control::Recheck);
+                let _ = (handle.take_request(), handle.take_request());
+                assert_eq!(*handle.listener(), **name, "what it had wished for took its name along");
+            }
+        }
+    }
+
+    #[test]
     fn who_waits_for_a_receiver_and_for_the_store_goes_on_when_both_have_room() {
         let ends: [fn(&Handle); 3] = [Handle::resume, Handle::unpause, Handle::store_has_room];
         for (first, second) in [(0, 2), (1, 2), (2, 0), (2, 1)] {

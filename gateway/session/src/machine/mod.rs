@@ -8,6 +8,7 @@ mod admission;
 mod connect;
 mod ending;
 mod filtering;
+mod heard;
 mod offering;
 mod open;
 mod pace;
@@ -30,6 +31,7 @@ use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
 
 use connect::Connecting;
+use heard::Heard;
 use open::Open;
 pub(crate) use subscribe::unanswered;
 
@@ -163,33 +165,6 @@ struct Before {
     early: Vec<u8>,
 }
 
-/// Octets of a packet that are a sign of life before it is whole: what a line of a kilobit a second carries in eight seconds.
-const FAIR_PART: usize = 1024;
-
-/// The last time that something whole came, or a fair part of a packet, in milliseconds of [`now_ms`]; and how much had come then of
-/// a packet that is not whole yet, in KiB. In one word, since every idle connection has it: there is room for 2,000 years, and for
-/// the largest packet there is (MQTT 5 §2.1.4).
-#[derive(Clone, Copy)]
-struct Heard(u64);
-
-/// Bits for KiB of 256 MiB.
-const OF_PACKET: u32 = 18;
-
-impl Heard {
-    fn new(at: u64, of_packet: usize) -> Self {
-        Self(at << OF_PACKET | (of_packet as u64 / 1024).min((1 << OF_PACKET) - 1))
-    }
-
-    fn at(self) -> u64 {
-        self.0 >> OF_PACKET
-    }
-
-    /// Octets.
-    fn of_packet(self) -> usize {
-        (self.0 & ((1 << OF_PACKET) - 1)) as usize * 1024
-    }
-}
-
 /// See the module's description.
 pub struct Machine {
     broker: Arc<Broker>,
@@ -318,7 +293,7 @@ impl Machine {
         // of a large one, which takes its time on a slow line: the time between packets is what a keep-alive bounds. An octet
         // now and then would keep a connection for as long as its sender likes.
         let whole = used > 0 || !matches!(step, Step::More);
-        if whole || bytes.len() >= self.heard.of_packet() + FAIR_PART {
+        if whole || self.heard.has_fair_part(bytes.len()) {
             self.heard = Heard::new(now_ms(), bytes.len() - used);
         }
         (used, step)
