@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 /// The most names of one grant: each has a letter.
@@ -19,9 +20,10 @@ pub(crate) const MARKED: usize = 2;
 /// The letter of the first name.
 const FIRST: u8 = b'A';
 
-/// Names in one piece: each behind its length. The first three are subject, tenant, and who is acted for.
+/// Names in one piece: each behind its length. The first three are subject, tenant, and who is acted for. Up to 24 octets in all are
+/// no allocation of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Names(Box<str>);
+pub(crate) struct Names(CompactString);
 
 impl Names {
     pub(crate) const SUBJECT: usize = 0;
@@ -115,7 +117,7 @@ impl<'a> Words<'a> {
     pub(crate) fn names(&self) -> Names {
         let mut text = String::with_capacity(self.all.iter().map(|word| word.map_or(0, str::len) + 2).sum());
         self.all.iter().for_each(|word| push(&mut text, *word));
-        Names(text.into())
+        Names(CompactString::new(text))
     }
 
     /// The longest word that stands here, and its number.

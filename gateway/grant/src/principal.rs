@@ -16,7 +16,7 @@ pub struct Principal {
 }
 
 // With its counts a size class of the allocator's.
-const _: () = assert!(size_of::<Principal>() <= 24);
+const _: () = assert!(size_of::<Principal>() <= 32);
 
 /// What the names of HTTP clients' sessions begin with. MQTT clients cannot have such a name.
 pub const HTTP_SESSION: &str = "http:";

@@ -1,7 +1,9 @@
-//! JSON as tokens have it, in fewer octets: what all of them say is numbered, and so is what the client's identity says already.
+//! JSON as tokens have it, in fewer octets: what all of them say is numbered, so is what the client's identity says already, and two
+//! digits are one octet.
 //!
-//! A number is a control character, of which JSON has none but between its parts. Nothing is lost: what was shortened becomes
-//! the same octets again, and the signature over them is checked.
+//! The number of a word is a control character, of which JSON has none but between its parts; what is not ASCII has a mark before it,
+//! and leaves its octets to digits. Nothing is lost: what was shortened becomes the same octets again, and the signature over them is
+//! checked.
 
 /// What may follow a quotation mark, by number; none begins as another does. Grants outlive the version of the policy that wrote
 /// them: add at the end, and change none.
@@ -38,13 +40,18 @@ const WORDS: [&str; 27] = [
 /// The first octet that is not a number.
 const PLAIN: u8 = b' ';
 
+/// The digits 00; 01 to 99 follow.
+const DIGITS: u8 = 0x80;
+/// Before an octet of what is not ASCII.
+const OTHER: u8 = 0xFF;
+
 /// The longest JSON that a token has: the gateway looks at none of more than 16 KiB.
 const LONGEST: usize = 16 << 10;
 
 /// What a client's identity says, and its tokens as well: the first numbers.
 pub(crate) type Names<'a> = [&'a str; 2];
 
-/// JSON in fewer octets. None: it has control characters.
+/// JSON in fewer octets. None: it has control characters, or so much that is not ASCII that it would take more of them.
 pub(crate) fn shorten(json: &[u8], names: Names<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(json.len());
     let mut rest = json;
@@ -52,11 +59,26 @@ pub(crate) fn shorten(json: &[u8], names: Names<'_>) -> Option<Vec<u8>> {
         if first < PLAIN {
             return None;
         }
-        let (octet, after) = if first == b'"' { number(more, names) } else { None }.unwrap_or((first, more));
+        let shorter = match first {
+            b'"' => number(more, names),
+            b'0'..=b'9' => digits(first, more),
+            DIGITS.. => {
+                out.push(OTHER);
+                None
+            }
+            _ => None,
+        };
+        let (octet, after) = shorter.unwrap_or((first, more));
         out.push(octet);
         rest = after;
     }
-    Some(out)
+    (out.len() <= json.len()).then_some(out)
+}
+
+/// A digit with the one behind it, and what is behind that.
+fn digits(first: u8, more: &[u8]) -> Option<(u8, &[u8])> {
+    let (&second, after) = more.split_first().filter(|(second, _)| second.is_ascii_digit())?;
+    Some((DIGITS + (first - b'0') * 10 + (second - b'0'), after))
 }
 
 /// What stands behind a quotation mark, and what is behind that.
@@ -84,14 +106,21 @@ fn word<'a>(number: u8, names: Names<'a>) -> Option<(&'a str, &'static str)> {
 /// The same JSON again. None: it was not made here.
 pub(crate) fn lengthen(short: &[u8], names: Names<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(short.len() * 2);
-    for &octet in short {
-        if octet >= PLAIN {
-            out.push(octet);
-        } else {
-            let (word, end) = word(octet, names)?;
-            out.push(b'"');
-            out.extend_from_slice(word.as_bytes());
-            out.extend_from_slice(end.as_bytes());
+    let mut octets = short.iter().copied();
+    while let Some(octet) = octets.next() {
+        match octet {
+            ..PLAIN => {
+                let (word, end) = word(octet, names)?;
+                out.push(b'"');
+                out.extend_from_slice(word.as_bytes());
+                out.extend_from_slice(end.as_bytes());
+            }
+            PLAIN..DIGITS => out.push(octet),
+            OTHER => out.push(octets.next()?),
+            _ => {
+                let number = Some(octet - DIGITS).filter(|number| *number < 100)?;
+                out.extend([b'0' + number / 10, b'0' + number % 10]);
+            }
         }
         if out.len() > LONGEST {
             return None;
@@ -117,7 +146,7 @@ mod tests {
             assert_eq!(lengthen(&short, NAMES).as_deref(), Some(json));
             (json.len(), short.len())
         };
-        assert_eq!((short(header), short(claims)), ((47, 18), (165, 78)));
+        assert_eq!((short(header), short(claims)), ((47, 15), (165, 65)));
     }
 
     #[test]
@@ -131,6 +160,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_of_digits_and_of_what_is_not_ascii_stays_what_it_is() {
+        let short = shorten("{\"exp\":1764009,\"email\":\"é\"}".as_bytes(), NAMES);
+        assert_eq!(short.as_deref(), Some(&b"{\x0E\x91\xC0\x809,\x1C\xFF\xC3\xFF\xA9\x02"[..]));
+    }
+
+    #[test]
     fn with_other_names_it_is_another_text() {
         let json = br#"{"sub":"sensor-000123"}"#;
         let short = shorten(json, NAMES).unwrap();
@@ -141,6 +176,9 @@ mod tests {
     fn what_cannot_be_shortened_is_told() {
         assert_eq!(shorten(b"{\n\"sub\": \"ann\"}", NAMES), None);
         assert_eq!(lengthen(&[31], NAMES), None, "no such word");
+        assert_eq!(lengthen(&[DIGITS + 100], NAMES), None, "no such digits");
+        assert_eq!(lengthen(&[OTHER], NAMES), None, "nothing behind the mark");
+        assert_eq!(shorten("{\"name\":\"Ю\"}".as_bytes(), NAMES), None, "longer than it was");
         let long = "x".repeat(600);
         assert_eq!(lengthen(&[0; 40], [&long, ""]), None, "no token is as long");
     }
@@ -150,15 +188,19 @@ mod tests {
         fn nothing_is_lost(
             parts in prop::collection::vec(prop_oneof![
                 prop::sample::select(WORDS.to_vec()).prop_map(|word| format!("\"{word}")),
-                Just("\"sensor-000123\"".to_owned()), Just("\"\"".to_owned()), "[ -~é]{0,6}",
+                Just("\"sensor-000123\"".to_owned()), Just("\"\"".to_owned()), "[ -~é]{0,6}", "[0-9]{1,7}",
             ], 0..30),
             subject in prop_oneof![Just("sensor-000123"), Just("")], issuer in prop_oneof![Just("é"), Just("")],
         ) {
             let json = parts.concat().into_bytes();
             let names = [subject, issuer];
-            let short = shorten(&json, names).unwrap();
-            prop_assert!(short.len() <= json.len());
-            prop_assert_eq!(lengthen(&short, names), Some(json));
+            match shorten(&json, names) {
+                Some(short) => {
+                    prop_assert!(short.len() <= json.len());
+                    prop_assert_eq!(lengthen(&short, names), Some(json));
+                }
+                None => prop_assert!(!json.is_ascii()),
+            }
         }
 
         #[test]
