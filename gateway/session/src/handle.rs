@@ -93,10 +93,10 @@ pub struct Handle {
 // With its counts a size class of the allocator's.
 const _: () = assert!(size_of::<Handle>() <= 80);
 
-/// What few connections have, or not for long.
+/// What few connections have, or not for long; what TLS and WebSocket told, and those have it for good.
 #[derive(Debug, Default)]
 struct Seldom {
-    wishes: Wishes,
+    wishes: Option<Box<Wishes>>,
     details: Option<Arc<PeerDetails>>,
     /// Where it could not be packed.
     peer: Option<Peer>,
@@ -106,7 +106,7 @@ struct Seldom {
 
 impl Seldom {
     fn is_empty(&self) -> bool {
-        self.wishes.is_empty() && self.details.is_none() && self.peer.is_none() && self.listener.is_none()
+        self.wishes.is_none() && self.details.is_none() && self.peer.is_none() && self.listener.is_none()
     }
 }
 
@@ -144,7 +144,7 @@ impl Handle {
         let peer = packed.is_none().then_some(from.peer);
         let listener = number_of(&from.listener);
         let unnumbered = listener.is_none().then_some(from.listener);
-        let seldom = Seldom { wishes: Wishes::default(), details: from.details, peer, listener: unnumbered };
+        let seldom = Seldom { wishes: None, details: from.details, peer, listener: unnumbered };
         Self {
             waker: AtomicWaker::new(),
             flags: AtomicU8::new(0),
@@ -204,7 +204,7 @@ impl Handle {
 
     /// Asks something of the owner.
     pub fn request(&self, control: Control) {
-        self.seldom.lock().get_or_insert_default().wishes.add(control);
+        self.seldom.lock().get_or_insert_default().wishes.get_or_insert_default().add(control);
         self.flags.fetch_or(CONTROL, Ordering::Release);
         self.waker.wake();
     }
@@ -216,8 +216,13 @@ impl Handle {
             return None;
         }
         let mut seldom = self.seldom.lock();
-        let control = seldom.as_mut().and_then(|seldom| seldom.wishes.take());
-        if seldom.as_ref().is_none_or(|seldom| seldom.wishes.is_empty()) {
+        let mut wishes = seldom.as_mut().map(|seldom| &mut seldom.wishes);
+        let control = wishes.as_mut().and_then(|wishes| wishes.as_mut()?.take());
+        let more = wishes.is_some_and(|wishes| {
+            wishes.take_if(|wishes| wishes.is_empty());
+            wishes.is_some()
+        });
+        if !more {
             self.flags.fetch_and(!CONTROL, Ordering::AcqRel);
             seldom.take_if(|seldom| seldom.is_empty());
         }

@@ -226,8 +226,10 @@ impl Slot {
     }
 
     pub(crate) fn set_unsettled(&mut self, held: Option<Arc<Held>>) {
-        if held.is_some() || self.aside.is_some() {
+        if held.is_some() {
             self.aside.get_or_insert_default().between.get_or_insert_default().unsettled = held;
+        } else if let Some(between) = self.aside.as_mut().and_then(|aside| aside.between.as_mut()) {
+            between.unsettled = None;
             self.tidy();
         }
     }

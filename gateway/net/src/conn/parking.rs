@@ -105,7 +105,11 @@ impl Parking {
             called: Mutex::default(),
             bell: Notify::new(),
         });
-        PARKINGS.write().push(Arc::downgrade(&parking));
+        // Those that have gone leave here: one that goes may do so while somebody rings, who has the list.
+        let mut all = PARKINGS.write();
+        all.retain(|parking| parking.strong_count() > 0);
+        all.push(Arc::downgrade(&parking));
+        drop(all);
         parking
     }
 
@@ -252,12 +256,6 @@ fn register(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
     Ok(unsafe { AsyncFd::register(poll) }?)
 }
 
-impl Drop for Parking {
-    fn drop(&mut self) {
-        PARKINGS.write().retain(|parking| parking.strong_count() > 0);
-    }
-}
-
 /// Connections hold what holds them here: whoever stops running it ends those that are parked.
 struct End(Arc<Parking>);
 
@@ -284,27 +282,28 @@ impl Connection {
     }
 
     /// All that had come is read. Who has nothing else to do, be it let in or not, is to be parked before the runtime hears of its
-    /// socket (true); everybody else's is watched.
-    pub(super) fn wait_for_more(&mut self, cx: &mut Context<'_>) -> bool {
+    /// socket; everybody else's is watched. None: nothing new is known of what comes.
+    pub(super) fn wait_for_more(&mut self, cx: &mut Context<'_>) -> Option<Turn> {
         if !matches!(self.io, Io::Direct(Watched::Emptied(_))) {
-            return false;
+            return None;
         }
         if !self.talks(second()) && self.handler.wheel.parking.quiet_ms().is_some() && self.rests() {
-            return true;
+            return Some(Turn::Tires);
         }
-        let Io::Direct(socket) = &mut self.io else { return false };
+        let Io::Direct(socket) = &mut self.io else { return None };
         match socket.poll_readable(cx) {
-            Ok(false) => return false,
+            Ok(false) => return Some(Turn::Waits),
             Ok(true) => {}
             Err(e) => self.lost(&e),
         }
         cx.waker().wake_by_ref();
-        false
+        Some(Turn::Waits)
     }
 
     /// Whether it was heard while it was parked in this second or the last.
     fn talks(&self, now: u16) -> bool {
-        self.stirred_at != 0 && now.wrapping_sub(self.stirred_at) <= 1
+        let next = if self.stirred_at == u16::MAX { 1 } else { self.stirred_at + 1 };
+        self.stirred_at != 0 && (now == self.stirred_at || now == next)
     }
 
     /// It was heard while it was parked. True: it talks.
@@ -351,7 +350,7 @@ impl Connection {
     }
 }
 
-/// The second of [`now_ms`], from 1. It comes again after 18 hours: who is heard once in that second has a task for a while.
+/// The second of [`now_ms`], from 1. It comes again after 18 hours: who is heard once in it then, or in the next, has a task for a while.
 fn second() -> u16 {
     (now_ms() / 1000 % u64::from(u16::MAX)) as u16 + 1
 }

@@ -61,9 +61,7 @@ impl Connection {
         });
         if turn != Turn::Over && !self.is_closing() {
             // After all has been written that is to be written.
-            if self.wait_for_more(cx) {
-                turn = Turn::Tires;
-            }
+            turn = self.wait_for_more(cx).unwrap_or(turn);
             if turn == Turn::Waits {
                 self.arm_timer();
             }

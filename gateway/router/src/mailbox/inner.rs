@@ -107,6 +107,13 @@ impl Inner {
         self.seldom.as_ref().map_or(0, |seldom| seldom.session)
     }
 
+    /// What belonged to the connection alone is no memory any more.
+    pub(super) fn tidy(&mut self) {
+        self.seldom.take_if(|seldom| {
+            seldom.session == 0 && seldom.awaited.is_empty() && seldom.waiters.is_empty() && seldom.aliases.is_none()
+        });
+    }
+
     /// Whether publishers wait until it has room.
     pub(super) fn is_waited_for(&self) -> bool {
         self.seldom.as_ref().is_some_and(|seldom| !seldom.waiters.is_empty())

@@ -9,8 +9,6 @@
 //! go to the queue, which [`MailboxLimits`] bounds, and QoS 0 is dropped at twice the mark. What all clients make us hold
 //! is bounded as well: see [`crate::Router::new`].
 
-#![allow(clippy::box_collection, reason = "one word instead of three or four in every idle mailbox")]
-
 mod acknowledge;
 mod deliver;
 mod inner;
@@ -156,6 +154,7 @@ impl Mailbox {
         }
         self.count(&mut g);
         let waiters = g.take_waiters();
+        g.tidy();
         drop(g);
         resume_all(waiters);
         Some(())

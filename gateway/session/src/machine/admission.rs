@@ -267,7 +267,7 @@ impl Machine {
         });
         if let Some(method) = connecting.method.take() {
             let exchange = Exchange { method: method.into(), challenge: None, reply_by: u64::MAX };
-            open.seldom().exchange = Some(exchange);
+            open.seldom().exchange = Some(Box::new(exchange));
         }
         if present {
             open.apply_grant(&self.broker, &self.handle, &connecting.asked, s);

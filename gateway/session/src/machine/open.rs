@@ -64,7 +64,7 @@ pub(super) struct Seldom {
     /// Topics by alias, from 1 (MQTT 5 §3.3.2.3.4).
     pub aliases: Option<Box<[Option<Arc<str>>]>>,
     /// Enhanced authentication: its method, and the question that awaits an answer.
-    pub exchange: Option<Exchange>,
+    pub exchange: Option<Box<Exchange>>,
     /// Another grant, while its policy is asked about the session's subscriptions.
     pub regranting: Option<Box<Regranting>>,
     /// Answers for the packet at hand that hold only for it.
@@ -100,11 +100,11 @@ impl Open {
     }
 
     pub(super) fn exchange(&self) -> Option<&Exchange> {
-        self.seldom.as_ref()?.exchange.as_ref()
+        self.seldom.as_ref()?.exchange.as_deref()
     }
 
     pub(super) fn exchange_mut(&mut self) -> Option<&mut Exchange> {
-        self.seldom.as_mut()?.exchange.as_mut()
+        self.seldom.as_mut()?.exchange.as_deref_mut()
     }
 
     pub(super) fn regranting(&self) -> Option<&Regranting> {
