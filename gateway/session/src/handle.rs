@@ -104,6 +104,9 @@ struct Seldom {
     listener: Option<Arc<str>>,
 }
 
+// All connections but those of plain TCP have one.
+const _: () = assert!(size_of::<Seldom>() <= 64);
+
 impl Seldom {
     fn is_empty(&self) -> bool {
         self.wishes.is_none() && self.details.is_none() && self.peer.is_none() && self.listener.is_none()

@@ -4,9 +4,12 @@
 
 use super::Patience;
 
+/// One of them at least.
 #[derive(Default)]
 struct Things {
+    /// Received and not used yet.
     partial: Vec<u8>,
+    /// Receivers that hold too much.
     waits_for: Option<Patience>,
 }
 

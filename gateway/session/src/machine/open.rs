@@ -75,6 +75,9 @@ pub(super) struct Seldom {
     pub offerings: VecDeque<Offering>,
 }
 
+// Who has a stored session, or a bound on what it publishes, has one for good.
+const _: () = assert!(size_of::<Seldom>() <= 112);
+
 /// Enhanced authentication of an open connection.
 pub(super) struct Exchange {
     pub method: Box<str>,
@@ -90,8 +93,8 @@ impl Open {
         self.number != 0 && self.state.expiry > 0
     }
 
-    /// Takes replies to wait with those that wait for the store already. False: none do.
-    pub(super) fn is_behind(&self, replies: &[u8]) -> bool {
+    /// Keeps replies back where others wait for the store already. False: none do, and they may go at once.
+    pub(super) fn holds_back(&self, replies: &[u8]) -> bool {
         self.seldom.as_ref().and_then(|seldom| seldom.held.as_ref()).is_some_and(|held| held.behind(replies))
     }
 
@@ -207,7 +210,7 @@ impl Machine {
         if s.replies.is_empty() {
             return;
         }
-        if !open.is_behind(&s.replies) {
+        if !open.holds_back(&s.replies) {
             open.mailbox.push(&s.replies, &mut s.batch);
         }
         s.replies.clear();

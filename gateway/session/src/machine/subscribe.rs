@@ -95,7 +95,7 @@ impl Open {
         // The SUBACK goes before what is retained, as clients expect it; but where anything of this read has to be on disk
         // first, it waits with the other replies, and what is retained may overtake it (MQTT 5 §3.8.4).
         if !self.is_stored() && s.journal.is_empty() && s.batch.changes.is_empty() {
-            if !self.is_behind(&s.replies) {
+            if !self.holds_back(&s.replies) {
                 self.mailbox.push(&s.replies, &mut s.batch);
             }
             s.replies.clear();
