@@ -30,14 +30,17 @@ async fn each_language_takes_over_from_the_one_before_with_all_that_it_remembers
 /// So many swaps, from one language to the other and back, unless `PORTCULLIS_SWAPS` says otherwise.
 const SWAPS: u32 = 60;
 
+/// Octets that memory may grow by. Each Go component is 12 MB of machine code and 10 MB of an instance: one that stayed for
+/// each swap would be hundreds of megabytes.
+const MORE: u64 = 48 << 20;
+
 /// Alternating swaps under load: no client notices, memory returns to where it was, and no descriptor stays open.
 ///
 /// The long run: `PORTCULLIS_SWAPS=1000 cargo test -p portcullis-tests --features examples --test examples alternating`.
 #[tokio::test]
 async fn alternating_swaps_of_two_languages_cost_nothing_that_stays() {
     let swaps: u32 = std::env::var("PORTCULLIS_SWAPS").map_or(SWAPS, |text| text.parse().expect("a number of swaps"));
-    // Even: at both ends of what is compared the same language is live, since one is 15 MB larger than the other.
-    let (settled, swaps) = (swaps / 4 / 2 * 2, swaps.next_multiple_of(2));
+    let settled = swaps / 4;
     let plant = Plant::start(Language::Go).await;
     let over = Arc::new(AtomicBool::new(false));
     let messages = Arc::new(AtomicU32::new(0));
@@ -50,11 +53,13 @@ async fn alternating_swaps_of_two_languages_cost_nothing_that_stays() {
         .collect();
     let components = [Language::C.component(), Language::Go.component()];
     let file = plant.gateway.directory().join("badge.wasm");
-    // Where it settles is seen after some swaps: both are loaded, and the allocator has what it needs.
-    let mut before = None;
+    // Where it settles is the most that was seen during the first swaps: both are loaded, the allocator has what it needs, and
+    // now and then the displaced version has not gone yet or two clients needed an instance each.
+    let (mut memory, mut descriptors) = (0, 0);
     for number in 0..swaps {
-        if number == settled {
-            before = Some((plant.gateway.memory().0, plant.gateway.descriptors()));
+        if number < settled {
+            memory = memory.max(plant.gateway.memory().0);
+            descriptors = descriptors.max(plant.gateway.descriptors());
         }
         config::replace(&file, &components[number as usize % 2]);
         let seen = messages.load(Ordering::Relaxed);
@@ -70,8 +75,7 @@ async fn alternating_swaps_of_two_languages_cost_nothing_that_stays() {
     for talker in talkers {
         talker.await.expect("a client noticed");
     }
-    let (memory, descriptors) = before.expect("enough swaps");
-    let (memory_now, descriptors_now) = (plant.gateway.memory().0, plant.gateway.descriptors());
+    let (memory_now, descriptors_now) = plant.gateway.until_at_most(memory + MORE, descriptors + 8).await;
     #[allow(clippy::print_stderr, reason = "the figure of the long run")]
     {
         eprintln!(
@@ -81,9 +85,6 @@ async fn alternating_swaps_of_two_languages_cost_nothing_that_stays() {
             memory_now / 1024
         );
     }
-    // Each Go component is 12 MB of machine code: one that stayed for each swap would be hundreds of megabytes.
-    assert!(memory_now < memory + (24 << 20), "resident memory grew from {memory} to {memory_now} octets");
-    assert!(descriptors_now <= descriptors + 8, "{descriptors} descriptors became {descriptors_now}");
 }
 
 /// Says something every moment, within the grant's limit, and hears that it was taken; misses nothing.

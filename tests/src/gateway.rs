@@ -355,6 +355,24 @@ impl Gateway {
         .await
     }
 
+    /// Waits until resident memory and open descriptors are at most so many, and gives both as they are then. What a
+    /// gateway lets go, a displaced version first of all, it lets go when its last user has: a moment later.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    pub async fn until_at_most(&self, octets: u64, descriptors: usize) -> (u64, usize) {
+        within(&format!("at most {octets} octets of memory and {descriptors} descriptors"), async {
+            loop {
+                let now = (self.memory().0, self.descriptors());
+                if now.0 <= octets && now.1 <= descriptors {
+                    return now;
+                }
+                self.metric("portcullis_uptime_seconds").await;
+            }
+        })
+        .await
+    }
+
     /// Resident memory in octets: now, and the most so far.
     ///
     /// # Panics
