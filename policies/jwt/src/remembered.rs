@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use policy_support::state;
 use policy_support::wit::types::Identity;
-use policy_support::{base64url, state};
 
 use crate::grant::ISSUER;
 use crate::words::{self, Names};
@@ -112,7 +114,7 @@ fn names(identity: &Identity) -> Names<'_> {
 /// The three parts of a JWS in as few octets as may be, and how they are kept. None: its text is not that of octets.
 fn pack(token: &str, names: Names<'_>) -> Option<(u8, [Vec<u8>; 3])> {
     let mut parts = token.split('.');
-    let mut octets = || base64url::decode(parts.next()?.as_bytes());
+    let mut octets = || BASE64_URL_SAFE_NO_PAD.decode(parts.next()?).ok();
     let [header, claims, signature] = [octets()?, octets()?, octets()?];
     if parts.next().is_some() {
         return None;
@@ -125,10 +127,10 @@ fn pack(token: &str, names: Names<'_>) -> Option<(u8, [Vec<u8>; 3])> {
 
 /// The text of a JWS.
 fn text([header, claims, signature]: [&[u8]; 3]) -> String {
-    let mut token = base64url::encode(header);
+    let mut token = BASE64_URL_SAFE_NO_PAD.encode(header);
     for part in [claims, signature] {
         token.push('.');
-        token.push_str(&base64url::encode(part));
+        BASE64_URL_SAFE_NO_PAD.encode_string(part, &mut token);
     }
     token
 }

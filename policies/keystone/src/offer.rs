@@ -1,7 +1,9 @@
 //! What a client offers: a token in the MQTT password or in a header, or a user name with its domain and a password.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use policy_support::wit::types::{Connection, Credentials, Denial};
-use policy_support::{Gateway, base64url, bearer};
+use policy_support::{Gateway, bearer};
 
 use crate::config::{Config, Mode};
 use crate::fiware::Service;
@@ -86,7 +88,7 @@ fn is_keystones_jws(octets: &[u8]) -> bool {
         return false;
     };
     header.starts_with(b"e")
-        && base64url::decode(claims).is_some_and(|claims| {
+        && BASE64_URL_SAFE_NO_PAD.decode(claims).is_ok_and(|claims| {
             // Every name begins behind a quotation mark: there are few of them, and many octets.
             let mut names = claims.iter().enumerate().filter(|(_, octet)| **octet == b'"').map(|(at, _)| &claims[at..]);
             claims.first() == Some(&b'{') && names.any(|name| name.starts_with(ISSUED.as_bytes()))

@@ -5,7 +5,6 @@
 //! here may know a scheme.
 
 pub mod answer;
-pub mod base64url;
 pub mod bearer;
 pub mod client_id;
 pub mod config;

@@ -1,9 +1,11 @@
 //! How a token comes to be: the proofs of a request, the scope, the signature.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use policy_support::wit::directory::{DomainSelector, PasswordError, ProjectSelector, ScopedName, User, UserSelector};
 use policy_support::wit::jose;
 use policy_support::wit::types::{Denial, DenyReason};
-use policy_support::{SchemeGateway, base64url, deny};
+use policy_support::{SchemeGateway, deny};
 
 use super::check::{Claims, ScopeId, attribute, complete, default_scope, is_credential, open};
 use super::request::{CredentialRef, DomainRef, Method, Reference, Request, Wanted};
@@ -91,7 +93,7 @@ pub fn issue(gateway: &impl SchemeGateway, local: &Local, request: &Request) -> 
     }
     let now = gateway.now_us();
     // As Keystone writes them.
-    let own = base64url::encode(&gateway.random(16));
+    let own = BASE64_URL_SAFE_NO_PAD.encode(gateway.random(16));
     let claims = Claims {
         user_id: user.id,
         methods: proven.methods,
