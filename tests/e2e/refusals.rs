@@ -95,6 +95,31 @@ async fn a_broken_packet_ends_an_mqtt_5_connection_with_the_reason() {
     }
 }
 
+/// What is published for a session on disk is acknowledged once it is there, and the reason of an end comes behind that.
+#[tokio::test]
+async fn the_reason_comes_behind_acknowledgements_that_wait_for_the_disk() {
+    let gateway = open_gateway().await;
+    let mut keeper = gateway.tcp(Version::V5, "keeper").durable().connect().await;
+    keeper.subscribe("kept", 1).await;
+    for transport in Transport::ALL {
+        let dial = gateway.dial(transport, Version::V5, "hasty");
+        for _ in 0..5 {
+            let mut client = dial.connect().await;
+            let mut message = Message::new("kept", "x").qos(1);
+            message.id = 7;
+            let octets = [packets::publish(Version::V5, &message), packets::connect(&dial.hello)].concat();
+            let answers = answer_to(&mut client, &octets).await;
+            assert!(matches!(&answers[..], [Incoming::PubAck(7, 0), Incoming::Disconnect(0x82, _)]), "{answers:?}");
+            keeper.message().await;
+
+            let mut client = dial.connect().await;
+            client.post(Message::new("kept", "x").qos(1)).await;
+            dial.connect().await.disconnect().await;
+            assert_eq!(client.ended().await.map(|(reason, _)| reason), Some(0x8E), "{transport:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_broken_packet_ends_an_older_connection_and_fires_the_will() {
     let gateway = open_gateway().await;

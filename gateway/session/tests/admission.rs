@@ -8,10 +8,13 @@ mod packets;
 use std::sync::Arc;
 
 use desk::{Desk, compile, everything};
-use packets::{connack, connect, hear, payloads, subscribe, subscribe_many, v5};
+use packets::{bytes, connack, connect, hear, lasting, payloads, publish, subscribe, subscribe_many, v5};
 use portcullis_grant::{Dependency, Outcome};
-use portcullis_mqtt::{Connect, Packet, QoS, ReasonCode, SubscribeOptions, Will, WillProperties};
+use portcullis_mqtt::{
+    Connect, Disconnect, Packet, ProtocolVersion, QoS, ReasonCode, SubscribeOptions, Will, WillProperties,
+};
 use portcullis_session::ListenerRules;
+use portcullis_store::{Options, Store};
 
 const ROOM: usize = 1 << 20;
 
@@ -45,6 +48,41 @@ fn a_client_that_comes_again_takes_its_own_place_among_the_connections_of_its_id
     assert_eq!(connack(&mut desk, other), 0);
     desk.lose(other);
     assert_eq!(desk.broker.remainders(), (0, 0));
+}
+
+#[test]
+fn two_that_come_again_while_the_last_one_is_not_on_disk_yet_follow_each_other() {
+    let mut desk = Desk::on(Some(Store::in_memory(Options::default()).unwrap()), ListenerRules::default());
+    desk.on_login = one_person(1).on_login;
+    let old = desk.accept(ROOM);
+    desk.feed(old, &[connect(lasting("phone")), subscribe("a", QoS::AtLeastOnce)].concat());
+    let [second, third] = [(); 2].map(|()| {
+        let line = desk.accept(ROOM);
+        desk.hold(line, true);
+        desk.feed(line, &connect(lasting("phone")));
+        line
+    });
+    for line in [second, third] {
+        desk.hold(line, false);
+    }
+    // It is gone before what it published is on disk, and both have to wait for that.
+    let leave = bytes(ProtocolVersion::V5, Packet::Disconnect(Disconnect::default()));
+    desk.feed(old, &[publish("a", QoS::AtLeastOnce, 1, b"x"), leave].concat());
+    assert_eq!([connack(&mut desk, second), connack(&mut desk, third)], [0, 0]);
+    assert_eq!(desk.lines[second].end().map(|e| e.reason), Some(ReasonCode::SESSION_TAKEN_OVER));
+    desk.lose(third);
+    assert_eq!(desk.broker.remainders().1, 0);
+}
+
+#[test]
+fn a_login_that_is_one_too_many_leaves_no_session() {
+    let mut desk = one_person(1);
+    let first = desk.accept(ROOM);
+    desk.feed(first, &connect(v5("phone")));
+    let other = desk.accept(ROOM);
+    desk.feed(other, &connect(lasting("laptop")));
+    assert_eq!(connack(&mut desk, other), ReasonCode::QUOTA_EXCEEDED.0);
+    assert_eq!(desk.broker.sessions(), 1);
 }
 
 #[test]

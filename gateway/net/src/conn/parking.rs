@@ -276,6 +276,13 @@ impl Connection {
         plain.then(|| self.machine.heard_at() + quiet)
     }
 
+    /// When to look whether it is quiet enough, in [`now_ms`]. None: it cannot be parked.
+    pub(super) fn looks_whether_it_rests_at(&self) -> Option<u64> {
+        let (at, now) = (self.parks_at()?, now_ms());
+        // What keeps it (half a packet, a client that acknowledges nothing) may do so for long: it is not asked at each tick.
+        if at <= now && !self.rests() { Some(now + self.handler.wheel.parking.quiet_ms()?) } else { Some(at) }
+    }
+
     /// Its time has come: is it quiet enough to be parked?
     pub(super) fn is_tired(&self) -> bool {
         self.parks_at().is_some_and(|at| at <= now_ms()) && self.rests()

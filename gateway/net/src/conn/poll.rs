@@ -327,7 +327,7 @@ impl Connection {
             Some(Doing::Closing(closing)) => closing.by,
             _ => u64::MAX,
         };
-        let next = machine.min(patience).min(closing).min(self.parks_at().unwrap_or(u64::MAX));
+        let next = machine.min(patience).min(closing).min(self.looks_whether_it_rests_at().unwrap_or(u64::MAX));
         if next == u64::MAX || self.timer.is_some_and(|armed| armed.at() <= next.saturating_add(1000)) {
             return;
         }
@@ -346,6 +346,7 @@ impl Connection {
         let by_client = closing.end.by_client;
         let (patient, shutting_down) = (!by_client && now_ms() < closing.by, closing.shutting_down);
         if !shutting_down {
+            let awaits_store = patient && self.machine.awaits_store();
             let written = match self.machine.mailbox().cloned() {
                 None => self.poll_early(cx),
                 Some(mailbox) if patient => {
@@ -354,7 +355,7 @@ impl Connection {
                 }
                 Some(_) => Poll::Ready(Ok(())),
             };
-            if patient && written.is_pending() {
+            if patient && (written.is_pending() || awaits_store && matches!(written, Poll::Ready(Ok(())))) {
                 self.arm_timer();
                 return Poll::Pending;
             }

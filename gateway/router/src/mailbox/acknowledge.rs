@@ -123,7 +123,7 @@ impl Mailbox {
             stays
         });
         let removed = before - queue.len();
-        g.queue = Some(queue);
+        g.queue = (!queue.is_empty()).then_some(queue);
         self.count(g);
         removed
     }

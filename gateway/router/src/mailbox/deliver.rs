@@ -243,7 +243,8 @@ impl Mailbox {
     #[must_use]
     pub fn is_moving(&self) -> bool {
         let g = self.inner.lock();
-        self.takes_more(&g) || (g.link.is_some() && !g.blocked && g.unsent() > 0)
+        // A full socket calls its owner when there is room again.
+        !g.blocked && (self.takes_more(&g) || (g.link.is_some() && g.unsent() > 0))
     }
 
     fn send_locked(

@@ -29,9 +29,11 @@ fn a_full_socket_keeps_what_it_did_not_take_and_its_owner_goes_on() {
     publish(&router, "a", QoS::AtMostOnce, &[b"third".to_vec()], &mut batch);
     batch.flush();
     assert_eq!(c.socket.got.lock().len(), 7);
+    assert!(!c.mailbox.is_moving(), "its owner has nothing to do until there is room");
     *c.socket.room.lock() = 1000;
     c.mailbox.unblock();
     assert_eq!(c.mailbox.flush(), Flush::Done);
+    assert!(c.mailbox.is_moving());
     let payloads: Vec<_> = c.messages().into_iter().map(|m| m.1).collect();
     assert_eq!(payloads, [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()]);
 }

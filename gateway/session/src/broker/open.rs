@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portcullis_grant::{Action, Grant, Principal};
+use portcullis_grant::{Action, Grant};
 use portcullis_router::{Mailbox, MailboxLimits};
 
 use super::Broker;
@@ -27,6 +27,8 @@ pub(crate) enum Opened {
     Ask(Action),
     /// It belongs to somebody else.
     OfAnother,
+    /// The identity has as many connections as its grant allows.
+    Full,
 }
 
 /// Whose session is to be opened, and how.
@@ -67,6 +69,17 @@ impl Broker {
             if let Some(action) = resumed.and_then(|state| unanswered(state, grant, asked)) {
                 return Opened::Ask(action);
             }
+            // Last of all, and with the session in hand: whoever comes again while its old connection is not known to be dead takes
+            // that one's place, and nobody who waits for another takes a place meanwhile.
+            if grant.limits().connections.is_some_and(|most| !self.registry.admit(&grant.identity, most)) {
+                // One that was made for this login alone goes again.
+                if slot.generation() == 0 {
+                    slot.mailbox.close();
+                    slot.end();
+                    self.registry.remove(&entry);
+                }
+                return Opened::Full;
+            }
             self.cancel_appointments(&mut slot);
             let mut state = slot.take_state().unwrap_or_default();
             let known = slot.generation() > 0;
@@ -94,13 +107,6 @@ impl Broker {
             drop(slot);
             return Opened::Yes { entry, mailbox, state, present: known && !clean_start };
         }
-    }
-
-    /// Has the live connection of `client_id` leave, if it is one of the same identity; `handle` is woken when it has.
-    /// False: there is none.
-    pub(crate) fn take_over(&self, client_id: &str, identity: &Principal, handle: &Arc<Handle>) -> bool {
-        let Some(entry) = self.registry.get(client_id) else { return false };
-        entry.belongs_to(identity) && entry.lock().give_way_to(handle)
     }
 
     /// Another grant is in force on a live connection.

@@ -85,8 +85,17 @@ impl Held {
 
     /// Whether there are batches that are not on disk yet; `handle` is woken when they are.
     pub(crate) fn keeps_waiting(&self, handle: &Arc<Handle>) -> bool {
+        self.is_waited_for_by(handle, |state| state.pending > 0)
+    }
+
+    /// Whether replies, and what was to follow them, are still owed to the client; `handle` is woken when they are on their way.
+    pub(crate) fn owes(&self, handle: &Arc<Handle>) -> bool {
+        self.is_waited_for_by(handle, |state| state.pending > 0 && !state.ending)
+    }
+
+    fn is_waited_for_by(&self, handle: &Arc<Handle>, waits: impl FnOnce(&HeldState) -> bool) -> bool {
         let mut state = self.0.lock();
-        if state.pending == 0 {
+        if !waits(&state) {
             return false;
         }
         // Whoever waits asks again each time that something wakes it.
@@ -101,19 +110,20 @@ impl Held {
         self.0.lock().ending = true;
     }
 
-    /// One batch is done. What has to follow it, if it was the last.
-    fn done(&self) -> Vec<u8> {
+    /// One batch is done, and its replies are on their way. If it was the last, `send` is given what has to follow them:
+    /// what the owner replies meanwhile stays behind that.
+    fn done(&self, send: impl FnOnce(&[u8])) {
         let mut state = self.0.lock();
         state.pending = state.pending.saturating_sub(1);
         if state.pending > 0 {
-            return Vec::new();
+            return;
         }
-        let (tail, waiters) = (std::mem::take(&mut state.tail), std::mem::take(&mut state.waiters));
+        send(&std::mem::take(&mut state.tail));
+        let waiters = std::mem::take(&mut state.waiters);
         drop(state);
         for waiter in waiters {
             waiter.wake();
         }
-        tail
     }
 }
 
@@ -173,10 +183,9 @@ impl Durable {
             self.submitter.submit_then(batch, durability, move |fate| {
                 match fate {
                     Fate::Written => {
-                        let after = held.done();
                         finish(&store, std::mem::take(&mut uncommitted), |batch| {
                             mailbox.push_late(&replies, attachment, batch);
-                            mailbox.push_late(&after, attachment, batch);
+                            held.done(|tail| mailbox.push_late(tail, attachment, batch));
                         });
                     }
                     // Nothing is acknowledged that is not stored.
@@ -185,7 +194,7 @@ impl Durable {
                         storage_failed(&handle, &why);
                     }
                     Fate::Lost(why) => {
-                        held.done();
+                        held.done(|_| {});
                         storage_failed(&handle, &why);
                     }
                 }
@@ -278,4 +287,30 @@ fn resume(store: &Submitter, waiting: &Mutex<Vec<Arc<Handle>>>) {
 fn storage_failed(handle: &Handle, why: &StoreError) {
     let detail = format!("what it sent could not be stored: {why}");
     handle.request(Control::Disconnect { reason: ReasonCode::SERVER_UNAVAILABLE, detail });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replied_later_stays_behind_what_waited() {
+        let held = Held::default();
+        assert!(!held.behind(b"at once"));
+        assert_eq!(held.begin(b"first"), b"first");
+        assert!(held.behind(b"second"));
+        let order = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            held.done(|tail| {
+                // The owner, who has another reply just now.
+                scope.spawn(|| {
+                    assert!(!held.behind(b"third"));
+                    order.lock().push(b"third".to_vec());
+                });
+                std::thread::yield_now();
+                order.lock().push(tail.to_vec());
+            });
+        });
+        assert_eq!(order.into_inner(), [b"second".to_vec(), b"third".to_vec()]);
+    }
 }

@@ -24,6 +24,8 @@ use crate::{sys, unix_now};
 /// The longest jitter of a renewal is this part of it.
 const JITTER: u64 = 10;
 
+const AS_MANY_AS_ALLOWED: &str = "the identity has as many connections as its grant allows";
+
 impl Machine {
     /// Goes on with an admission: after the grant, after an answer about the will, after another connection left.
     pub(super) fn admit(&mut self, s: &mut Scratch) -> Step {
@@ -45,7 +47,6 @@ impl Machine {
             return match refused {
                 Refused::Ask(action) => Step::Authorize(action),
                 Refused::Filter(passage) => Step::Filter(passage),
-                Refused::NotYet => Step::Wait,
                 Refused::Reason(reason, detail) => self.refuse_reason(reason, detail),
             };
         }
@@ -82,6 +83,10 @@ impl Machine {
                     ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
                     "a session with this client identifier belongs to another identity",
                 )
+            }
+            Opened::Full => {
+                self.phase = Phase::Admitting(connecting);
+                self.refuse_reason(ReasonCode::QUOTA_EXCEEDED, AS_MANY_AS_ALLOWED)
             }
             Opened::Yes { entry, mailbox, state, present } => {
                 let greeting = if present { self.greeting(&connecting, &grant, true, named) } else { Some(greeting) };
@@ -146,18 +151,9 @@ impl Machine {
                 }
             }
         }
-        if let (Some(most), false) = (grant.limits().connections, connecting.counted) {
-            if !self.broker.registry.admit(&grant.identity, most) {
-                // Whoever comes again while its old connection is not known to be dead takes that one's place.
-                if most > 0 && self.broker.take_over(client_id, &grant.identity, &self.handle) {
-                    return Some(Refused::NotYet);
-                }
-                return Some(Refused::Reason(
-                    ReasonCode::QUOTA_EXCEEDED,
-                    "the identity has as many connections as its grant allows",
-                ));
-            }
-            connecting.counted = true;
+        // Before it takes a session over. Whether there is room for one is seen then.
+        if grant.limits().connections == Some(0) {
+            return Some(Refused::Reason(ReasonCode::QUOTA_EXCEEDED, AS_MANY_AS_ALLOWED));
         }
         None
     }
@@ -257,10 +253,10 @@ impl Machine {
             expires,
             renew: renewal_time(&grant, now),
             seldom: rate.map(|rate| Box::new(Seldom { rate: Some(rate), ..Seldom::default() })),
+            counted: grant.limits().connections.is_some(),
             grant,
             routes: RouteCache::default(),
             judge_again: false,
-            counted: connecting.counted,
             problem_information: connecting.problem_information,
             number,
             expiry_was_zero: connecting.session_expiry == 0,
@@ -349,11 +345,6 @@ impl Machine {
         let (Phase::Deciding(connecting) | Phase::Challenged(connecting) | Phase::Admitting(connecting)) = phase else {
             return Step::End(End::ours(reason, refusal.denial.detail.clone()));
         };
-        if connecting.counted
-            && let Some(grant) = &connecting.grant
-        {
-            self.broker.registry.release(&grant.identity);
-        }
         self.broker.stats.logins_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.broker.observer.refused(&self.facts(), &connecting.client_id, connecting.username.as_deref(), refusal);
         if connecting.version == ProtocolVersion::V5 {
@@ -377,8 +368,6 @@ pub(super) enum Refused {
     Ask(Action),
     /// Filters have to look at the will first.
     Filter(Box<Passage>),
-    /// Another connection has to leave first.
-    NotYet,
     Reason(ReasonCode, &'static str),
 }
 

@@ -51,8 +51,6 @@ pub(super) struct Connecting {
     pub challenge: Option<Challenge>,
     /// When it must have answered, in [`now_ms`].
     pub reply_by: Option<u64>,
-    /// Whether this connection was counted against its identity's limit.
-    pub counted: bool,
     /// What was answered about the will.
     pub will_allowed: Option<bool>,
     /// Whether filters have looked at the will, or need not.
@@ -95,7 +93,6 @@ impl Connecting {
             account: Account::default(),
             challenge: None,
             reply_by: None,
-            counted: false,
             will_allowed: None,
             will_filtered: false,
             filtered: None,

@@ -132,6 +132,15 @@ impl Machine {
         Step::More
     }
 
+    /// Whether something that it owes the client, its last words behind it, waits for the store; the owner is woken when that can
+    /// be written. Ask before the mailbox is written for the last time.
+    #[must_use]
+    pub fn awaits_store(&self) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        let held = open.seldom.as_ref().and_then(|seldom| seldom.held.as_ref());
+        held.is_some_and(|held| held.owes(&self.handle))
+    }
+
     /// Leaves the session, once everything that can be written is. None: somebody is writing at this moment; try again
     /// shortly. The caller flushes the batch.
     pub fn close(&mut self, end: &End, s: &mut Scratch) -> Option<()> {
@@ -139,12 +148,7 @@ impl Machine {
             Phase::Open(open) => {
                 open.mailbox.detach(open.state.expiry > 0)?;
             }
-            Phase::Admitting(connecting) | Phase::Deciding(connecting) | Phase::Challenged(connecting) => {
-                if let (true, Some(grant)) = (connecting.counted, &connecting.grant) {
-                    self.broker.registry.release(&grant.identity);
-                }
-            }
-            Phase::AwaitConnect | Phase::Ended => {}
+            Phase::Admitting(_) | Phase::Deciding(_) | Phase::Challenged(_) | Phase::AwaitConnect | Phase::Ended => {}
         }
         if let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) {
             if open.counted {

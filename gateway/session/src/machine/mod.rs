@@ -327,7 +327,6 @@ impl Machine {
             Phase::Challenged(_) => {
                 self.refuse_reason(ReasonCode::NOT_AUTHORIZED, "the client did not answer the challenge in time")
             }
-            // The phase stays: what it counted is taken back when the connection is closed.
             _ => Step::End(End::ours(ReasonCode::MAXIMUM_CONNECT_TIME, "CONNECT was not complete and decided in time")),
         }
     }

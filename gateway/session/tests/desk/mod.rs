@@ -339,9 +339,13 @@ impl Desk {
                 }
                 busy |= self.answer(at);
                 busy |= self.digest(at);
+                let awaits_store = self.lines[at].machine.awaits_store();
                 busy |= self.write(at);
                 let line = &mut self.lines[at];
                 if let Doing::Closing(end) = &line.doing {
+                    if awaits_store && !end.by_client {
+                        continue;
+                    }
                     let end = end.clone();
                     line.machine.close(&end, &mut self.scratch).expect("nobody else writes here");
                     line.doing = Doing::Closed(end);
