@@ -4,15 +4,22 @@
 
 mod mqtt_client;
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use mqtt_client::{Kind, Running, gate};
 use portcullis_grant::{
     Action, Authorization, BoxFuture, ConnectionFacts, Gatekeeper, Grant, Login, Outcome, Renewal, Reply,
 };
 use portcullis_mqtt::ProtocolVersion::V5;
+use portcullis_mqtt::QoS;
+use portcullis_net::{AsyncStream, ConnectionHandler, Facts, MqttHandler, Protocol};
 use portcullis_session::Control;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 #[test]
 fn what_follows_connect_is_heard_when_the_session_had_to_be_taken_over() {
@@ -46,7 +53,7 @@ impl Gatekeeper for Stuck {
     fn authorize(&self, _: Arc<Grant>, _: Action) -> BoxFuture<'_, Authorization> {
         Box::pin(std::future::poll_fn(|_| {
             self.polls.fetch_add(1, Ordering::Relaxed);
-            std::task::Poll::Pending
+            Poll::Pending
         }))
     }
 
@@ -132,4 +139,92 @@ fn sessions_hear_of_the_end_from_the_broker_alone() {
     client.ping();
     gateway.broker.shut_down();
     client.closed();
+}
+
+/// A stream that takes all at once, as TLS does, and lets go of so many octets; then its client reads no more.
+struct Swallows {
+    stream: TcpStream,
+    taken: Vec<u8>,
+    lets_go: usize,
+    flushes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Swallows {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Swallows {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.taken.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        let me = &mut *self;
+        while !me.taken.is_empty() {
+            if me.taken.len() > me.lets_go {
+                return Poll::Pending;
+            }
+            let written = std::task::ready!(Pin::new(&mut me.stream).poll_write(cx, &me.taken))?;
+            me.taken.drain(..written);
+            me.lets_go -= written;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Has every second connection swallow what it is sent, the first of all among them.
+struct EverySecond {
+    handler: Arc<MqttHandler>,
+    count: AtomicUsize,
+    flushes: Arc<AtomicUsize>,
+}
+
+impl ConnectionHandler for EverySecond {
+    fn speaks(&self) -> Protocol {
+        Protocol::Mqtt
+    }
+
+    fn tcp(&self, stream: std::net::TcpStream, facts: Facts) {
+        if self.count.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            return self.handler.tcp(stream, facts);
+        }
+        let stream = TcpStream::from_std(stream).unwrap();
+        let swallows = Swallows { stream, taken: Vec::new(), lets_go: 1000, flushes: Arc::clone(&self.flushes) };
+        self.handler.stream(Box::new(swallows), facts);
+    }
+
+    fn stream(&self, _: Box<dyn AsyncStream>, _: Facts) {
+        unreachable!("the listener is plain");
+    }
+}
+
+#[test]
+fn a_stream_that_took_all_and_lets_go_of_nothing_is_waited_for_without_a_sound() {
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&flushes);
+    let gateway = Running::start_through(gate::everybody(), |handler| EverySecond {
+        handler,
+        count: AtomicUsize::new(0),
+        flushes: count,
+    });
+    let mut deaf = gateway.connect(V5, "deaf");
+    let mut other = gateway.connect(V5, "other");
+    for number in 0..64 {
+        other.publish_retained(&format!("kept/{number}"), &[b'x'; 10_000]);
+    }
+    deaf.send_subscribe("kept/#", QoS::AtMostOnce);
+    gateway.until(|broker| broker.subscriptions() == 1);
+    for _ in 0..200 {
+        other.ping();
+    }
+    let flushes = flushes.load(Ordering::Relaxed);
+    assert!(flushes < 20, "{flushes} flushes");
 }

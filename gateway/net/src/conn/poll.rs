@@ -102,7 +102,8 @@ impl Connection {
         if self.is_closing() {
             return if self.poll_close(cx, w).is_ready() { Turn::Over } else { Turn::Waits };
         }
-        if self.machine.wants_room() {
+        // A stream that has not let go what it took calls us when it has.
+        if !self.unflushed && self.machine.wants_room() {
             cx.waker().wake_by_ref();
         }
         if timed && self.is_tired() { Turn::Tires } else { Turn::Waits }
@@ -351,7 +352,12 @@ impl Connection {
                 None => self.poll_early(cx),
                 Some(mailbox) if patient => {
                     w.scratch.batch.flush();
-                    self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed)
+                    let written = self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed);
+                    if awaits_store && written.is_ready() {
+                        // As ever: what waits for the socket would call us to fetch it, again and again.
+                        mailbox.refill(&mut w.scratch.batch);
+                    }
+                    written
                 }
                 Some(_) => Poll::Ready(Ok(())),
             };

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Kind};
 use portcullis_grant::Gatekeeper;
 use portcullis_mqtt::{Connect, ConnectProperties, Packet, ProtocolVersion, QoS, Will, WillProperties};
-use portcullis_net::{Bound, ListenerSpec, Listening, MqttHandler, MqttSettings, Transport, Wheel};
+use portcullis_net::{Bound, ConnectionHandler, ListenerSpec, Listening, MqttHandler, MqttSettings, Transport, Wheel};
 use portcullis_session::{Broker, BrokerOptions, ListenerRules};
 
 /// Longer than anything here takes; reached only when something is broken.
@@ -74,7 +74,24 @@ impl Running {
         self.listening.stop_connections();
     }
 
+    /// With connections that reach MQTT through what `wrap` makes of it.
+    pub fn start_through<H: ConnectionHandler>(
+        gatekeeper: Arc<dyn Gatekeeper>,
+        wrap: impl FnOnce(Arc<MqttHandler>) -> H,
+    ) -> Self {
+        Self::start_as(Broker::new(BrokerOptions::default()), gatekeeper, |_| {}, wrap)
+    }
+
     fn start_on(broker: Arc<Broker>, gatekeeper: Arc<dyn Gatekeeper>, adjust: impl FnOnce(&mut ListenerRules)) -> Self {
+        Self::start_as(broker, gatekeeper, adjust, |handler| handler)
+    }
+
+    fn start_as<H: ConnectionHandler>(
+        broker: Arc<Broker>,
+        gatekeeper: Arc<dyn Gatekeeper>,
+        adjust: impl FnOnce(&mut ListenerRules),
+        wrap: impl FnOnce(Arc<MqttHandler>) -> H,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let wheel = Wheel::new();
         let mut rules = ListenerRules::default();
@@ -84,7 +101,7 @@ impl Running {
         let spec = ListenerSpec::new("test", vec!["127.0.0.1:0".parse::<SocketAddr>().unwrap()], Transport::Tcp);
         let listening = runtime.block_on(async {
             tokio::spawn(Arc::clone(&wheel).run(Arc::clone(&broker)));
-            Bound::bind(spec).unwrap().serve(Arc::new(handler)).unwrap()
+            Bound::bind(spec).unwrap().serve(Arc::new(wrap(handler))).unwrap()
         });
         let address = listening.local_addrs()[0];
         Self { broker, wheel, address, listening, _runtime: runtime }

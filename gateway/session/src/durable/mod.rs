@@ -53,7 +53,7 @@ struct HeldState {
     tail: Vec<u8>,
     /// The store has failed, and the connection is told to end: what is left to say to it waits for nothing.
     ending: bool,
-    /// Connections of the same session that wait for the last of them.
+    /// Who waits for the last of them: the connection itself, if it ends, and others of the same session.
     waiters: Vec<Arc<Handle>>,
 }
 
@@ -307,7 +307,7 @@ mod tests {
                     assert!(!held.behind(b"third"));
                     order.lock().push(b"third".to_vec());
                 });
-                std::thread::yield_now();
+                assert!(held.0.is_locked(), "else the third could overtake");
                 order.lock().push(tail.to_vec());
             });
         });
