@@ -95,6 +95,21 @@ async fn a_broken_packet_ends_an_mqtt_5_connection_with_the_reason() {
     }
 }
 
+#[tokio::test]
+async fn what_came_before_disconnect_is_acknowledged() {
+    let gateway = open_gateway().await;
+    for transport in Transport::ALL {
+        for _ in 0..5 {
+            let mut client = gateway.dial(transport, Version::V5, "leaves").connect().await;
+            let mut message = Message::new("t", "x").qos(1);
+            message.id = 7;
+            let octets = [packets::publish(Version::V5, &message), packet(0xE0, b"")].concat();
+            let answers = answer_to(&mut client, &octets).await;
+            assert!(matches!(&answers[..], [Incoming::PubAck(7, _)]), "{transport:?}: {answers:?}");
+        }
+    }
+}
+
 /// What is published for a session on disk is acknowledged once it is there, and the reason of an end comes behind that.
 #[tokio::test]
 async fn the_reason_comes_behind_acknowledgements_that_wait_for_the_disk() {

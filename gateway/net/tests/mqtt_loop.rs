@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 
 use mqtt_client::{Kind, Running, gate};
 use portcullis_grant::{
-    Action, Authorization, BoxFuture, ConnectionFacts, Gatekeeper, Grant, Login, Outcome, Renewal, Reply,
+    Action, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Gatekeeper, Grant, Login, Outcome, Refusal,
+    Renewal, Reply,
 };
 use portcullis_mqtt::ProtocolVersion::V5;
 use portcullis_mqtt::QoS;
@@ -227,4 +228,57 @@ fn a_stream_that_took_all_and_lets_go_of_nothing_is_waited_for_without_a_sound()
     }
     let flushes = flushes.load(Ordering::Relaxed);
     assert!(flushes < 20, "{flushes} flushes");
+}
+
+/// Answers about one action at a time, when it is let; a grant that is looked at again is revoked.
+struct Revokes {
+    others: Arc<dyn Gatekeeper>,
+    turns: tokio::sync::Semaphore,
+    asked: AtomicUsize,
+}
+
+impl Gatekeeper for Revokes {
+    fn authenticate(&self, login: Login) -> BoxFuture<'_, Outcome> {
+        self.others.authenticate(login)
+    }
+
+    fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
+        self.others.continue_authentication(reply)
+    }
+
+    fn authorize(&self, _: Arc<Grant>, _: Action) -> BoxFuture<'_, Authorization> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async {
+            self.turns.acquire().await.unwrap().forget();
+            Authorization { denied: None, valid_for: 0 }
+        })
+    }
+
+    fn renew(&self, _: ConnectionFacts, _: Arc<Grant>) -> BoxFuture<'_, Renewal> {
+        let denial = Denial::new(DenyReason::NotAuthorized, "no more");
+        Box::pin(async { Renewal::Revoke(Refusal::new(denial, None)) })
+    }
+}
+
+#[test]
+fn a_grant_is_looked_at_before_more_is_asked_about_what_has_come_under_it() {
+    let gate = Arc::new(Revokes {
+        others: gate::asking(|_| None),
+        turns: tokio::sync::Semaphore::new(0),
+        asked: AtomicUsize::new(0),
+    });
+    let gateway = Running::start(Arc::clone(&gate) as _);
+    let mut client = gateway.connect(V5, "revoked");
+    // QoS 0, `t`, no properties, `x`.
+    client.send(&b"\x30\x05\0\x01t\0x".repeat(50));
+    gateway.until(|_| gate.asked.load(Ordering::Relaxed) == 1);
+    assert!(gateway.broker.request("revoked", Control::Reevaluate));
+    // The wish is seen while the first is still asked about.
+    let mut other = gateway.connect(V5, "other");
+    for _ in 0..50 {
+        other.ping();
+    }
+    gate.turns.add_permits(1000);
+    client.closed();
+    assert!(gate.asked.load(Ordering::Relaxed) <= 2, "{} questions", gate.asked.load(Ordering::Relaxed));
 }

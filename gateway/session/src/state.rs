@@ -67,7 +67,7 @@ impl Subscriptions {
         self.iter().map(|(filter, _)| filter)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Held)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Held)> + Clone {
         self.0.iter().flat_map(|map| map.iter()).map(|(filter, held)| (&**filter, held))
     }
 

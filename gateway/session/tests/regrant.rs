@@ -8,9 +8,9 @@ mod packets;
 use std::num::NonZeroU16;
 
 use desk::{Desk, compile, everything, rule};
-use packets::{connack, connect, hear, lasting, publish, subscribe, v5};
+use packets::{connack, connect, hear, lasting, publish, subscribe, subscribe_many, v5};
 use portcullis_grant::{Action, Actions, Authorization, Denial, DenyReason, Effect, Outcome, Renewal};
-use portcullis_mqtt::{Connect, ConnectProperties, Packet, QoS, ReasonCode};
+use portcullis_mqtt::{Connect, ConnectProperties, Packet, QoS, ReasonCode, SubscribeOptions};
 use portcullis_session::ListenerRules;
 
 const ROOM: usize = 1 << 20;
@@ -221,4 +221,61 @@ fn a_grant_that_replaces_another_asks_about_subscriptions_before_it_holds() {
     desk.on_action = Box::new(|action| panic!("{action:?}"));
     desk.renew(s, Renewal::Replace(asking("another")));
     assert_eq!(desk.lines[s].end().map(|end| end.reason), Some(ReasonCode::NOT_AUTHORIZED));
+}
+
+/// All subscriptions are asked about, and no answer is remembered.
+fn asking_desk() -> Desk {
+    let mut desk = Desk::new(ListenerRules { max_subscriptions: 3000, ..ListenerRules::default() });
+    desk.on_login = Box::new(|login| {
+        let mut draft = everything(&login.credentials.client_id);
+        draft.rules = vec![rule(Effect::Ask, Actions::ALL, "#", QoS::ExactlyOnce)];
+        Some(Outcome::allow(compile(draft)))
+    });
+    desk.on_action = Box::new(|action| {
+        let Action::Subscribe(wanted) = action else { panic!("{action:?}") };
+        let denied = wanted.filter.ends_with('7').then(|| Denial::new(DenyReason::NotAuthorized, "no"));
+        Some(Authorization { denied, valid_for: 0 })
+    });
+    desk
+}
+
+/// Where each answer leads to a look at all that was answered before, this does not end.
+#[test]
+fn thousands_of_filters_are_asked_about_in_a_packet_and_when_their_session_comes_back() {
+    let mut desk = asking_desk();
+    let line = enter(&mut desk, lasting("s"));
+    let filters: Vec<_> = (0..3000).map(|number| format!("t/{number}")).collect();
+    let wanted: Vec<_> = filters.iter().map(|f| (&**f, SubscribeOptions::new(QoS::AtLeastOnce))).collect();
+    desk.feed(line, &subscribe_many(&wanted, None));
+    let mut codes = Vec::new();
+    hear(&mut desk, line, |packet, _| {
+        if let Packet::SubAck(ack) = packet {
+            codes = ack.codes.to_vec();
+        }
+    });
+    let expected = (0..3000).map(|number| if number % 10 == 7 { ReasonCode::NOT_AUTHORIZED.0 } else { 1 });
+    assert!(codes.iter().copied().eq(expected), "{codes:?}");
+    assert_eq!(desk.broker.subscriptions(), 2700);
+    desk.lose(line);
+    let line = desk.accept(ROOM);
+    desk.feed(line, &connect(lasting("s")));
+    assert_eq!(connack(&mut desk, line), 0);
+    assert_eq!(desk.broker.subscriptions(), 2700);
+}
+
+#[test]
+fn silence_while_a_policy_is_asked_is_not_the_clients() {
+    let mut desk = asking_desk();
+    let line = enter(&mut desk, Connect { keep_alive: 10, ..v5("s") });
+    desk.on_action = Box::new(|_| None);
+    desk.feed(line, &subscribe("t", QoS::AtMostOnce));
+    for _ in 0..5 {
+        desk.pass(14);
+    }
+    desk.on_action = Box::new(|_| Some(Authorization { denied: None, valid_for: 0 }));
+    desk.settle();
+    desk.pass(14);
+    assert!(desk.lines[line].end().is_none());
+    desk.pass(14);
+    assert_eq!(desk.lines[line].end().map(|end| end.reason), Some(ReasonCode::KEEP_ALIVE_TIMEOUT));
 }

@@ -142,6 +142,9 @@ impl Connection {
                 }
                 self.machine.handle().unpause();
             }
+            if self.is_asking() {
+                self.machine.does_not_listen();
+            }
             if !self.is_closing() {
                 let step = self.machine.on_time(&mut w.scratch);
                 self.take(step);
@@ -358,6 +361,11 @@ impl Connection {
                         mailbox.refill(&mut w.scratch.batch);
                     }
                     written
+                }
+                // What it was told with the same breath that its leave came in goes if there is room for it, as on a plain socket.
+                Some(mailbox) if by_client && matches!(self.io, Io::Stream(_)) => {
+                    w.scratch.batch.flush();
+                    self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed)
                 }
                 Some(_) => Poll::Ready(Ok(())),
             };

@@ -139,7 +139,13 @@ impl Connection {
     }
 
     fn process(&mut self, bytes: &[u8], w: &mut Worker) -> usize {
-        let (used, step) = self.machine.process(bytes, &mut w.scratch);
+        let (used, mut step) = self.machine.process(bytes, &mut w.scratch);
+        if matches!(step, Step::Authorize(_) | Step::Filter(_))
+            && let Some(look) = self.look_next.take()
+        {
+            // Whether its grant still holds is asked before what it wants under that, however much of it has come.
+            step = self.machine.on_control(look.into(), &mut w.scratch);
+        }
         self.take(step);
         // Replies and deliveries leave before the next thing is done: a login that follows may take its time.
         w.scratch.batch.flush();

@@ -1,6 +1,5 @@
 //! A session for a login: made, resumed, or waited for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +8,7 @@ use portcullis_router::{Mailbox, MailboxLimits};
 
 use super::Broker;
 use crate::handle::Handle;
-use crate::machine::unanswered;
+use crate::machine::{Asked, unanswered};
 use crate::registry::{Entry, Live};
 use crate::scratch::Scratch;
 use crate::state::SessionState;
@@ -37,7 +36,7 @@ pub(crate) struct Opening<'a> {
     pub clean_start: bool,
     pub grant: &'a Arc<Grant>,
     /// What the gatekeeper answered so far about subscriptions of the session.
-    pub asked: &'a HashMap<Action, bool>,
+    pub asked: &'a Asked,
     pub limits: MailboxLimits,
     pub handle: &'a Arc<Handle>,
 }

@@ -301,13 +301,13 @@ impl Machine {
                 let allowed = answer.denied.is_none();
                 match action {
                     Action::Publish(_) => connecting.will_allowed = Some(allowed),
-                    Action::Subscribe(_) => drop(connecting.asked.insert(action, allowed)),
+                    Action::Subscribe(_) => connecting.asked.insert(action, allowed),
                 }
                 self.admit(s)
             }
             Phase::Open(open) if open.regranting().is_some() => self.on_regranting(action, answer.denied.is_none(), s),
             Phase::Open(open) => {
-                open.seldom().answers.push((action, answer));
+                open.seldom().at_hand.get_or_insert_default().answers.insert(action, answer.denied.is_none());
                 Step::More
             }
             _ => Step::More,

@@ -1,18 +1,16 @@
 //! CONNECT: read, remembered, put to the gatekeeper.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use portcullis_grant::{
-    Account, Action, Challenge, ConnectionFacts, Credentials, Filtered, Grant, Login, Outcome, Reply,
-};
+use portcullis_grant::{Account, Challenge, ConnectionFacts, Credentials, Filtered, Grant, Login, Outcome, Reply};
 use portcullis_mqtt::{
     Auth, ConnAck, ConnAckProperties, Connect, Frame, Packet, PacketType, ProtocolVersion, PublishProperties,
     ReasonCode, SubscriptionIds, decode_connect, decode_from_client, frame,
 };
 use portcullis_router::{Message, RetainedLimits, now_ms};
 
+use super::asked::Asked;
 use super::publish::encode_forward;
 use super::reply::append;
 use super::{End, Fault, Machine, Phase, Step};
@@ -58,7 +56,7 @@ pub(super) struct Connecting {
     /// What they made of it.
     pub filtered: Option<Box<Filtered>>,
     /// What the gatekeeper answered about the subscriptions of the session that is resumed.
-    pub asked: HashMap<Action, bool>,
+    pub asked: Asked,
 }
 
 impl Connecting {
@@ -96,7 +94,7 @@ impl Connecting {
             will_allowed: None,
             will_filtered: false,
             filtered: None,
-            asked: HashMap::new(),
+            asked: Asked::default(),
         }
     }
 }

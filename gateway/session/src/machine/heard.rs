@@ -17,6 +17,11 @@ impl Heard {
         Self(at << BITS | ((of_packet >> FAIR_PART) as u64).min(MOST))
     }
 
+    /// The same at another time.
+    pub(super) fn again(self, at: u64) -> Self {
+        Self(at << BITS | self.0 & MOST)
+    }
+
     pub(super) fn at(self) -> u64 {
         self.0 >> BITS
     }

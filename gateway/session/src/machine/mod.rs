@@ -5,6 +5,7 @@
 
 mod acks;
 mod admission;
+mod asked;
 mod connect;
 mod ending;
 mod filtering;
@@ -30,6 +31,7 @@ use crate::handle::Handle;
 use crate::rules::ListenerRules;
 use crate::scratch::Scratch;
 
+pub(crate) use asked::Asked;
 use connect::Connecting;
 use heard::Heard;
 use open::Open;
@@ -297,6 +299,13 @@ impl Machine {
             self.heard = Heard::new(now_ms(), bytes.len() - used);
         }
         (used, step)
+    }
+
+    /// For the owner, while it does not listen because somebody is asked: that silence is not the client's.
+    pub fn does_not_listen(&mut self) {
+        if matches!(self.phase, Phase::Open(_)) {
+            self.heard = self.heard.again(now_ms());
+        }
     }
 
     /// When the client was last heard of, in [`now_ms`].

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use portcullis_grant::{Action, Authorization, Challenge, Filtered, Grant};
+use portcullis_grant::{Challenge, Filtered, Grant};
 use portcullis_mqtt::{Frame, Packet, ProtocolVersion, ReasonCode, decode_from_client, frame};
 use portcullis_router::{Mailbox, Wire};
 
 use portcullis_store::Durability;
 
+use super::asked::AtHand;
 use super::offering::Offering;
 use super::pace::Rate;
 use super::reauthentication::Regranting;
@@ -67,8 +68,8 @@ pub(super) struct Seldom {
     pub exchange: Option<Box<Exchange>>,
     /// Another grant, while its policy is asked about the session's subscriptions.
     pub regranting: Option<Box<Regranting>>,
-    /// Answers for the packet at hand that hold only for it.
-    pub answers: Vec<(Action, Authorization)>,
+    /// What was asked about the packet at hand.
+    pub at_hand: Option<Box<AtHand>>,
     /// What filters made of the packet at hand.
     pub filtered: Option<Box<Filtered>>,
     /// What is retained for new subscriptions and was not sent yet.
@@ -154,7 +155,7 @@ impl Machine {
                     at = end;
                     if let Some(seldom) = self.open().and_then(|open| open.seldom.as_mut()) {
                         // Answers that hold only once have had their packet.
-                        seldom.answers = Vec::new();
+                        seldom.at_hand = None;
                         seldom.filtered = None;
                     }
                     continue;

@@ -266,8 +266,9 @@ impl Open {
 
     /// The answer that holds only for the packet at hand, or a stop to get it.
     pub(super) fn answered(&self, action: Action) -> Result<bool, Stop> {
-        match self.seldom.iter().flat_map(|seldom| &seldom.answers).find(|(asked, _)| *asked == action) {
-            Some((_, answer)) => Ok(answer.denied.is_none()),
+        let at_hand = self.seldom.as_ref().and_then(|seldom| seldom.at_hand.as_ref());
+        match at_hand.and_then(|at_hand| at_hand.answers.get(&action)) {
+            Some(allowed) => Ok(*allowed),
             None => Err(Stop::Ask(action)),
         }
     }

@@ -1,6 +1,5 @@
 //! A grant that changes while the connection lives: MQTT 5 re-authentication (§4.12.1) and renewal.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis_grant::{Action, Credentials, Grant, Login, Outcome, Renewal};
@@ -8,6 +7,7 @@ use portcullis_mqtt::{Auth, Packet, ProtocolVersion, ReasonCode};
 use portcullis_router::now_ms;
 
 use super::admission::{expiry_time, jittered, mailbox_limits, renewal_time};
+use super::asked::Asked;
 use super::connect::{MOST_STEPS, challenge_packet, pairs};
 use super::open::Open;
 use super::pace::Rate;
@@ -23,7 +23,7 @@ const UNTOLD: &str = "the client takes no packet as large as the AUTH that it ne
 pub(super) struct Regranting {
     pub grant: Arc<Grant>,
     /// What its policy has answered so far about subscriptions of the session.
-    asked: HashMap<Action, bool>,
+    asked: Asked,
     /// The client has asked for it by AUTH.
     told: bool,
     /// It is the one in force, which is judged again and not given anew. A new one may be the same in memory.
@@ -133,7 +133,7 @@ impl Machine {
     /// then the old one holds. It must be about the same principal. `told`: the client asked for it, and is answered.
     fn replace_grant(&mut self, grant: Arc<Grant>, told: bool, stays: bool, s: &mut Scratch) -> Step {
         if let Some(open) = self.open() {
-            open.seldom().regranting = Some(Box::new(Regranting { grant, asked: HashMap::new(), told, stays }));
+            open.seldom().regranting = Some(Box::new(Regranting { grant, asked: Asked::default(), told, stays }));
         }
         self.go_on_regranting(s)
     }
@@ -220,6 +220,10 @@ impl Machine {
             will.limits = rules.retained_by(grant.limits());
         }
         open.grant = grant;
+        // What an earlier grant was asked about a packet that is not processed yet.
+        if let Some(seldom) = &mut open.seldom {
+            seldom.at_hand = None;
+        }
         open.apply_grant(&broker, &handle, &regranting.asked, s);
         Ok(())
     }

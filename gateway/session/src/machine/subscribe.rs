@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the subscriptions of a session under another grant.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use portcullis_grant::{Action, Grant, Permission, Publication, SubscribePermission, SubscriptionRequest};
@@ -11,6 +11,7 @@ use portcullis_mqtt::{
 use portcullis_router::Message;
 
 use super::admission::max_subscriptions;
+use super::asked::Asked;
 use super::offering::Offering;
 use super::open::Open;
 use super::reply::codes_size;
@@ -24,7 +25,8 @@ use crate::state::{Held, SessionState};
 use crate::subscription::{split_share, subscription};
 
 /// What a filter of SUBSCRIBE comes to.
-enum Answer {
+#[derive(Clone, Copy)]
+pub(super) enum Judged {
     Granted { qos: QoS, filtered: bool },
     Refused(ReasonCode),
 }
@@ -40,22 +42,25 @@ impl Open {
     ) -> Result<(), Stop> {
         self.takes_codes(packet.filters.iter().count())?;
         // All questions first: the packet is answered whole.
-        let mut answers = Vec::new();
+        let at_hand = self.seldom.as_mut().and_then(|seldom| seldom.at_hand.as_mut());
+        let mut judged = at_hand.map(|at_hand| std::mem::take(&mut at_hand.judged)).unwrap_or_default();
         let most = max_subscriptions(rules, &self.grant);
-        for (i, wanted) in packet.filters.iter().enumerate() {
+        for (i, wanted) in packet.filters.iter().enumerate().skip(judged.len()) {
             // A packet has room for hundreds of thousands, and each costs a look at the grant and at what is retained.
             let within = i < most;
-            answers.push(if within {
-                self.judge(rules, &wanted)?
-            } else {
-                Answer::Refused(ReasonCode::QUOTA_EXCEEDED)
-            });
+            match if within { self.judge(rules, &wanted) } else { Ok(Judged::Refused(ReasonCode::QUOTA_EXCEEDED)) } {
+                Ok(answer) => judged.push(answer),
+                Err(stop) => {
+                    self.seldom().at_hand.get_or_insert_default().judged = judged;
+                    return Err(stop);
+                }
+            }
         }
-        let mut codes = Vec::with_capacity(answers.len());
+        let mut codes = Vec::with_capacity(judged.len());
         let mut retained = Vec::new();
-        for (wanted, answer) in packet.filters.iter().zip(answers) {
+        for (wanted, answer) in packet.filters.iter().zip(judged) {
             let code = match answer {
-                Answer::Granted { qos, filtered } => {
+                Judged::Granted { qos, filtered } => {
                     let new = !self.state.subscriptions.contains_key(wanted.filter);
                     if new && self.state.subscriptions.len() >= most {
                         ReasonCode::QUOTA_EXCEEDED
@@ -73,7 +78,7 @@ impl Open {
                         ReasonCode(qos as u8)
                     }
                 }
-                Answer::Refused(code) => {
+                Judged::Refused(code) => {
                     if code == ReasonCode::NOT_AUTHORIZED {
                         broker.observer.action_refused(
                             &broker.facts(handle),
@@ -108,10 +113,10 @@ impl Open {
         Ok(())
     }
 
-    fn judge(&self, rules: &ListenerRules, wanted: &SubscribeFilter<'_>) -> Result<Answer, Stop> {
+    fn judge(&self, rules: &ListenerRules, wanted: &SubscribeFilter<'_>) -> Result<Judged, Stop> {
         let filter = wanted.filter;
         if wanted.valid_filter().is_err() || !rules.takes_topic(filter, self.grant.limits()) {
-            return Ok(Answer::Refused(ReasonCode::TOPIC_FILTER_INVALID));
+            return Ok(Judged::Refused(ReasonCode::TOPIC_FILTER_INVALID));
         }
         let (share, inner) = split_share(filter);
         if share.is_some() && wanted.options.no_local {
@@ -120,7 +125,7 @@ impl Open {
         let requested = wanted.options.qos;
         let (max_qos, filtered) = match self.grant.subscribe(inner, requested, share) {
             SubscribePermission::Allow { max_qos, filtered } => (max_qos, filtered),
-            SubscribePermission::Deny => return Ok(Answer::Refused(ReasonCode::NOT_AUTHORIZED)),
+            SubscribePermission::Deny => return Ok(Judged::Refused(ReasonCode::NOT_AUTHORIZED)),
             SubscribePermission::Ask { max_qos, filtered } => {
                 let action = Action::Subscribe(SubscriptionRequest {
                     filter: inner.to_owned(),
@@ -128,15 +133,15 @@ impl Open {
                     share: share.map(str::to_owned),
                 });
                 if !self.answered(action)? {
-                    return Ok(Answer::Refused(ReasonCode::NOT_AUTHORIZED));
+                    return Ok(Judged::Refused(ReasonCode::NOT_AUTHORIZED));
                 }
                 (max_qos, filtered)
             }
         };
         if filtered && rules.strict_subscriptions {
-            return Ok(Answer::Refused(ReasonCode::NOT_AUTHORIZED));
+            return Ok(Judged::Refused(ReasonCode::NOT_AUTHORIZED));
         }
-        Ok(Answer::Granted { qos: requested.min(max_qos), filtered })
+        Ok(Judged::Granted { qos: requested.min(max_qos), filtered })
     }
 
     fn add(
@@ -206,22 +211,14 @@ impl Open {
     /// Puts the session's subscriptions under the grant in force: those that it does not permit end, and those that it
     /// would have to ask about and that `asked` has no yes for; the others get its bounds. So do queued messages, and the
     /// will.
-    pub(super) fn apply_grant(
-        &mut self,
-        broker: &Broker,
-        handle: &Handle,
-        asked: &HashMap<Action, bool>,
-        s: &mut Scratch,
-    ) {
+    pub(super) fn apply_grant(&mut self, broker: &Broker, handle: &Handle, asked: &Asked, s: &mut Scratch) {
         let grant = Arc::clone(&self.grant);
         let (mut refused, stored) = (Vec::new(), self.is_stored());
         for (filter, held) in self.state.subscriptions.iter_mut() {
             let (share, inner) = split_share(filter);
             let (permission, action) = judge_again(&grant, filter, held.requested);
             let (max_qos, filtered) = match permission {
-                SubscribePermission::Ask { max_qos, filtered } if asked.get(&action) == Some(&true) => {
-                    (max_qos, filtered)
-                }
+                SubscribePermission::Ask { max_qos, filtered } if asked.permits(&action) => (max_qos, filtered),
                 SubscribePermission::Allow { max_qos, filtered } => (max_qos, filtered),
                 SubscribePermission::Deny | SubscribePermission::Ask { .. } => {
                     refused.push(filter.to_owned());
@@ -255,7 +252,7 @@ impl Open {
             let permitted = match grant.will(message.topic(), message.qos, message.retain) {
                 Permission::Allow => true,
                 Permission::Deny => false,
-                Permission::Ask => asked.get(&will_action(message)) == Some(&true),
+                Permission::Ask => asked.permits(&will_action(message)),
             };
             if !permitted {
                 broker.observer.action_refused(
@@ -307,20 +304,20 @@ fn judge_again(grant: &Grant, filter: &str, requested: QoS) -> (SubscribePermiss
 }
 
 /// The first subscription of a session that its owner's grant has to ask about and that nobody has answered for.
-pub(crate) fn unanswered(state: &SessionState, grant: &Grant, asked: &HashMap<Action, bool>) -> Option<Action> {
-    state.subscriptions.iter().find_map(|(filter, held)| {
+pub(crate) fn unanswered(state: &SessionState, grant: &Grant, asked: &Asked) -> Option<Action> {
+    asked.next(state.subscriptions.iter(), |(filter, held)| {
         let (permission, action) = judge_again(grant, filter, held.requested);
-        (matches!(permission, SubscribePermission::Ask { .. }) && !asked.contains_key(&action)).then_some(action)
+        matches!(permission, SubscribePermission::Ask { .. }).then_some(action)
     })
 }
 
 impl Open {
     /// What the grant has to ask about the session and its will, and nobody has answered.
-    pub(super) fn unanswered(&self, grant: &Grant, asked: &HashMap<Action, bool>) -> Option<Action> {
+    pub(super) fn unanswered(&self, grant: &Grant, asked: &Asked) -> Option<Action> {
         unanswered(&self.state, grant, asked).or_else(|| {
             let message = &self.will.as_ref()?.message;
             let asks = grant.will(message.topic(), message.qos, message.retain) == Permission::Ask;
-            Some(will_action(message)).filter(|action| asks && !asked.contains_key(action))
+            Some(will_action(message)).filter(|action| asks && !asked.has(action))
         })
     }
 }

@@ -237,6 +237,10 @@ impl Desk {
         self.broker.settle(&mut self.scratch);
         for at in 0..self.lines.len() {
             if self.lines[at].end().is_none() && !self.lines[at].held {
+                let asks = !matches!(self.lines[at].doing, Doing::Reading | Doing::Waiting);
+                if asks {
+                    self.lines[at].machine.does_not_listen();
+                }
                 let step = self.lines[at].machine.on_time(&mut self.scratch);
                 self.take(at, step);
             }
