@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use mqtt_client::rules::rule;
 use mqtt_client::{Kind, Running, gate};
+use parking_lot::Mutex;
 use portcullis_grant::{
-    Action, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Gatekeeper, Grant, Login, Outcome, Refusal,
-    Renewal, Reply,
+    Action, Actions, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Effect, Gatekeeper, Grant, Login,
+    Outcome, Refusal, Renewal, Reply,
 };
 use portcullis_mqtt::ProtocolVersion::V5;
 use portcullis_mqtt::QoS;
@@ -281,4 +283,59 @@ fn a_grant_is_looked_at_before_more_is_asked_about_what_has_come_under_it() {
     gate.turns.add_permits(1000);
     client.closed();
     assert!(gate.asked.load(Ordering::Relaxed) <= 2, "{} questions", gate.asked.load(Ordering::Relaxed));
+}
+
+/// Answers when it is let, and keeps what was asked.
+struct Keeps {
+    others: Arc<dyn Gatekeeper>,
+    turns: tokio::sync::Semaphore,
+    asked: Mutex<Vec<&'static str>>,
+}
+
+impl Gatekeeper for Keeps {
+    fn authenticate(&self, login: Login) -> BoxFuture<'_, Outcome> {
+        self.others.authenticate(login)
+    }
+
+    fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
+        self.others.continue_authentication(reply)
+    }
+
+    fn authorize(&self, _: Arc<Grant>, _: Action) -> BoxFuture<'_, Authorization> {
+        self.asked.lock().push("filter");
+        Box::pin(async {
+            self.turns.acquire().await.unwrap().forget();
+            Authorization { denied: None, valid_for: 0 }
+        })
+    }
+
+    fn renew(&self, _: ConnectionFacts, _: Arc<Grant>) -> BoxFuture<'_, Renewal> {
+        self.asked.lock().push("grant");
+        Box::pin(async { Renewal::Keep(0) })
+    }
+}
+
+#[test]
+fn a_packet_that_was_asked_about_is_done_with_before_its_grant_is_looked_at() {
+    let gate = Arc::new(Keeps {
+        others: gate::with_rules(vec![rule(Effect::Ask, Actions::SUBSCRIBE, "#", QoS::ExactlyOnce)]),
+        turns: tokio::sync::Semaphore::new(0),
+        asked: Mutex::default(),
+    });
+    let gateway = Running::start(Arc::clone(&gate) as _);
+    let mut client = gateway.connect(V5, "many");
+    // Filters `a`, `b` and `c`, QoS 0.
+    client.send(b"\x82\x0F\0\x01\0\0\x01a\0\0\x01b\0\0\x01c\0");
+    gateway.until(|_| gate.asked.lock().len() == 1);
+    assert!(gateway.broker.request("many", Control::Reevaluate));
+    let mut other = gateway.connect(V5, "other");
+    for _ in 0..50 {
+        other.ping();
+    }
+    gate.turns.add_permits(1000);
+    // Each of the three is judged again when the grant was looked at.
+    gateway.until(|_| gate.asked.lock().len() == 7);
+    assert_eq!(*gate.asked.lock(), ["filter", "filter", "filter", "grant", "filter", "filter", "filter"]);
+    let Kind::Other(got) = client.packet_kind() else { panic!("an acknowledgement of nothing") };
+    assert!(got.starts_with("SubAck"), "{got}");
 }

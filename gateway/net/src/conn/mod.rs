@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use portcullis_grant::{Action, Authorization, Filtered, Gatekeeper, Outcome, Peer, PeerDetails, Renewal};
 use portcullis_router::Full;
-use portcullis_session::{Broker, Control, End, ListenerRules, Machine, Origin};
+use portcullis_session::{Broker, End, ListenerRules, Machine, Origin};
 
 use crate::handler::{AsyncStream, ConnectionGuard, ConnectionHandler, Facts, Protocol};
 use crate::socket::{Socket, Watched};
@@ -164,20 +164,15 @@ struct Closing {
     shutting_down: bool,
 }
 
-/// How a grant is to be looked at.
+/// What is to be asked about the grant when the question at hand is answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
+    /// The time for it has come.
+    Renew,
+    /// See [`portcullis_session::Control::Recheck`].
     Recheck,
+    /// See [`portcullis_session::Control::Reevaluate`]: it is all of the others.
     Reevaluate,
-}
-
-impl From<Look> for Control {
-    fn from(look: Look) -> Self {
-        match look {
-            Look::Recheck => Self::Recheck,
-            Look::Reevaluate => Self::Reevaluate,
-        }
-    }
 }
 
 /// What is needed until there is a session.

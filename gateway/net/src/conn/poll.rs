@@ -146,8 +146,11 @@ impl Connection {
                 self.machine.does_not_listen();
             }
             if !self.is_closing() {
-                let step = self.machine.on_time(&mut w.scratch);
-                self.take(step);
+                match self.machine.on_time(&mut w.scratch) {
+                    // A wish of nobody: what is remembered stays, unless the answer says otherwise.
+                    Step::Renew if self.is_asking() => self.look_later(Look::Renew),
+                    step => self.take(step),
+                }
             }
         }
         if matches!(self.doing.as_deref(), Some(Doing::Waiting)) {
@@ -235,10 +238,7 @@ impl Connection {
                 if self.is_asking() {
                     // One question at a time; this one is next. Asking ourselves again would wake us at once, and again,
                     // until the answer comes.
-                    let next = if again { Look::Recheck } else { Look::Reevaluate };
-                    if self.look_next != Some(Look::Reevaluate) {
-                        self.look_next = Some(next);
-                    }
+                    self.look_later(if again { Look::Recheck } else { Look::Reevaluate });
                     return;
                 }
                 let mut facts = self.machine.facts();
@@ -251,6 +251,22 @@ impl Connection {
             }
         };
         self.doing = Some(Box::new(doing));
+    }
+
+    fn look_later(&mut self, look: Look) {
+        self.look_next = Some(match self.look_next {
+            Some(other) if other != look => Look::Reevaluate,
+            _ => look,
+        });
+    }
+
+    /// What was to be asked about the grant while something else was.
+    pub(super) fn next_look(&mut self, w: &mut Worker) -> Option<Step> {
+        Some(match self.look_next.take()? {
+            Look::Renew => Step::Renew,
+            Look::Recheck => self.machine.on_control(Control::Recheck, &mut w.scratch),
+            Look::Reevaluate => self.machine.on_control(Control::Reevaluate, &mut w.scratch),
+        })
     }
 
     /// Hears the gatekeeper, as often as one answer leads to the next question.
@@ -269,9 +285,8 @@ impl Connection {
             self.catch_up(w);
             self.go_on(w);
             if self.is_reading()
-                && let Some(look) = self.look_next.take()
+                && let Some(step) = self.next_look(w)
             {
-                let step = self.machine.on_control(look.into(), &mut w.scratch);
                 self.take(step);
             }
         }

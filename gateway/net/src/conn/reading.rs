@@ -140,11 +140,13 @@ impl Connection {
 
     fn process(&mut self, bytes: &[u8], w: &mut Worker) -> usize {
         let (used, mut step) = self.machine.process(bytes, &mut w.scratch);
+        // Whether its grant still holds is asked before what it wants under that, however much of it has come. A packet that was
+        // asked about already is done with first: looks may come faster than answers.
         if matches!(step, Step::Authorize(_) | Step::Filter(_))
-            && let Some(look) = self.look_next.take()
+            && !self.machine.is_midway()
+            && let Some(look) = self.next_look(w)
         {
-            // Whether its grant still holds is asked before what it wants under that, however much of it has come.
-            step = self.machine.on_control(look.into(), &mut w.scratch);
+            step = look;
         }
         self.take(step);
         // Replies and deliveries leave before the next thing is done: a login that follows may take its time.

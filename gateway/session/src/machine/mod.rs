@@ -47,10 +47,11 @@ pub enum Step {
     /// Have the gatekeeper take the next step of an exchange; then [`Machine::on_outcome`].
     Reply(Box<Reply>),
     /// Have the gatekeeper decide about an action under the grant in force ([`Machine::grant`]); then
-    /// [`Machine::on_authorization`]. What was not consumed is to be given to [`Machine::process`] again after it.
+    /// [`Machine::on_authorization`]. What was not consumed is to be given to [`Machine::process`] again after it, or instead:
+    /// then this comes again.
     Authorize(Action),
     /// Have the gatekeeper look at a message; then [`Machine::on_filtered`]. What was not consumed is to be given to
-    /// [`Machine::process`] again after it.
+    /// [`Machine::process`] again, as above.
     Filter(Box<Passage>),
     /// Have the gatekeeper look at the grant again; then [`Machine::on_renewal`].
     Renew,
@@ -299,6 +300,14 @@ impl Machine {
             self.heard = Heard::new(now_ms(), bytes.len() - used);
         }
         (used, step)
+    }
+
+    /// Whether the packet that comes next was asked about already.
+    #[must_use]
+    pub fn is_midway(&self) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        let at_hand = open.seldom.as_ref().and_then(|seldom| seldom.at_hand.as_ref());
+        at_hand.is_some_and(|at_hand| !at_hand.answers.is_empty())
     }
 
     /// For the owner, while it does not listen because somebody is asked: that silence is not the client's.
