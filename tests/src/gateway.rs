@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use crate::client::Dial;
 use crate::config::{Config, authority};
 use crate::link::{Route, Transport};
 use crate::packets::Version;
-use crate::{binary, within};
+use crate::{PATIENCE, binary, within};
 
 /// A gateway that did not come up.
 #[derive(Debug)]
@@ -185,8 +186,7 @@ impl Gateway {
     /// When it does not come in time.
     pub async fn said(&mut self, text: &str) -> String {
         let seen = |out: &Text| out.said.contains(text);
-        let waited =
-            tokio::time::timeout(crate::PATIENCE, self.out.wait_for(seen)).await.is_ok_and(|wait| wait.is_ok());
+        let waited = tokio::time::timeout(PATIENCE, self.out.wait_for(seen)).await.is_ok_and(|wait| wait.is_ok());
         assert!(waited, "expected {text:?} on standard output, which has\n{}", self.output());
         self.output()
     }
@@ -197,8 +197,7 @@ impl Gateway {
     /// When it does not come in time.
     pub async fn logged(&mut self, from: usize, text: &str) {
         let seen = |log: &Text| log.said.get(from..).is_some_and(|new| new.contains(text));
-        let waited =
-            tokio::time::timeout(crate::PATIENCE, self.err.wait_for(seen)).await.is_ok_and(|wait| wait.is_ok());
+        let waited = tokio::time::timeout(PATIENCE, self.err.wait_for(seen)).await.is_ok_and(|wait| wait.is_ok());
         assert!(waited, "expected {text:?} in the log, which has\n{}", &self.log()[from.min(self.log().len())..]);
     }
 
@@ -361,16 +360,18 @@ impl Gateway {
     /// # Panics
     /// When that does not happen in time.
     pub async fn until_at_most(&self, octets: u64, descriptors: usize) -> (u64, usize) {
-        within(&format!("at most {octets} octets of memory and {descriptors} descriptors"), async {
-            loop {
-                let now = (self.memory().0, self.descriptors());
-                if now.0 <= octets && now.1 <= descriptors {
-                    return now;
-                }
-                self.metric("portcullis_uptime_seconds").await;
+        let began = Instant::now();
+        loop {
+            let now = (self.memory().0, self.descriptors());
+            if now.0 <= octets && now.1 <= descriptors {
+                return now;
             }
-        })
-        .await
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{now:?} octets and descriptors, where at most {octets} and {descriptors} are to be"
+            );
+            self.metric("portcullis_uptime_seconds").await;
+        }
     }
 
     /// Resident memory in octets: now, and the most so far.

@@ -15,7 +15,7 @@ use mqtt_client::{Kind, Running, gate};
 use parking_lot::Mutex;
 use portcullis_grant::{
     Action, Actions, Authorization, BoxFuture, ConnectionFacts, Denial, DenyReason, Effect, Gatekeeper, Grant, Login,
-    Outcome, Refusal, Renewal, Reply,
+    Outcome, Refusal, Renewal, Reply, Rule,
 };
 use portcullis_mqtt::ProtocolVersion::V5;
 use portcullis_mqtt::QoS;
@@ -232,67 +232,22 @@ fn a_stream_that_took_all_and_lets_go_of_nothing_is_waited_for_without_a_sound()
     assert!(flushes < 20, "{flushes} flushes");
 }
 
-/// Answers about one action at a time, when it is let; a grant that is looked at again is revoked.
-struct Revokes {
-    others: Arc<dyn Gatekeeper>,
-    turns: tokio::sync::Semaphore,
-    asked: AtomicUsize,
-}
-
-impl Gatekeeper for Revokes {
-    fn authenticate(&self, login: Login) -> BoxFuture<'_, Outcome> {
-        self.others.authenticate(login)
-    }
-
-    fn continue_authentication(&self, reply: Reply) -> BoxFuture<'_, Outcome> {
-        self.others.continue_authentication(reply)
-    }
-
-    fn authorize(&self, _: Arc<Grant>, _: Action) -> BoxFuture<'_, Authorization> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async {
-            self.turns.acquire().await.unwrap().forget();
-            Authorization { denied: None, valid_for: 0 }
-        })
-    }
-
-    fn renew(&self, _: ConnectionFacts, _: Arc<Grant>) -> BoxFuture<'_, Renewal> {
-        let denial = Denial::new(DenyReason::NotAuthorized, "no more");
-        Box::pin(async { Renewal::Revoke(Refusal::new(denial, None)) })
-    }
-}
-
-#[test]
-fn a_grant_is_looked_at_before_more_is_asked_about_what_has_come_under_it() {
-    let gate = Arc::new(Revokes {
-        others: gate::asking(|_| None),
-        turns: tokio::sync::Semaphore::new(0),
-        asked: AtomicUsize::new(0),
-    });
-    let gateway = Running::start(Arc::clone(&gate) as _);
-    let mut client = gateway.connect(V5, "revoked");
-    // QoS 0, `t`, no properties, `x`.
-    client.send(&b"\x30\x05\0\x01t\0x".repeat(50));
-    gateway.until(|_| gate.asked.load(Ordering::Relaxed) == 1);
-    assert!(gateway.broker.request("revoked", Control::Reevaluate));
-    // The wish is seen while the first is still asked about.
-    let mut other = gateway.connect(V5, "other");
-    for _ in 0..50 {
-        other.ping();
-    }
-    gate.turns.add_permits(1000);
-    client.closed();
-    assert!(gate.asked.load(Ordering::Relaxed) <= 2, "{} questions", gate.asked.load(Ordering::Relaxed));
-}
-
-/// Answers when it is let, and keeps what was asked.
-struct Keeps {
+/// Answers about one action at a time, when it is let, and keeps what was asked.
+struct Turns {
     others: Arc<dyn Gatekeeper>,
     turns: tokio::sync::Semaphore,
     asked: Mutex<Vec<&'static str>>,
+    renewal: fn() -> Renewal,
 }
 
-impl Gatekeeper for Keeps {
+impl Turns {
+    fn new(rules: Vec<Rule>, renewal: fn() -> Renewal) -> Arc<Self> {
+        let others = gate::with_rules(rules);
+        Arc::new(Self { others, turns: tokio::sync::Semaphore::new(0), asked: Mutex::default(), renewal })
+    }
+}
+
+impl Gatekeeper for Turns {
     fn authenticate(&self, login: Login) -> BoxFuture<'_, Outcome> {
         self.others.authenticate(login)
     }
@@ -302,7 +257,7 @@ impl Gatekeeper for Keeps {
     }
 
     fn authorize(&self, _: Arc<Grant>, _: Action) -> BoxFuture<'_, Authorization> {
-        self.asked.lock().push("filter");
+        self.asked.lock().push("action");
         Box::pin(async {
             self.turns.acquire().await.unwrap().forget();
             Authorization { denied: None, valid_for: 0 }
@@ -311,17 +266,35 @@ impl Gatekeeper for Keeps {
 
     fn renew(&self, _: ConnectionFacts, _: Arc<Grant>) -> BoxFuture<'_, Renewal> {
         self.asked.lock().push("grant");
-        Box::pin(async { Renewal::Keep(0) })
+        Box::pin(async { (self.renewal)() })
     }
 }
 
 #[test]
-fn a_packet_that_was_asked_about_is_done_with_before_its_grant_is_looked_at() {
-    let gate = Arc::new(Keeps {
-        others: gate::with_rules(vec![rule(Effect::Ask, Actions::SUBSCRIBE, "#", QoS::ExactlyOnce)]),
-        turns: tokio::sync::Semaphore::new(0),
-        asked: Mutex::default(),
+fn a_grant_is_looked_at_before_more_is_asked_about_what_has_come_under_it() {
+    let gate = Turns::new(vec![rule(Effect::Ask, Actions::PUBLISH, "#", QoS::ExactlyOnce)], || {
+        Renewal::Revoke(Refusal::new(Denial::new(DenyReason::NotAuthorized, "no more"), None))
     });
+    let gateway = Running::start(Arc::clone(&gate) as _);
+    let mut client = gateway.connect(V5, "revoked");
+    // QoS 0, `t`, no properties, `x`.
+    client.send(&b"\x30\x05\0\x01t\0x".repeat(50));
+    gateway.until(|_| gate.asked.lock().len() == 1);
+    assert!(gateway.broker.request("revoked", Control::Reevaluate));
+    // The wish is seen while the first is still asked about.
+    let mut other = gateway.connect(V5, "other");
+    for _ in 0..50 {
+        other.ping();
+    }
+    gate.turns.add_permits(1000);
+    client.closed();
+    assert_eq!(*gate.asked.lock(), ["action", "grant"]);
+}
+
+#[test]
+fn a_packet_that_was_asked_about_is_done_with_before_its_grant_is_looked_at() {
+    let rules = vec![rule(Effect::Ask, Actions::SUBSCRIBE, "#", QoS::ExactlyOnce)];
+    let gate = Turns::new(rules, || Renewal::Keep(0));
     let gateway = Running::start(Arc::clone(&gate) as _);
     let mut client = gateway.connect(V5, "many");
     // Filters `a`, `b` and `c`, QoS 0.
@@ -335,7 +308,7 @@ fn a_packet_that_was_asked_about_is_done_with_before_its_grant_is_looked_at() {
     gate.turns.add_permits(1000);
     // Each of the three is judged again when the grant was looked at.
     gateway.until(|_| gate.asked.lock().len() == 7);
-    assert_eq!(*gate.asked.lock(), ["filter", "filter", "filter", "grant", "filter", "filter", "filter"]);
+    assert_eq!(*gate.asked.lock(), ["action", "action", "action", "grant", "action", "action", "action"]);
     let Kind::Other(got) = client.packet_kind() else { panic!("an acknowledgement of nothing") };
     assert!(got.starts_with("SubAck"), "{got}");
 }

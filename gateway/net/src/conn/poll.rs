@@ -368,7 +368,9 @@ impl Connection {
             let awaits_store = patient && self.machine.awaits_store();
             let written = match self.machine.mailbox().cloned() {
                 None => self.poll_early(cx),
-                Some(mailbox) if patient => {
+                // Who takes its leave is told by a stream what was to be told with the same breath, if there is room for it: on a
+                // plain socket it was written before.
+                Some(mailbox) if patient || by_client && matches!(self.io, Io::Stream(_)) => {
                     w.scratch.batch.flush();
                     let written = self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed);
                     if awaits_store && written.is_ready() {
@@ -376,11 +378,6 @@ impl Connection {
                         mailbox.refill(&mut w.scratch.batch);
                     }
                     written
-                }
-                // What it was told with the same breath that its leave came in goes if there is room for it, as on a plain socket.
-                Some(mailbox) if by_client && matches!(self.io, Io::Stream(_)) => {
-                    w.scratch.batch.flush();
-                    self.io.poll_write_mailbox(cx, &mailbox, &mut self.unflushed)
                 }
                 Some(_) => Poll::Ready(Ok(())),
             };

@@ -57,7 +57,7 @@ pub enum Step {
     Renew,
     /// As [`Step::Renew`], if the grant's policy can look at grants again; else the grant stays.
     Recheck,
-    /// Another connection is leaving this session; try [`Machine::retry`] when woken.
+    /// Another connection is leaving this session, or what it left is on its way to the disk; try [`Machine::retry`] when woken.
     Wait,
     /// Write what is left to write, then close.
     End(End),
